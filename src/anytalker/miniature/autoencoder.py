@@ -1,0 +1,125 @@
+"""The miniature's video autoencoder: four frames to a latent frame, 8×8 pixels to a latent, nothing across latent frames.
+
+Wan's causal autoencoder is too slow to train and run on two cores. This one keeps its contract (4n+1 frames, ×4 in time,
+×8 in space, 16 channels, `encode(...).latent_dist`, `decode(...).sample`, latent statistics in the configuration) with
+plain 2-D convolutions: it starts as a principal component analysis of 4×8×8 patches and learns the rest. A single
+frame, such as the picture in front, is treated as four equal ones.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.autoencoders.vae import DecoderOutput, IdentityDistribution
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
+from torch import nn
+
+FRAMES = 4
+PATCH = 8
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions added to their input (n, width, h, w); starts as the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(8, width)
+        self.conv_in = nn.Conv2d(width, width, 3, padding=1)
+        self.conv_out = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.conv_out.weight)
+        nn.init.zeros_(self.conv_out.bias)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        inner = self.conv_in(nn.functional.silu(self.norm(hidden_states)))
+        return hidden_states + self.conv_out(nn.functional.silu(inner))
+
+
+class MiniatureAutoencoder(ModelMixin, ConfigMixin):
+    """Encodes (B, 3, 4(f-1)+1, H, W) in [-1, 1] to (B, latent_channels, f, H/8, W/8) and back.
+
+    Args:
+        latent_channels: channels of a latent.
+        width: channels of the convolutions on the latent grid.
+        blocks: residual blocks there, in the encoder and in the decoder.
+        fine_width: channels of the decoder's convolutions on the grid of 4×4 pixels.
+        fine_blocks: residual blocks there.
+        latents_mean, latents_std: statistics of the latents, one value a channel, for the diffusion model.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        latent_channels: int = 16,
+        width: int = 192,
+        blocks: int = 3,
+        fine_width: int = 64,
+        fine_blocks: int = 2,
+        latents_mean: tuple[float, ...] = (0.0,) * 16,
+        latents_std: tuple[float, ...] = (1.0,) * 16,
+    ) -> None:
+        super().__init__()
+        values = 3 * FRAMES * PATCH * PATCH
+        self.encode_linear = nn.Conv2d(values, latent_channels, 1)
+        self.encoder = nn.Sequential(
+            nn.Conv2d(values, width, 1),
+            *(ResidualBlock(width) for _ in range(blocks)),
+            nn.SiLU(),
+            nn.Conv2d(width, latent_channels, 3, padding=1),
+        )
+        self.decode_linear = nn.Conv2d(latent_channels, values, 1)
+        self.decoder = nn.Sequential(
+            nn.Conv2d(latent_channels, width, 3, padding=1),
+            *(ResidualBlock(width) for _ in range(blocks)),
+            nn.Conv2d(width, 4 * fine_width, 1),
+            nn.PixelShuffle(2),
+            *(ResidualBlock(fine_width) for _ in range(fine_blocks)),
+            nn.SiLU(),
+            nn.Conv2d(fine_width, values // 4, 3, padding=1),
+        )
+        for last in (self.encoder[-1], self.decoder[-1]):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    def encode(self, pixels: torch.Tensor) -> AutoencoderKLOutput:
+        """Encode pixels (B, 3, 4(f-1)+1, H, W); the result's `latent_dist.mode()` is (B, latent_channels, f, H/8, W/8)."""
+        patches = patches_of(pixels)
+        latents = self.encode_linear(patches) + self.encoder(patches)
+        return AutoencoderKLOutput(latent_dist=IdentityDistribution(_to_video(latents, len(pixels))))
+
+    def decode(self, latents: torch.Tensor) -> DecoderOutput:
+        """Decode latents (B, latent_channels, f, h, w); the result's `sample` is (B, 3, 4(f-1)+1, 8h, 8w)."""
+        batch = len(latents)
+        grid = latents.transpose(1, 2).flatten(0, 1)
+        coarse = nn.functional.pixel_shuffle(self.decode_linear(grid), PATCH)
+        fine = nn.functional.pixel_shuffle(self.decoder(grid), PATCH // 2)
+        pixels = (coarse + fine).unflatten(0, (batch, -1)).unflatten(2, (FRAMES, 3))
+        first = pixels[:, :1].mean(dim=2)
+        video = torch.cat([first, pixels[:, 1:].flatten(1, 2)], dim=1)
+        return DecoderOutput(sample=video.transpose(1, 2))
+
+    @torch.no_grad()
+    def start_from_components(self, pixels: torch.Tensor) -> None:
+        """Set the linear parts to the principal components of the patches in `pixels` (B, 3, T, H, W)."""
+        values = patches_of(pixels).permute(0, 2, 3, 1).flatten(0, 2)
+        mean = values.mean(0)
+        covariance = (values - mean).T @ (values - mean) / len(values)
+        strengths, components = torch.linalg.eigh(covariance)
+        channels = self.config.latent_channels
+        strengths, components = strengths.flip(0)[:channels], components.flip(1)[:, :channels]
+        scale = strengths.clamp_min(1e-6).sqrt()
+        self.encode_linear.weight.copy_((components / scale).T[:, :, None, None])
+        self.encode_linear.bias.copy_(-(components / scale).T @ mean)
+        self.decode_linear.weight.copy_((components * scale)[:, :, None, None])
+        self.decode_linear.bias.copy_(mean)
+
+
+def patches_of(pixels: torch.Tensor) -> torch.Tensor:
+    """Patches (B·f, 768, H/8, W/8) of pixels (B, 3, 4(f-1)+1, H, W); the first frame counts four times."""
+    whole = torch.cat([pixels[:, :, :1].expand(-1, -1, FRAMES - 1, -1, -1), pixels], dim=2)
+    grouped = whole.transpose(1, 2).unflatten(1, (-1, FRAMES)).flatten(0, 1)
+    return nn.functional.pixel_unshuffle(grouped.flatten(1, 2), PATCH)
+
+
+def _to_video(grid: torch.Tensor, batch: int) -> torch.Tensor:
+    return grid.unflatten(0, (batch, -1)).transpose(1, 2)

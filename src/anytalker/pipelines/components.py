@@ -1,0 +1,94 @@
+"""Where a pipeline's parts come from and go to: a model's folder, one subfolder a part, nothing else knows about files."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anytalker.conditioning.audio_features import audio_features_from_pretrained
+from anytalker.errors import InputError
+from anytalker.pipelines.settings import SETTINGS_FILE, PipelineSettings
+
+PARTS = ("transformer", "vae", "text_encoder", "tokenizer", "image_encoder", "scheduler", "audio_features")
+
+
+def model_folder(model: str | Path) -> Path:
+    """Folder of a model given by name or path.
+
+    Raises:
+        InputError: if there is no such model, or the folder is not one of a model.
+    """
+    if str(model) == "tiny":
+        return Path(str(resources.files("anytalker.miniature") / "weights"))
+    folder = Path(model)
+    if not folder.is_dir():
+        raise InputError(f"There is no model {str(model)!r}; use 'tiny', which comes with the package, or a model's folder.")
+    missing = [name for name in (SETTINGS_FILE, *PARTS) if not (folder / name).exists()]
+    if missing:
+        raise InputError(f"{folder} is not a complete model: it lacks {', '.join(missing)}.")
+    return folder
+
+
+def load_components(model: str | Path, torch_dtype: torch.dtype = torch.float32) -> dict[str, Any]:
+    """Load every part of a model, ready for `AnyTalkerPipeline(**parts)`.
+
+    Args:
+        model: name or folder, see `model_folder`.
+        torch_dtype: floating point type of the weights, whatever they are stored in.
+
+    Raises:
+        InputError: if there is no such model, or a part can't be read.
+    """
+    folder = model_folder(model)
+    try:
+        settings = PipelineSettings.from_dict(json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8")))
+        return {**_load_parts(folder, torch_dtype), "settings": settings}
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"The model in {folder} can't be loaded: {error}") from error
+
+
+def _load_parts(folder: Path, torch_dtype: torch.dtype) -> dict[str, Any]:
+    from diffusers import UniPCMultistepScheduler
+    from transformers import AutoTokenizer, CLIPVisionModel, UMT5EncoderModel
+
+    from anytalker.models.transformer import AnyTalkerTransformer3DModel
+
+    loading = {"local_files_only": True, "use_safetensors": True}
+    return {
+        "transformer": AnyTalkerTransformer3DModel.from_pretrained(
+            folder / "transformer", torch_dtype=torch_dtype, **loading
+        ).eval(),
+        "vae": _autoencoder_class(folder / "vae").from_pretrained(folder / "vae", torch_dtype=torch_dtype, **loading).eval(),
+        "text_encoder": UMT5EncoderModel.from_pretrained(folder / "text_encoder", dtype=torch_dtype, **loading).eval(),
+        "tokenizer": AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
+        "image_encoder": CLIPVisionModel.from_pretrained(folder / "image_encoder", dtype=torch_dtype, **loading).eval(),
+        "scheduler": UniPCMultistepScheduler.from_pretrained(folder / "scheduler", local_files_only=True),
+        "audio_features": audio_features_from_pretrained(folder / "audio_features"),
+    }
+
+
+def _autoencoder_class(folder: Path) -> Any:
+    name = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("_class_name")
+    if name == "MiniatureAutoencoder":
+        from anytalker.miniature.autoencoder import MiniatureAutoencoder
+
+        return MiniatureAutoencoder
+    if name == "AutoencoderKLWan":
+        from diffusers import AutoencoderKLWan
+
+        return AutoencoderKLWan
+    raise InputError(f"{folder} holds a {name}; AnyTalker works with AutoencoderKLWan and MiniatureAutoencoder.")
+
+
+def save_components(folder: Path, parts: dict[str, Any], settings: PipelineSettings) -> None:
+    """Write every part into its subfolder and the settings last, so that a folder with settings is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in PARTS:
+        parts[name].save_pretrained(folder / name)
+    settings.save(folder)

@@ -1,0 +1,161 @@
+"""The door: everything a caller gives is checked here, once, and brought into the shapes that the pipeline works with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from anytalker.conditioning.audio import SAMPLE_RATE, audio_array, combine, frame_count
+from anytalker.conditioning.faces import Box, check_boxes, detect_faces, scale_box, square_box
+from anytalker.conditioning.image import frame_size, load_image, resize_image
+from anytalker.errors import InputError
+from anytalker.pipelines.settings import PipelineSettings
+
+MAX_FPS = 120
+MAX_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class Voice:
+    """One person's audio: `waveform` float32 (samples,) 16 kHz mono, as long as everybody's; `name` for the record."""
+
+    name: str | None
+    waveform: np.ndarray
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a video is made of, checked and sized.
+
+    Attributes:
+        image: the picture at the video's size.
+        boxes: one square face box (x, y, width, height) a person, in pixels of `image`.
+        voices: one voice a person, in the order of the boxes.
+        frames: video frames, 4n+1.
+        fps: video frames a second.
+    """
+
+    image: Image.Image
+    boxes: list[Box]
+    voices: list[Voice]
+    frames: int
+    fps: float
+
+
+def prepare_inputs(
+    image: Image.Image | str | Path,
+    audio: Sequence[Any],
+    faces: Sequence[Sequence[float]] | None,
+    settings: PipelineSettings,
+    mode: str = "pad",
+    fps: float | None = None,
+    max_frames: int | None = None,
+) -> Inputs:
+    """Check and size everything.
+
+    Args:
+        image: the picture or its path.
+        audio: one entry a person: a path, a 16 kHz array (samples,), or None for a person who only listens.
+        faces: face boxes (x, y, width, height) in pixels of the picture, the i-th for the i-th audio; None: found.
+        settings: sizes of the model.
+        mode: "pad": the audios share a clock; "concat": they follow each other.
+        fps: video frames a second; None: the model's.
+        max_frames: cut the video to at most that many frames.
+
+    Raises:
+        InputError: for anything that can't be used, naming it.
+    """
+    fps = check_number("fps", settings.fps if fps is None else fps, 1, MAX_FPS)
+    if mode not in ("pad", "concat"):
+        raise InputError(f"mode is {mode!r}; it must be 'pad' (shared clock) or 'concat' (one after another).")
+    if isinstance(audio, (str, Path, np.ndarray)):
+        raise InputError("audio must be a list with one entry a person, for example ['anna.wav', 'ben.wav'].")
+    if all(entry is None for entry in audio):
+        raise InputError("No audio was given; give at least one recording, for example --audio voice.wav.")
+    picture = load_image(image)
+    streams = [None if entry is None else audio_array(entry) for entry in audio]
+    waveforms = combine(streams, mode)
+    frames = _frames(len(waveforms[0]) / SAMPLE_RATE, fps, max_frames)
+    samples = int(round(frames / fps * SAMPLE_RATE))
+    boxes = _faces(picture, faces, len(waveforms))
+    voices = [
+        Voice(_name(entry), np.pad(waveform, (0, max(0, samples - len(waveform))))[:samples])
+        for entry, waveform in zip([*audio, *[None] * (len(boxes) - len(audio))], _fill(waveforms, len(boxes)), strict=True)
+    ]
+    height, width = video_size(picture, boxes, settings)
+    resized = resize_image(picture, height, width)
+    scaled = [square_box(scale_box(box, picture.size, (width, height)), (width, height)) for box in boxes]
+    return Inputs(resized, scaled, voices, frames, fps)
+
+
+def check_number(name: str, value: float, low: float, high: float) -> float:
+    """`value` as a float if it lies between `low` and `high`.
+
+    Raises:
+        InputError: naming the option, its value and what is allowed.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not low <= number <= high:
+        raise InputError(f"{name} is {value}; it must be a number from {low:g} to {high:g}.")
+    return number
+
+
+def video_size(picture: Image.Image, boxes: Sequence[Box], settings: PipelineSettings) -> tuple[int, int]:
+    """Height and width of the video: the model's area at the picture's shape, or less where faces would be too large."""
+    area = float(settings.max_area)
+    if settings.face_size is not None:
+        side = float(np.median([max(box[2], box[3]) for box in boxes]))
+        area = min(area, picture.width * picture.height * (settings.face_size / side) ** 2)
+    multiple = settings.size_multiple
+    if settings.face_size is None:
+        return frame_size(picture.height, picture.width, settings.max_area, multiple)
+    scale = math.sqrt(area / (picture.width * picture.height))
+    sides = [max(multiple, int(round(side * scale / multiple)) * multiple) for side in (picture.height, picture.width)]
+    return sides[0], sides[1]
+
+
+def _frames(seconds: float, fps: float, max_frames: int | None) -> int:
+    frames = frame_count(seconds, fps)
+    if max_frames is not None:
+        check_number("max_frames", max_frames, 5, 10**9)
+        frames = min(frames, (int(max_frames) - 1) // 4 * 4 + 1)
+    if frames < 5:
+        raise InputError(f"The audio lasts {seconds:.2f} s, too short for a video at {fps:g} fps; give at least 0.3 s.")
+    return frames
+
+
+def _faces(picture: Image.Image, faces: Sequence[Sequence[float]] | None, persons: int) -> list[Box]:
+    if faces is not None:
+        boxes = check_boxes(faces, picture.size)
+        if len(boxes) < persons:
+            raise InputError(
+                f"{persons} audios were given for {len(boxes)} face boxes; give one --face for each --audio, or fewer audios."
+            )
+        return boxes
+    found = detect_faces(picture, persons)
+    if len(found) < persons:
+        count = "no face was" if not found else f"only {len(found)} face{'s were' if len(found) > 1 else ' was'}"
+        raise InputError(
+            f"{persons} audios were given but {count} found in the picture. Give fewer audios, or say where each "
+            "face is with --face X,Y,WIDTH,HEIGHT, once for each --audio."
+        )
+    return found
+
+
+def _fill(waveforms: list[np.ndarray], persons: int) -> list[np.ndarray]:
+    return waveforms + [np.zeros_like(waveforms[0])] * (persons - len(waveforms))
+
+
+def _name(entry: Any) -> str | None:
+    if entry is None:
+        return None
+    return Path(entry).name if isinstance(entry, (str, Path)) else "array"

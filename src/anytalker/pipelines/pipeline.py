@@ -1,0 +1,195 @@
+"""AnyTalkerPipeline: one picture, one voice a person, out comes a video in which everyone speaks their own words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline, UniPCMultistepScheduler
+from PIL import Image
+
+from anytalker.conditioning.faces import clip_pixels, crop_face
+from anytalker.conditioning.image import to_video_tensor
+from anytalker.conditioning.masks import condition_mask, face_token_masks
+from anytalker.models.transformer import AnyTalkerTransformer3DModel
+from anytalker.pipelines.components import load_components, save_components
+from anytalker.pipelines.denoising import Conditioning, Denoiser
+from anytalker.pipelines.inputs import MAX_STEPS, Inputs, check_number, prepare_inputs
+from anytalker.pipelines.latents import decode_video, picture_latents, still_latents
+from anytalker.pipelines.output import Stopwatch
+from anytalker.pipelines.result import TalkingVideo
+from anytalker.pipelines.settings import PipelineSettings
+
+Progress = Callable[[str, int, int], None]
+
+
+class AnyTalkerPipeline(DiffusionPipeline):
+    """Talking video of any number of people (paper sections 3 and 4.1; sampler and preparation of the release).
+
+    Args:
+        transformer: the video diffusion transformer.
+        vae: video autoencoder with Wan's 4×8×8 contract and latent statistics in its configuration.
+        text_encoder: UMT5 encoder.
+        tokenizer: its tokenizer.
+        image_encoder: CLIP vision tower; its hidden states before the last layer are used.
+        scheduler: UniPC with flow sigmas.
+        audio_features: features of the voices, see `anytalker.conditioning.audio_features`.
+        settings: sizes and defaults.
+    """
+
+    model_cpu_offload_seq = "text_encoder->image_encoder->transformer->vae"
+
+    def __init__(
+        self,
+        transformer: AnyTalkerTransformer3DModel,
+        vae: Any,
+        text_encoder: Any,
+        tokenizer: Any,
+        image_encoder: Any,
+        scheduler: UniPCMultistepScheduler,
+        audio_features: Any,
+        settings: PipelineSettings | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            transformer=transformer,
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            image_encoder=image_encoder,
+            scheduler=scheduler,
+        )
+        self.audio_features = audio_features
+        self.settings = settings or PipelineSettings()
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path = "tiny", **kwargs: Any) -> AnyTalkerPipeline:
+        """Load a model by its name ("tiny" comes with the package) or from a folder.
+
+        Args:
+            model: "tiny", or a folder written by `save_pretrained`.
+            **kwargs: `torch_dtype`, the floating point type of the weights (default float32).
+
+        Raises:
+            InputError: if there is no such model, or its folder lacks something.
+        """
+        return cls(**load_components(model, **kwargs))
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # type: ignore[override]
+        """Write all components and the settings to a folder that `from_pretrained` reads."""
+        parts = {name: getattr(self, name) for name in (*self.config, "audio_features") if hasattr(self, name)}
+        save_components(Path(save_directory), parts, self.settings)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: Image.Image | str | Path,
+        audio: Sequence[Any],
+        faces: Sequence[Sequence[float]] | None = None,
+        prompt: str = "",
+        negative_prompt: str | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        generator: torch.Generator | None = None,
+        mode: str = "pad",
+        fps: float | None = None,
+        max_frames: int | None = None,
+        on_progress: Progress | None = None,
+    ) -> TalkingVideo:
+        """Make a video.
+
+        Args:
+            image: the picture, or its path.
+            audio: one entry a person: a path, a 16 kHz mono array (samples,), or None for a person who listens.
+            faces: face boxes (x, y, width, height) in pixels of the picture, the i-th for the i-th audio; None: the
+                largest faces found, from left to right.
+            prompt: what happens in the video.
+            negative_prompt: prompt of the null branch of guidance; None: the model's.
+            num_inference_steps: 1 to 1000; None: the model's default.
+            guidance_scale: 0 to 100, 1 for none; None: the model's default.
+            generator: source of the noise (on the CPU); None: a random one.
+            mode: "pad" if the audios share a clock, "concat" if they follow each other.
+            fps: video frames a second; None: the model's default.
+            max_frames: cut the video to at most that many frames.
+            on_progress: called as (stage, done, total) with stages "prepare", "denoise", "decode".
+
+        Returns:
+            The video: `.frames` float32 (T, H, W, 3) in [0, 1], `.save(path)` writes it with the voices.
+
+        Raises:
+            InputError: for anything that can't be used, naming it.
+        """
+        settings = self.settings
+        steps = settings.num_inference_steps if num_inference_steps is None else num_inference_steps
+        steps = int(check_number("num_inference_steps (--steps)", steps, 1, MAX_STEPS))
+        scale = settings.guidance_scale if guidance_scale is None else guidance_scale
+        scale = check_number("guidance_scale", scale, 0, 100)
+        report = on_progress or (lambda stage, done, total: None)
+        stopwatch = Stopwatch()
+        with stopwatch.stage("prepare"):
+            report("prepare", 0, 1)
+            inputs = prepare_inputs(image, audio, faces, settings, mode, fps, max_frames)
+            null = settings.negative_prompt if negative_prompt is None else negative_prompt
+            conditioning = self.encode(inputs, prompt, null)
+            report("prepare", 1, 1)
+        with stopwatch.stage("denoise"):
+            noise = self.prepare_noise(conditioning, generator)
+            denoise = Denoiser(self.transformer, self.scheduler, steps, scale, settings.window, settings.window_overlap)
+            latents = denoise(noise, conditioning, lambda done, total: report("denoise", done, total))
+        with stopwatch.stage("decode"):
+            report("decode", 0, 1)
+            pixels = decode_video(self.vae, latents)[0]
+            frames = pixels.add(1).div(2).permute(1, 2, 3, 0).float().cpu().numpy()
+            report("decode", 1, 1)
+        choices = {
+            "prompt": prompt,
+            "negative_prompt": null,
+            "num_inference_steps": steps,
+            "guidance_scale": scale,
+            "mode": mode,
+        }
+        return TalkingVideo(frames, inputs, settings.name, choices, stopwatch.seconds)
+
+    def encode(self, inputs: Inputs, prompt: str, negative_prompt: str) -> Conditioning:
+        """Run all encoders; see `Conditioning` for the shapes."""
+        latent_frames = (inputs.frames - 1) // 4 + 1
+        width, height = inputs.image.size
+        picture = to_video_tensor(inputs.image).to(self.device)
+        encode_condition = still_latents if self.settings.condition == "still" else picture_latents
+        latents = encode_condition(self.vae, picture, latent_frames)
+        mask = self.picture_mask(inputs, latent_frames).to(latents)
+        crops = [crop_face(inputs.image, box) for box in inputs.boxes]
+        images = self.encode_images([inputs.image, *crops])
+        voices = [self.audio_features(voice.waveform, inputs.frames, inputs.fps) for voice in inputs.voices]
+        masks = face_token_masks(inputs.boxes, height, width, latent_frames)
+        return Conditioning(
+            condition=torch.cat([mask, latents], dim=1),
+            prompt_embeds=self.encode_text(prompt),
+            negative_prompt_embeds=self.encode_text(negative_prompt),
+            image_embeds=images[:1],
+            face_embeds=images[None, 1:],
+            audio_embeds=torch.stack(voices)[None].to(latents),
+            face_masks=masks[None].to(latents),
+        )
+
+    def picture_mask(self, inputs: Inputs, latent_frames: int) -> torch.Tensor:
+        """The four mask channels (1, 4, f, h, w) in front of the condition latents."""
+        width, height = inputs.image.size
+        return condition_mask(inputs.boxes, height, width, latent_frames)[None]
+
+    def encode_text(self, prompt: str) -> torch.Tensor:
+        """Text embeddings (1, tokens, channels) of a prompt, without padding."""
+        tokens = self.tokenizer(prompt, truncation=True, max_length=self.settings.text_len, return_tensors="pt")
+        return self.text_encoder(**tokens.to(self.device)).last_hidden_state
+
+    def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """CLIP's hidden states (n, tokens, channels) before the last layer, for pictures of any size."""
+        pixels = clip_pixels(images, self.settings.image_size).to(self.device)
+        return self.image_encoder(pixels, output_hidden_states=True).hidden_states[-2]
+
+    def prepare_noise(self, conditioning: Conditioning, generator: torch.Generator | None) -> torch.Tensor:
+        """Standard normal noise (1, 16, f, h, w) in the shape of the latents."""
+        shape = (1, self.transformer.config.out_channels, *conditioning.condition.shape[2:])
+        return torch.randn(shape, generator=generator).to(conditioning.condition)

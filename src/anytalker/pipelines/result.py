@@ -1,0 +1,67 @@
+"""The finished video: frames, voices, and the record of how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anytalker.conditioning.audio import SAMPLE_RATE, mix
+from anytalker.conditioning.timeline import speaking_spans
+from anytalker.pipelines.inputs import Inputs
+from anytalker.pipelines.output import PersonRecord, RunRecord, write_video
+
+
+@dataclass(frozen=True)
+class TalkingVideo:
+    """A generated video.
+
+    Attributes:
+        frames: float32 (T, H, W, 3) in [0, 1].
+        inputs: the checked inputs it was made from.
+        model: name of the model.
+        choices: the settings it was made with.
+        seconds: wall-clock seconds by stage.
+    """
+
+    frames: np.ndarray
+    inputs: Inputs
+    model: str
+    choices: Mapping[str, Any]
+    seconds: Mapping[str, float]
+
+    @property
+    def fps(self) -> float:
+        """Video frames a second."""
+        return self.inputs.fps
+
+    @property
+    def voices(self) -> np.ndarray:
+        """Everybody's voice together, float32 (samples,) at 16 kHz."""
+        return mix([voice.waveform for voice in self.inputs.voices])
+
+    def save(self, path: str | Path) -> Path:
+        """Write an MP4 (H.264, AAC) with the mixed voices, marked as synthetic; returns its path."""
+        write_video(path, self.frames, self.fps, self.voices, SAMPLE_RATE)
+        return Path(path)
+
+    def record(self, seed: int | None = None) -> RunRecord:
+        """The record of the run, to be written beside the video."""
+        persons = [
+            PersonRecord(box_xywh=list(box), audio=voice.name, speaking=speaking_spans(voice.waveform))
+            for box, voice in zip(self.inputs.boxes, self.inputs.voices, strict=True)
+        ]
+        return RunRecord(
+            model=self.model,
+            seed=seed,
+            settings=dict(self.choices),
+            width=self.frames.shape[2],
+            height=self.frames.shape[1],
+            fps=self.fps,
+            frames=len(self.frames),
+            persons=persons,
+            seconds=dict(self.seconds),
+        )

@@ -1,0 +1,67 @@
+"""What differs between the miniature, the 1.3B and the 14B besides their weights: sizes and defaults, as data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from anytalker.errors import InputError
+from anytalker.files import write_json_atomic
+
+SETTINGS_FILE = "anytalker.json"
+
+
+@dataclass(frozen=True)
+class PipelineSettings:
+    """Sizes and defaults of a model; the defaults are the release's at 480p.
+
+    Attributes:
+        name: name of the model in run records.
+        max_area: largest area of the video in pixels.
+        size_multiple: both sides of the video are multiples of it.
+        face_size: side of a face in pixels that the model was trained on; the picture is made smaller until its faces
+            have about that size. None: only the area counts.
+        fps: video frames a second.
+        num_inference_steps: denoising steps.
+        guidance_scale: classifier-free guidance; 1 means without.
+        shift: shift of the sampler's noise levels.
+        condition: what stands behind the picture in the condition latents: "zeros" (release) or "still", the picture
+            itself (the miniature).
+        window: latent frames denoised together, besides the picture in front of each window; None: all of them.
+        window_overlap: latent frames that neighbouring windows share.
+        image_size: side of the image encoder's input in pixels.
+        text_len: tokens a prompt is cut to.
+        negative_prompt: default prompt of the null branch.
+    """
+
+    name: str = "anytalker"
+    max_area: int = 832 * 480
+    size_multiple: int = 32
+    face_size: int | None = None
+    fps: float = 24.0
+    num_inference_steps: int = 40
+    guidance_scale: float = 4.5
+    shift: float = 3.0
+    condition: Literal["zeros", "still"] = "zeros"
+    window: int | None = None
+    window_overlap: int = 2
+    image_size: int = 224
+    text_len: int = 512
+    negative_prompt: str = ""
+
+    def save(self, folder: Path) -> None:
+        """Write the settings into a model's folder."""
+        write_json_atomic(folder / SETTINGS_FILE, asdict(self))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> PipelineSettings:
+        """Settings from a mapping.
+
+        Raises:
+            InputError: for a key that is not a setting.
+        """
+        unknown = set(values) - {known.name for known in fields(cls)}
+        if unknown:
+            raise InputError(f"{SETTINGS_FILE} has unknown settings {sorted(unknown)}; this model needs a newer anytalker.")
+        return cls(**values)

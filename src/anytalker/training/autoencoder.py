@@ -1,0 +1,85 @@
+"""Training of a small video autoencoder with the 4×8×8 contract of Wan 2.1's."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import ModelMixin
+from torch import nn
+
+
+@dataclass(frozen=True)
+class AutoencoderTraining:
+    """How an autoencoder is trained.
+
+    `learning_rate` is the peak of a warm-up and cosine schedule; `latent_noise` the deviation of the noise added to the
+    latents, which start with deviation 1, so that small errors of a diffusion model do little harm; `edge_weight` the
+    weight of the loss on image gradients.
+    """
+
+    steps: int = 1500
+    learning_rate: float = 2e-3
+    warmup_steps: int = 50
+    latent_noise: float = 0.05
+    edge_weight: float = 0.5
+    log_every: int = 20
+    save_every: int = 200
+
+
+def train_autoencoder(
+    vae: ModelMixin,
+    batches: Iterator[torch.Tensor],
+    config: AutoencoderTraining,
+    folder: Path,
+    log: Callable[[str], None] = print,
+) -> ModelMixin:
+    """Train `vae` in place and save it to `folder`, also along the way.
+
+    Args:
+        vae: the autoencoder; all its parameters are trained.
+        batches: endless clips (batch, 3, frames = 4n+1, height, width), float32 in [-1, 1].
+        config: steps, rates and weights of the loss (L1, L1 of the image gradients, Kullback-Leibler).
+        folder: where `save_pretrained` writes.
+        log: receives a line of progress every `log_every` steps.
+    """
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    started = time.monotonic()
+    vae.train()
+    for step in range(config.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * warmup_cosine(step, config.warmup_steps, config.steps)
+        clip = next(batches)
+        latents = vae.encode(clip).latent_dist.sample()
+        decoded = vae.decode(latents + config.latent_noise * torch.randn_like(latents)).sample
+        error = decoded - clip
+        reconstruction = error.abs().mean()
+        edges = (error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()) / 2
+        loss = reconstruction + config.edge_weight * edges
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        if step % config.log_every == 0 or step + 1 == config.steps:
+            quality = -10 * math.log10(error.detach().square().mean().item() / 4)
+            elapsed = time.monotonic() - started
+            log(
+                f"step {step + 1}/{config.steps}  loss {loss.item():.4f}  PSNR {quality:.2f} dB"
+                f"  left {elapsed / (step + 1) * (config.steps - step - 1):.0f} s"
+            )
+        if (step + 1) % config.save_every == 0:
+            vae.save_pretrained(folder)
+    vae.save_pretrained(folder)
+    return vae.eval()
+
+
+def warmup_cosine(step: int, warmup_steps: int, steps: int, floor: float = 0.03) -> float:
+    """Factor on the learning rate: linear warm-up, then a cosine down to `floor`."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(1, steps - warmup_steps)
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
