@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from anytalker.errors import InputError
+
 
 @contextmanager
 def atomic_path(destination: str | Path) -> Iterator[Path]:
@@ -26,4 +28,32 @@ def atomic_path(destination: str | Path) -> Iterator[Path]:
 def write_json_atomic(path: str | Path, data: Any) -> None:
     """Write `data` as indented JSON, whole or not at all."""
     with atomic_path(path) as partial:
-        partial.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def check_writable_output(path: str | Path, suffix: str) -> None:
+    """Make sure, before any work, that a file can be written at `path`.
+
+    Args:
+        path: where a result is to go.
+        suffix: the extension it must have, for example ".mp4".
+
+    Raises:
+        InputError: if the extension is another, the path is a folder, or its folder is missing or can't be written.
+    """
+    target = Path(path)
+    if target.suffix.lower() != suffix:
+        raise InputError(f"The output {target} must end in {suffix}.")
+    if target.is_dir():
+        raise InputError(f"The output {target} is a folder; give the name of a file.")
+    if not target.parent.is_dir():
+        raise InputError(f"The output {target} can't be written: there is no folder {target.parent}. Make it first.")
+    probe = target.with_name(f".{uuid.uuid4().hex[:8]}.partial")
+    try:
+        probe.touch(exist_ok=False)
+    except OSError as error:
+        raise InputError(f"The output {target} can't be written: {error.strerror}. Choose another place.") from error
+    finally:
+        probe.unlink(missing_ok=True)
+    if target.exists() and not os.access(target, os.W_OK):
+        raise InputError(f"The output {target} exists and can't be replaced. Choose another name.")

@@ -64,8 +64,7 @@ class LogMelFeatures:
         rows = spectra[below] * (1 - share) + spectra[above] * share
         rows[moments > len(samples) / SAMPLE_RATE] = 0
         frames = rows.reshape(num_frames, self.channels)
-        around = torch.arange(num_frames)[:, None] + torch.arange(self.window)[None] - self.window // 2
-        return frames[around.clamp(0, num_frames - 1)][:, :, None]
+        return windows(frames[:, None], self.window)
 
     def _levels(self, samples: torch.Tensor) -> torch.Tensor:
         count = len(samples) // _HOP + 1
@@ -94,3 +93,9 @@ class LogMelFeatures:
         values = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
         values.pop("type", None)
         return cls(**values)
+
+
+def windows(frames: torch.Tensor, window: int) -> torch.Tensor:
+    """Windows (F, window, ...) centred on each of the frames (F, ...); edges repeat."""
+    around = torch.arange(len(frames))[:, None] + torch.arange(window)[None] - window // 2
+    return frames[around.clamp(0, len(frames) - 1)]

@@ -12,7 +12,7 @@ from diffusers import AutoencoderKLWan
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, IterableDataset
 
-from anytalker.conditioning.log_mel import LogMelFeatures
+from anytalker.conditioning.log_mel import LogMelFeatures, windows
 from anytalker.files import atomic_path
 from anytalker.miniature.people import face_states
 from anytalker.miniature.scenes import UNSEEN_SEED, Scene
@@ -130,9 +130,9 @@ def _encode(clip: RenderedClip, vae: AutoencoderKLWan) -> dict[str, torch.Tensor
     latents = encode_video(vae, pixels)[0]
     condition = still_latents(vae, pixels[:, :, :1], latents.shape[1])[0]
     return {
-        "latents": latents.half(),
-        "condition": condition.half(),
-        "audio": clip.audio[:, clip.audio.shape[1] // 2].half(),
+        "latents": latents.half().contiguous(),
+        "condition": condition.half().contiguous(),
+        "audio": clip.audio[:, clip.audio.shape[1] // 2].half().contiguous(),
         "picture": torch.from_numpy(clip.frames[0].copy()),
         "box": torch.tensor(clip.box, dtype=torch.float32),
         "opening": torch.from_numpy(clip.opening.copy()),
@@ -162,7 +162,7 @@ def load_corpus(folder: Path, clip_image_size: int, window: int) -> list[Clip]:
                 Clip(
                     latents=stored[f"{seed}.latents"],
                     condition=stored[f"{seed}.condition"],
-                    audio=_windows(stored[f"{seed}.audio"], window),
+                    audio=windows(stored[f"{seed}.audio"], window),
                     picture=pixels[0],
                     face=pixels[1],
                     box=box,  # type: ignore[arg-type]
@@ -170,7 +170,3 @@ def load_corpus(folder: Path, clip_image_size: int, window: int) -> list[Clip]:
             )
     return clips
 
-
-def _windows(rows: torch.Tensor, window: int) -> torch.Tensor:
-    frames = torch.arange(len(rows))[:, None] + torch.arange(window)[None] - window // 2
-    return rows[frames.clamp(0, len(rows) - 1)]

@@ -1,0 +1,178 @@
+"""Voices: decoding of any recording, a common clock for all people, and the mix that goes into the video."""
+
+from __future__ import annotations
+
+import math
+import wave
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anytalker.errors import InputError
+
+SAMPLE_RATE = 16000
+MIN_SECONDS = 0.1
+MAX_SECONDS = 6 * 3600
+
+
+def load_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """Decode the first sound stream of any audio or video file.
+
+    Args:
+        path: the file.
+        sample_rate: samples a second of the result.
+
+    Returns:
+        float32 mono (samples,) in [-1, 1].
+
+    Raises:
+        InputError: if the file is missing, is no recording, has no sound, is damaged or cut off, or is shorter than
+            0.1 s or longer than 6 hours.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no audio file {path}. Check the path.")
+    if path.stat().st_size == 0:
+        raise InputError(f"The audio file {path} is empty. Give a recording of at least {MIN_SECONDS} s.")
+    _check_wave_length(path)
+    samples = _decode(path, sample_rate)
+    return _checked(samples, str(path), sample_rate)
+
+
+def _decode(path: Path, sample_rate: int) -> np.ndarray:
+    import av
+
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=sample_rate)
+    chunks: list[np.ndarray] = []
+    total = 0
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.audio:
+                raise InputError(f"{path} has no sound. Give a file with a sound stream, such as a WAV or MP3.")
+            expected = container.duration / av.time_base if container.duration else None
+            for frame in container.decode(audio=0):
+                for part in resampler.resample(frame):
+                    chunks.append(part.to_ndarray().reshape(-1))
+                    total += chunks[-1].size
+                if total > MAX_SECONDS * sample_rate:
+                    raise InputError(f"{path} is longer than {MAX_SECONDS // 3600} hours. Cut it into parts.")
+            for part in resampler.resample(None):
+                chunks.append(part.to_ndarray().reshape(-1))
+    except (av.FFmpegError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path} can't be decoded: it is no recording, or it is damaged ({error}). Export it again, as WAV or MP3."
+        ) from error
+    samples = np.concatenate(chunks) if chunks else np.zeros(0, dtype=np.float32)
+    if expected is not None and len(samples) / sample_rate < 0.8 * expected - 0.2:
+        raise InputError(
+            f"{path} is cut off: it should last {expected:.2f} s, but only {len(samples) / sample_rate:.2f} s can be "
+            "decoded. Export it again."
+        )
+    return samples
+
+
+def _check_wave_length(path: Path) -> None:
+    """PCM WAV headers say how much sound follows; decoders quietly accept less."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+        return
+    try:
+        with wave.open(str(path), "rb") as reader:
+            declared = reader.getnframes() * reader.getnchannels() * reader.getsampwidth()
+            streamed = declared >= 0x7FFFFF00
+            held = len(reader.readframes(reader.getnframes())) if not streamed else declared
+    except (wave.Error, EOFError):
+        return
+    if declared and held < declared:
+        raise InputError(
+            f"{path} is cut off: its header promises {declared} bytes of sound, but there are {held}. Export it again."
+        )
+
+
+def audio_array(value: Any, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """A voice as float32 mono (samples,): a path is decoded, an array (samples,) or (channels, samples) is checked.
+
+    Raises:
+        InputError: for a file or an array that can't be used.
+    """
+    if isinstance(value, (str, Path)):
+        return load_audio(value, sample_rate)
+    samples = np.asarray(value, dtype=np.float32)
+    if samples.ndim == 2:
+        samples = samples.mean(axis=0)
+    if samples.ndim != 1:
+        raise InputError(f"An audio array has shape {samples.shape}; give (samples,) or (channels, samples).")
+    return _checked(samples, "An audio array", sample_rate)
+
+
+def _checked(samples: np.ndarray, name: str, sample_rate: int) -> np.ndarray:
+    if not np.isfinite(samples).all():
+        raise InputError(f"{name} holds values that are not numbers. Export it again.")
+    if len(samples) < MIN_SECONDS * sample_rate:
+        raise InputError(
+            f"{name} lasts {len(samples) / sample_rate:.3f} s; at least {MIN_SECONDS} s of sound are needed."
+        )
+    return np.ascontiguousarray(np.clip(samples, -1, 1), dtype=np.float32)
+
+
+def combine(streams: Sequence[np.ndarray | None], mode: str) -> list[np.ndarray]:
+    """Bring everybody's voice to one clock.
+
+    Args:
+        streams: one float32 array (samples,) a person; None for a person who only listens.
+        mode: "pad": all start together, shorter ones are followed by silence; "concat": one after another, in order.
+
+    Returns:
+        One array a person, all of the same length.
+
+    Raises:
+        InputError: if nobody has a voice, or for an unknown mode.
+    """
+    lengths = [0 if stream is None else len(stream) for stream in streams]
+    if not any(lengths):
+        raise InputError("Nobody has a voice; give at least one recording.")
+    if mode == "pad":
+        starts, total = [0] * len(streams), max(lengths)
+    elif mode == "concat":
+        starts, total = [sum(lengths[:index]) for index in range(len(lengths))], sum(lengths)
+    else:
+        raise InputError(f"mode is {mode!r}; it must be 'pad' (shared clock) or 'concat' (one after another).")
+    combined = []
+    for stream, start in zip(streams, starts, strict=True):
+        samples = np.zeros(total, dtype=np.float32)
+        if stream is not None:
+            samples[start : start + len(stream)] = stream
+        combined.append(samples)
+    return combined
+
+
+def frame_count(seconds: float, fps: float) -> int:
+    """Video frames for that much sound: the largest 4n+1 within the frames it touches (release)."""
+    frames = math.ceil(round(seconds * fps, 6))
+    return max(1, (frames - 1) // 4 * 4 + 1)
+
+
+def normalize_waveform(waveform: np.ndarray) -> np.ndarray:
+    """Zero mean and unit variance, as wav2vec2 wants its input; silence stays silence."""
+    centred = waveform - waveform.mean()
+    return (centred / np.sqrt(centred.var() + 1e-7)).astype(np.float32)
+
+
+def mix(streams: Sequence[np.ndarray]) -> np.ndarray:
+    """All voices together, float32 (samples,), made quieter only where they would clip."""
+    summed = np.sum(np.stack(streams), axis=0)
+    peak = float(np.abs(summed).max(initial=0.0))
+    return (summed / max(1.0, peak)).astype(np.float32)
+
+
+def frame_loudness(waveform: np.ndarray, num_frames: int, fps: float, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """Root mean square of the waveform in each video frame, float32 (num_frames,); 0 beyond its end."""
+    edges = np.round(np.arange(num_frames + 1) / fps * sample_rate).astype(int)
+    padded = np.pad(waveform.astype(np.float64) ** 2, (0, max(0, edges[-1] - len(waveform))))
+    sums = np.concatenate([[0.0], np.cumsum(padded)])
+    return np.sqrt(np.maximum(sums[edges[1:]] - sums[edges[:-1]], 0) / np.diff(edges)).astype(np.float32)

@@ -1,0 +1,49 @@
+"""Who speaks when."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anytalker.conditioning.audio import SAMPLE_RATE, frame_loudness
+
+_STEP = 0.02
+
+
+def speaking_spans(
+    waveform: np.ndarray,
+    sample_rate: int = SAMPLE_RATE,
+    threshold: float = 0.1,
+    max_gap: float = 0.25,
+    min_length: float = 0.1,
+) -> list[list[float]]:
+    """Stretches of a recording in which there is a voice, judged by its own loudness.
+
+    Args:
+        waveform: float (samples,).
+        sample_rate: samples a second.
+        threshold: share of the loud level above which sound counts as speech.
+        max_gap: shorter pauses, in seconds, belong to the speech around them.
+        min_length: shorter sounds, in seconds, don't count.
+
+    Returns:
+        [[start, end], ...] in seconds, in order; empty for silence.
+    """
+    steps = int(np.ceil(len(waveform) / sample_rate / _STEP))
+    if steps == 0:
+        return []
+    loudness = frame_loudness(waveform, steps, 1 / _STEP, sample_rate)
+    loud = float(np.quantile(loudness[loudness >= 0.03 * loudness.max()], 0.8)) if loudness.max() > 0 else 0.0
+    if loud < 3e-4:
+        return []
+    voiced = np.concatenate([[0], (loudness > threshold * loud).astype(int), [0]])
+    starts = np.flatnonzero(np.diff(voiced) == 1) * _STEP
+    ends = np.flatnonzero(np.diff(voiced) == -1) * _STEP
+    spans: list[list[float]] = []
+    for start, end in zip(starts, ends, strict=True):
+        if spans and start - spans[-1][1] < max_gap:
+            spans[-1][1] = end
+        else:
+            spans.append([start, end])
+    limit = len(waveform) / sample_rate
+    kept = [span for span in spans if span[1] - span[0] >= min_length]
+    return [[round(float(start), 3), round(min(float(end), limit), 3)] for start, end in kept]
