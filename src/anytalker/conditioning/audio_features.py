@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -62,18 +63,19 @@ class Wav2Vec2Features:
     def __call__(self, waveform: np.ndarray, num_frames: int, fps: float) -> torch.Tensor:
         """Features (num_frames, window, blocks, channels) of a 16 kHz waveform (samples,), stretched over the frames.
 
-        The waveform is normalised, padded with silence to the video's length, and its convolutional features are
-        interpolated to one a video frame before the transformer layers.
+        The waveform is normalised and padded with silence to a whole multiple of the video's length, its convolutional
+        features are interpolated to one a video frame before the transformer layers, and the first `num_frames` are kept.
         """
         samples = normalize_waveform(np.asarray(waveform, dtype=np.float32))
-        wanted = int(np.ceil(num_frames / fps * SAMPLE_RATE))
-        samples = np.pad(samples, (0, max(0, wanted - len(samples))))
+        heard = math.ceil(round(len(samples) / SAMPLE_RATE * fps, 6))
+        missing = -heard % num_frames
+        samples = np.pad(samples, (0, missing * int(SAMPLE_RATE / fps)))
         reference = next(self.model.parameters())
         values = torch.from_numpy(samples)[None].to(reference.device, reference.dtype)
         convolved = self.model.feature_extractor(values)
-        resampled = torch.nn.functional.interpolate(convolved, size=num_frames, mode="linear", align_corners=True)
+        resampled = torch.nn.functional.interpolate(convolved, size=heard + missing, mode="linear", align_corners=True)
         states, _ = self.model.feature_projection(resampled.transpose(1, 2))
-        return windows(torch.stack(self._layers(states), dim=2)[0].float(), self.window)
+        return windows(torch.stack(self._layers(states), dim=2)[0].float(), self.window)[:num_frames]
 
     def _layers(self, states: torch.Tensor) -> list[torch.Tensor]:
         """Output (1, F, channels) of every transformer layer; the encoder alone doesn't return them."""
