@@ -1,4 +1,4 @@
-"""Projection of a person's audio features to tokens of the transformer."""
+"""Projection of people's audio features to tokens of the transformer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 class AudioProjection(nn.Module):
-    """Layout A (release): every frame's window of features becomes `tokens` audio tokens.
+    """Every video frame's window of features becomes `tokens` audio tokens (layout A of the release).
 
     Args:
         features: values in a window (window × blocks × channels).
@@ -25,7 +25,7 @@ class AudioProjection(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, audio_embeds: torch.Tensor) -> torch.Tensor:
-        """(B, N, F, window, blocks, channels) → (B, N, F, tokens, dim)."""
-        hidden = torch.relu(self.proj1(audio_embeds.flatten(3)))
-        hidden = torch.relu(self.proj2(hidden))
-        return self.norm(self.proj3(hidden).unflatten(-1, (self.tokens, -1)))
+        """Project features (B, N, F, window, blocks, channels) to tokens (B, N, F, tokens, dim)."""
+        hidden_states = torch.relu(self.proj1(audio_embeds.flatten(3)))
+        hidden_states = torch.relu(self.proj2(hidden_states))
+        return self.norm(self.proj3(hidden_states).unflatten(-1, (self.tokens, -1)))

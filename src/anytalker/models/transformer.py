@@ -1,89 +1,247 @@
-"""AnyTalkerTransformer3DModel, layout A."""
+"""AnyTalkerTransformer3DModel: Wan 2.1's image-to-video transformer with Audio-Face Cross Attention."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.attention import FeedForward
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
-from diffusers.models.transformers.transformer_wan import WanImageEmbedding, WanRotaryPosEmbed, WanTimeTextImageEmbedding
+from diffusers.models.transformers.transformer_wan import (
+    WanImageEmbedding,
+    WanRotaryPosEmbed,
+    WanTimeTextImageEmbedding,
+)
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from anytalker.models.audio_face_attention import AudioFaceCrossAttention
+from anytalker.errors import InputError
+from anytalker.models.audio_face_attention import AudioFaceCrossAttention, check_backend
 from anytalker.models.audio_projection import AudioProjection
 
+Rotary = tuple[torch.Tensor, torch.Tensor]
 
-def rotate(states, cosine, sine):
-    """states B T H d"""
+
+def apply_rotary(states: torch.Tensor, rotary: Rotary) -> torch.Tensor:
+    """Turn neighbouring channels of (B, tokens, heads, d) by their position's angles (cosine, sine)."""
+    cosine, sine = rotary[0][..., 0::2], rotary[1][..., 1::2]
     even, odd = states[..., 0::2], states[..., 1::2]
-    c, s = cosine[..., 0::2], sine[..., 1::2]
-    return torch.stack([even * c - odd * s, even * s + odd * c], dim=-1).flatten(-2)
+    turned = torch.stack([even * cosine - odd * sine, even * sine + odd * cosine], dim=-1)
+    return turned.flatten(-2).type_as(states)
 
 
 class SelfAttention(nn.Module):
-    def __init__(self, dim, heads, eps):
+    """Self attention of the video tokens, with rotary positions and norms over the whole width.
+
+    Args:
+        dim: width of the tokens.
+        heads: attention heads.
+        eps: of the norms.
+    """
+
+    def __init__(self, dim: int, heads: int, eps: float) -> None:
         super().__init__()
         self.heads = heads
-        self.to_q, self.to_k, self.to_v, self.to_out = (nn.Linear(dim, dim) for _ in range(4))
-        self.norm_q, self.norm_k = nn.RMSNorm(dim, eps), nn.RMSNorm(dim, eps)
+        self.to_q, self.norm_q = nn.Linear(dim, dim), nn.RMSNorm(dim, eps)
+        self.to_k, self.norm_k = nn.Linear(dim, dim), nn.RMSNorm(dim, eps)
+        self.to_v = nn.Linear(dim, dim)
+        self.to_out = nn.Linear(dim, dim)
 
-    def forward(self, x, rotary):
-        q = rotate(self.norm_q(self.to_q(x)).unflatten(-1, (self.heads, -1)), *rotary).transpose(1, 2)
-        k = rotate(self.norm_k(self.to_k(x)).unflatten(-1, (self.heads, -1)), *rotary).transpose(1, 2)
-        v = self.to_v(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        return self.to_out(scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+    def forward(self, hidden_states: torch.Tensor, rotary: Rotary) -> torch.Tensor:
+        """Attend within (B, tokens, dim)."""
+        shape = (self.heads, -1)
+        query = apply_rotary(self.norm_q(self.to_q(hidden_states)).unflatten(-1, shape), rotary)
+        key = apply_rotary(self.norm_k(self.to_k(hidden_states)).unflatten(-1, shape), rotary)
+        value = self.to_v(hidden_states).unflatten(-1, shape)
+        attended = scaled_dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
+        return self.to_out(attended.transpose(1, 2).flatten(2))
 
 
-class Block(nn.Module):
-    def __init__(self, dim, heads, ffn_dim, eps):
+class AnyTalkerTransformerBlock(nn.Module):
+    """Self attention, Audio-Face Cross Attention and feed-forward, modulated by the time step.
+
+    Args:
+        dim: width of the tokens.
+        heads: attention heads.
+        ffn_dim: inner width of the feed-forward.
+        cross_attn_norm: whether the norm before the cross attention exists.
+        eps: of the norms.
+    """
+
+    def __init__(self, dim: int, heads: int, ffn_dim: int, cross_attn_norm: bool, eps: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps, elementwise_affine=False)
         self.attn1 = SelfAttention(dim, heads, eps)
-        self.norm2 = nn.LayerNorm(dim, eps)
+        self.norm2 = nn.LayerNorm(dim, eps) if cross_attn_norm else nn.Identity()
         self.attn2 = AudioFaceCrossAttention(dim, heads, eps)
         self.norm3 = nn.LayerNorm(dim, eps, elementwise_affine=False)
         self.ffn = FeedForward(dim, inner_dim=ffn_dim, activation_fn="gelu-approximate")
         self.scale_shift_table = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
 
-    def forward(self, x, modulation, rotary, text, image, faces, audio, face_masks):
-        s1, c1, g1, s2, c2, g2 = (self.scale_shift_table + modulation.float()).unsqueeze(2).unbind(1)
-        x = x + self.attn1(self.norm1(x) * (1 + c1) + s1, rotary) * g1
-        x = x + self.attn2(self.norm2(x), text, image, faces, audio, face_masks)
-        return x + self.ffn(self.norm3(x) * (1 + c2) + s2) * g2
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        modulation: torch.Tensor,
+        rotary: Rotary,
+        text: torch.Tensor,
+        image: torch.Tensor,
+        faces: torch.Tensor,
+        audio: torch.Tensor,
+        face_masks: torch.Tensor,
+    ) -> torch.Tensor:
+        """One block on (B, tokens, dim); `modulation` (B, 6, dim), the others as in `AudioFaceCrossAttention`."""
+        table = (self.scale_shift_table + modulation.float()).unsqueeze(2)
+        shift1, scale1, gate1, shift2, scale2, gate2 = table.unbind(1)
+        kind = hidden_states.dtype
+        normed = (self.norm1(hidden_states.float()) * (1 + scale1) + shift1).to(kind)
+        hidden_states = (hidden_states.float() + self.attn1(normed, rotary) * gate1).to(kind)
+        normed = self.norm2(hidden_states)
+        hidden_states = hidden_states + self.attn2(normed, text, image, faces, audio, face_masks)
+        normed = (self.norm3(hidden_states.float()) * (1 + scale2) + shift2).to(kind)
+        return (hidden_states.float() + self.ffn(normed).float() * gate2).to(kind)
 
 
-class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin):
+class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
+    """The video diffusion transformer (paper section 3; layout A of the release). The defaults are the 1.3B's.
+
+    Args:
+        patch_size: latents a token in time, height and width.
+        num_attention_heads: heads.
+        attention_head_dim: channels a head; the width is heads × channels.
+        in_channels: 16 noisy latents, 4 mask channels, 16 condition latents.
+        out_channels: channels of a latent.
+        text_dim: channels of the text embeddings.
+        text_len: tokens that text is padded to with zeros; the padding is attended.
+        freq_dim: channels of the time step's sinusoid.
+        ffn_dim: inner width of the feed-forward.
+        num_layers: blocks.
+        cross_attn_norm: whether there is a norm before the cross attention.
+        eps: of the norms.
+        image_dim: channels of the image encoder's states.
+        audio_window, audio_blocks, audio_channels: shape of a video frame's audio features.
+        audio_hidden_dim: width inside the audio projection.
+        audio_tokens: audio tokens a video frame.
+        rope_max_seq_len: largest position in time, height or width.
+    """
+
+    _supports_gradient_checkpointing = True
+    _no_split_modules = ("AnyTalkerTransformerBlock",)
+    _keep_in_fp32_modules = ("time_embedder", "scale_shift_table")
+
     @register_to_config
-    def __init__(self, patch_size=(1, 2, 2), num_attention_heads=12, attention_head_dim=128, in_channels=36, out_channels=16,
-                 text_dim=4096, text_len=512, freq_dim=256, ffn_dim=8960, num_layers=30, eps=1e-6, image_dim=1280,
-                 audio_window=5, audio_blocks=12, audio_channels=768, audio_hidden_dim=512, audio_tokens=32,
-                 rope_max_seq_len=1024):
+    def __init__(
+        self,
+        patch_size: tuple[int, int, int] = (1, 2, 2),
+        num_attention_heads: int = 12,
+        attention_head_dim: int = 128,
+        in_channels: int = 36,
+        out_channels: int = 16,
+        text_dim: int = 4096,
+        text_len: int = 512,
+        freq_dim: int = 256,
+        ffn_dim: int = 8960,
+        num_layers: int = 30,
+        cross_attn_norm: bool = True,
+        eps: float = 1e-6,
+        image_dim: int = 1280,
+        audio_window: int = 5,
+        audio_blocks: int = 12,
+        audio_channels: int = 768,
+        audio_hidden_dim: int = 512,
+        audio_tokens: int = 32,
+        rope_max_seq_len: int = 1024,
+    ) -> None:
         super().__init__()
+        if patch_size[0] != 1:
+            raise InputError(f"patch_size is {tuple(patch_size)}; its first value (time) must be 1.")
         dim = num_attention_heads * attention_head_dim
-        self.patch_embedding = nn.Conv3d(in_channels, dim, patch_size, patch_size)
+        self.rope = WanRotaryPosEmbed(attention_head_dim, patch_size, rope_max_seq_len)
+        self.patch_embedding = nn.Conv3d(in_channels, dim, kernel_size=patch_size, stride=patch_size)
         self.condition_embedder = WanTimeTextImageEmbedding(dim, freq_dim, 6 * dim, text_dim, image_dim)
         self.face_embedder = WanImageEmbedding(image_dim, dim)
-        self.audio_embedder = AudioProjection(audio_window * audio_blocks * audio_channels, audio_hidden_dim, audio_tokens, dim)
-        self.rope = WanRotaryPosEmbed(attention_head_dim, patch_size, rope_max_seq_len)
-        self.blocks = nn.ModuleList(Block(dim, num_attention_heads, ffn_dim, eps) for _ in range(num_layers))
+        features = audio_window * audio_blocks * audio_channels
+        self.audio_embedder = AudioProjection(features, audio_hidden_dim, audio_tokens, dim)
+        self.blocks = nn.ModuleList(
+            AnyTalkerTransformerBlock(dim, num_attention_heads, ffn_dim, cross_attn_norm, eps) for _ in range(num_layers)
+        )
         self.norm_out = nn.LayerNorm(dim, eps, elementwise_affine=False)
-        self.proj_out = nn.Linear(dim, out_channels * 4)
+        self.proj_out = nn.Linear(dim, out_channels * patch_size[1] * patch_size[2])
         self.scale_shift_table = nn.Parameter(torch.randn(1, 2, dim) / dim**0.5)
+        self.gradient_checkpointing = False
 
-    def forward(self, hidden_states, timestep, encoder_hidden_states, encoder_hidden_states_image, face_embeds, audio_embeds, face_masks, return_dict=True):
-        _, _, f, h, w = hidden_states.shape
+    def set_audio_face_backend(self, backend: str) -> None:
+        """Choose how AFCA is computed: "sparse" (default) or "dense", the reference; both give the same numbers."""
+        check_backend(backend)
+        for module in self.modules():
+            if isinstance(module, AudioFaceCrossAttention):
+                module.backend = backend  # type: ignore[assignment]
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        timestep: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        encoder_hidden_states_image: torch.Tensor,
+        face_embeds: torch.Tensor,
+        audio_embeds: torch.Tensor,
+        face_masks: torch.Tensor,
+        return_dict: bool = True,
+    ) -> Any:
+        """Predict the velocity noise − sample.
+
+        Args:
+            hidden_states: (B, in_channels, f, h, w): noisy latents, mask channels, condition latents.
+            timestep: (B,) in 0..1000.
+            encoder_hidden_states: (B, L, text_dim) text embeddings, L up to `text_len`.
+            encoder_hidden_states_image: (B, tokens, image_dim) of the picture.
+            face_embeds: (B, N, tokens, image_dim) of the people's face crops.
+            audio_embeds: (B, N, F, window, blocks, channels) of the people's voices, F = 4(f-1)+1.
+            face_masks: (B, N, f, h/2, w/2) in [0, 1], where each person's face and voice may act.
+            return_dict: False gives a tuple with the velocity.
+
+        Returns:
+            The velocity (B, out_channels, f, h, w), as `.sample` or in a tuple.
+
+        Raises:
+            InputError: if the audio frames don't fit the latent frames, or the text is too long.
+        """
+        frames, height, width = self._check(hidden_states, encoder_hidden_states, audio_embeds)
         rotary = self.rope(hidden_states)
-        x = self.patch_embedding(hidden_states).flatten(2).transpose(1, 2)
-        text = nn.functional.pad(encoder_hidden_states, (0, 0, 0, self.config.text_len - encoder_hidden_states.shape[1]))
+        tokens = self.patch_embedding(hidden_states).flatten(2).transpose(1, 2)
+        padding = self.config.text_len - encoder_hidden_states.shape[1]
+        text = nn.functional.pad(encoder_hidden_states, (0, 0, 0, padding))
         temb, modulation, text, image = self.condition_embedder(timestep, text, encoder_hidden_states_image)
         modulation = modulation.unflatten(1, (6, -1))
         faces = self.face_embedder(face_embeds.flatten(0, 1)).unflatten(0, face_embeds.shape[:2])
         audio = self.audio_embedder(audio_embeds)
         for block in self.blocks:
-            x = block(x, modulation, rotary, text, image, faces, audio, face_masks)
-        shift, scale = (self.scale_shift_table + temb.unsqueeze(1)).chunk(2, dim=1)
-        x = self.proj_out(self.norm_out(x) * (1 + scale) + shift)
-        x = x.unflatten(1, (f, h // 2, w // 2)).unflatten(-1, (2, 2, -1)).permute(0, 6, 1, 2, 4, 3, 5).flatten(5, 6).flatten(3, 4)
-        return (x,) if not return_dict else Transformer2DModelOutput(sample=x)
+            inputs = (tokens, modulation, rotary, text, image, faces, audio, face_masks)
+            if torch.is_grad_enabled() and self.gradient_checkpointing:
+                tokens = self._gradient_checkpointing_func(block, *inputs)
+            else:
+                tokens = block(*inputs)
+        shift, scale = (self.scale_shift_table + temb.float().unsqueeze(1)).chunk(2, dim=1)
+        tokens = self.proj_out((self.norm_out(tokens.float()) * (1 + scale) + shift).to(tokens.dtype))
+        velocity = self._unpatchify(tokens, frames, height, width)
+        return Transformer2DModelOutput(sample=velocity) if return_dict else (velocity,)
+
+    def _check(
+        self, hidden_states: torch.Tensor, text: torch.Tensor, audio_embeds: torch.Tensor
+    ) -> tuple[int, int, int]:
+        frames, height, width = hidden_states.shape[2:]
+        expected = 4 * (frames - 1) + 1
+        if audio_embeds.shape[2] != expected:
+            raise InputError(
+                f"audio_embeds has {audio_embeds.shape[2]} video frames, but {frames} latent frames need {expected}."
+            )
+        if text.shape[1] > self.config.text_len:
+            raise InputError(f"The text has {text.shape[1]} tokens; at most {self.config.text_len} are possible.")
+        return frames, height, width
+
+    def _unpatchify(self, tokens: torch.Tensor, frames: int, height: int, width: int) -> torch.Tensor:
+        _, tall, wide = self.config.patch_size
+        grid = tokens.unflatten(1, (frames, height // tall, width // wide)).unflatten(-1, (tall, wide, -1))
+        return grid.permute(0, 6, 1, 2, 4, 3, 5).flatten(5, 6).flatten(3, 4)

@@ -1,0 +1,187 @@
+"""Between the release's checkpoints and ours: the same tensors under other names, nothing is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from anytalker.errors import InputError
+from anytalker.models.transformer import AnyTalkerTransformer3DModel
+
+_OUTER = {
+    "patch_embedding": "patch_embedding",
+    "text_embedding.0": "condition_embedder.text_embedder.linear_1",
+    "text_embedding.2": "condition_embedder.text_embedder.linear_2",
+    "time_embedding.0": "condition_embedder.time_embedder.linear_1",
+    "time_embedding.2": "condition_embedder.time_embedder.linear_2",
+    "time_projection.1": "condition_embedder.time_proj",
+    "img_emb.proj.0": "condition_embedder.image_embedder.norm1",
+    "img_emb.proj.1": "condition_embedder.image_embedder.ff.net.0.proj",
+    "img_emb.proj.3": "condition_embedder.image_embedder.ff.net.2",
+    "img_emb.proj.4": "condition_embedder.image_embedder.norm2",
+    "audio_ref_emb.proj.0": "face_embedder.norm1",
+    "audio_ref_emb.proj.1": "face_embedder.ff.net.0.proj",
+    "audio_ref_emb.proj.3": "face_embedder.ff.net.2",
+    "audio_ref_emb.proj.4": "face_embedder.norm2",
+    "audio_emb.proj1": "audio_embedder.proj1",
+    "audio_emb.proj2": "audio_embedder.proj2",
+    "audio_emb.proj3": "audio_embedder.proj3",
+    "audio_emb.norm": "audio_embedder.norm",
+    "head.head": "proj_out",
+    "head.modulation": "scale_shift_table",
+}
+_BLOCK = {
+    "modulation": "scale_shift_table",
+    "norm3": "norm2",
+    "self_attn.q": "attn1.to_q",
+    "self_attn.k": "attn1.to_k",
+    "self_attn.v": "attn1.to_v",
+    "self_attn.o": "attn1.to_out",
+    "self_attn.norm_q": "attn1.norm_q",
+    "self_attn.norm_k": "attn1.norm_k",
+    "cross_attn.q": "attn2.to_q",
+    "cross_attn.k": "attn2.to_k",
+    "cross_attn.v": "attn2.to_v",
+    "cross_attn.o": "attn2.to_out",
+    "cross_attn.norm_q": "attn2.norm_q",
+    "cross_attn.norm_k": "attn2.norm_k",
+    "cross_attn.k_img": "attn2.add_k_proj",
+    "cross_attn.v_img": "attn2.add_v_proj",
+    "cross_attn.norm_k_img": "attn2.norm_added_k",
+    "cross_attn.k_audio": "attn2.audio_k_proj",
+    "cross_attn.v_audio": "attn2.audio_v_proj",
+    "cross_attn.norm_k_audio": "attn2.norm_audio_k",
+    "cross_attn.k_face": "attn2.face_k_proj",
+    "cross_attn.v_face": "attn2.face_v_proj",
+    "cross_attn.norm_k_face": "attn2.norm_face_k",
+    "ffn.0": "ffn.net.0.proj",
+    "ffn.2": "ffn.net.2",
+}
+_WINDOW = 5
+
+
+def _renamed(key: str, outer: Mapping[str, str], inner: Mapping[str, str]) -> str | None:
+    """The other side's name of a tensor; None if there is no such tensor."""
+    for table, prefix in ((outer, ""), (inner, "blocks.")):
+        head, rest = "", key
+        if prefix:
+            if not key.startswith(prefix) or key.count(".") < 2:
+                continue
+            index, rest = key[len(prefix) :].split(".", 1)
+            head = f"{prefix}{index}."
+        if rest in table:
+            return head + table[rest]
+        module, _, kind = rest.rpartition(".")
+        if module in table and kind in ("weight", "bias"):
+            return f"{head}{table[module]}.{kind}"
+    return None
+
+
+def release_name(key: str) -> str | None:
+    """The release's name of one of our tensors; None if it has none."""
+    return _renamed(key, {ours: theirs for theirs, ours in _OUTER.items()}, {o: t for t, o in _BLOCK.items()})
+
+
+def our_name(key: str) -> str | None:
+    """Our name of one of the release's tensors; None if we have none."""
+    return _renamed(key, _OUTER, _BLOCK)
+
+
+def from_release(state_dict: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> AnyTalkerTransformer3DModel:
+    """Our model with the release's weights, bit for bit.
+
+    Args:
+        state_dict: the release's tensors by the release's names.
+        config: the release's configuration, see `to_release`.
+
+    Raises:
+        InputError: for a configuration of another layout, or missing, unexpected or wrongly shaped tensors.
+    """
+    model = AnyTalkerTransformer3DModel(**model_config(state_dict, config))
+    wanted = model.state_dict()
+    given: dict[str, torch.Tensor] = {}
+    unexpected = []
+    for key, value in state_dict.items():
+        name = our_name(key)
+        if name is None or name not in wanted:
+            unexpected.append(key)
+        else:
+            given[name] = value
+    missing = [release_name(name) or name for name in wanted if name not in given]
+    misshapen = [
+        f"{release_name(name)} is {tuple(value.shape)} instead of {tuple(wanted[name].shape)}"
+        for name, value in given.items()
+        if value.shape != wanted[name].shape
+    ]
+    problems = [
+        f"{len(names)} {kind} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+        for kind, names in (("missing", missing), ("unexpected", unexpected), ("of the wrong shape", misshapen))
+        if names
+    ]
+    if problems:
+        raise InputError(f"The checkpoint doesn't fit its configuration: tensors {'; '.join(problems)}.")
+    model.load_state_dict(given, assign=True)
+    return model.eval()
+
+
+def model_config(state_dict: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Our configuration for a release's; sizes that its configuration leaves out are read off the tensors.
+
+    Raises:
+        InputError: if the configuration is of another layout or lacks something.
+    """
+    if config.get("legacy_audio_cross_attn"):
+        raise InputError("This checkpoint has layout B (legacy_audio_cross_attn, the 14B); only layout A can be loaded yet.")
+    try:
+        dim, heads = config["dim"], config["num_heads"]
+        features = state_dict["audio_emb.proj1.weight"].shape
+        audio_tokens = state_dict["audio_emb.proj3.weight"].shape[0] // dim
+        image_dim = state_dict["img_emb.proj.0.weight"].shape[0]
+        values = {
+            "patch_size": tuple(config.get("patch_size", (1, 2, 2))),
+            "num_attention_heads": heads,
+            "attention_head_dim": dim // heads,
+            "in_channels": config["in_dim"],
+            "out_channels": config["out_dim"],
+            "ffn_dim": config["ffn_dim"],
+            "num_layers": config["num_layers"],
+            **{key: config[key] for key in ("text_dim", "text_len", "freq_dim")},
+        }
+    except KeyError as error:
+        raise InputError(f"The checkpoint or its configuration lacks {error}; is it one of AnyTalker's release?") from error
+    channels = int(config.get("audio_channels", 768))
+    values |= {
+        "cross_attn_norm": config.get("cross_attn_norm", True),
+        "eps": config.get("eps", 1e-6),
+        "image_dim": image_dim,
+        "audio_window": _WINDOW,
+        "audio_channels": channels,
+        "audio_blocks": features[1] // (_WINDOW * channels),
+        "audio_hidden_dim": features[0],
+        "audio_tokens": audio_tokens,
+    }
+    return values
+
+
+def to_release(model: AnyTalkerTransformer3DModel) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The release's tensors and configuration of a model, bit for bit; `from_release` undoes it."""
+    ours = model.config
+    config = {
+        "model_type": "a2v_af",
+        "patch_size": list(ours.patch_size),
+        "text_len": ours.text_len,
+        "in_dim": ours.in_channels,
+        "freq_dim": ours.freq_dim,
+        "text_dim": ours.text_dim,
+        "out_dim": ours.out_channels,
+        "cross_attn_norm": ours.cross_attn_norm,
+        "dim": ours.num_attention_heads * ours.attention_head_dim,
+        "num_heads": ours.num_attention_heads,
+        "ffn_dim": ours.ffn_dim,
+        "num_layers": ours.num_layers,
+    }
+    if ours.audio_channels != 768:
+        config["audio_channels"] = ours.audio_channels
+    return {str(release_name(key)): value for key, value in model.state_dict().items()}, config

@@ -1,0 +1,81 @@
+"""Shared by all tests: no network, few threads, fixed seeds, and the goldens."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+from types import ModuleType
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+
+import numpy as np
+import pytest
+import torch
+
+GOLDENS = Path(__file__).parent / "goldens"
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def recipe() -> ModuleType:
+    """The recipe that makes the weights and inputs of the goldens from their names."""
+    spec = importlib.util.spec_from_file_location("golden_recipe", GOLDENS / "recipe.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def preprocess_cases() -> dict:
+    """Descriptions of the golden cases of preparation and sampling."""
+    return json.loads((GOLDENS / "preprocess.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def preprocess_goldens() -> dict[str, torch.Tensor]:
+    """Their expected tensors."""
+    from safetensors.torch import load_file
+
+    return load_file(GOLDENS / "preprocess.safetensors")
+
+
+def relative_error(value: torch.Tensor, golden: torch.Tensor) -> float:
+    """‖value − golden‖ / ‖golden‖."""
+    return float((value.double() - golden.double()).norm() / golden.double().norm())
+
+
+@pytest.fixture(scope="session")
+def error():
+    """The relative error of a tensor against its golden."""
+    return relative_error
+
+
+@pytest.fixture
+def write_wave(tmp_path: Path):
+    """Writes a 16-bit WAV file and returns its path."""
+    import wave
+
+    def write(samples: np.ndarray, name: str = "voice.wav", rate: int = 16000, channels: int = 1) -> Path:
+        path = tmp_path / name
+        with wave.open(str(path), "wb") as file:
+            file.setnchannels(channels)
+            file.setsampwidth(2)
+            file.setframerate(rate)
+            file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+        return path
+
+    return write
+
+
+@pytest.fixture
+def tone() -> np.ndarray:
+    """One second of sound, float32 at 16 kHz."""
+    time = np.arange(16000) / 16000
+    return (0.4 * np.sin(2 * np.pi * 180 * time) * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * time))).astype(np.float32)
