@@ -196,8 +196,11 @@ def _load(model: str, device: Device | None) -> AnyTalkerPipeline:
 
     if device is Device.cuda and not torch.cuda.is_available():
         raise InputError("--device is cuda, but no CUDA GPU can be used here; leave it out or give --device cpu.")
-    logging.getLogger("diffusers").setLevel(logging.ERROR)
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    for library in ("diffusers", "transformers"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
     from anytalker.pipelines.pipeline import AnyTalkerPipeline
 
     chosen = device.value if device else ("cuda" if torch.cuda.is_available() else "cpu")

@@ -37,7 +37,7 @@ class AudioFeatures(Protocol):
         """Write to a folder that `audio_features_from_pretrained` reads."""
 
 
-class Wav2Vec2Features:
+class Wav2Vec2Features(torch.nn.Module):
     """All layers of wav2vec2, resampled to the video's frames (release).
 
     Args:
@@ -46,6 +46,7 @@ class Wav2Vec2Features:
     """
 
     def __init__(self, model: Any, window: int = 5) -> None:
+        super().__init__()
         self.model = model.eval()
         self.window = window
 
@@ -60,7 +61,7 @@ class Wav2Vec2Features:
         return self.model.config.hidden_size
 
     @torch.no_grad()
-    def __call__(self, waveform: np.ndarray, num_frames: int, fps: float) -> torch.Tensor:
+    def forward(self, waveform: np.ndarray, num_frames: int, fps: float) -> torch.Tensor:
         """Features (num_frames, window, blocks, channels) of a 16 kHz waveform (samples,), stretched over the frames.
 
         The waveform is normalised and padded with silence to a whole multiple of the video's length, its convolutional

@@ -60,8 +60,8 @@ class AnyTalkerPipeline(DiffusionPipeline):
             tokenizer=tokenizer,
             image_encoder=image_encoder,
             scheduler=scheduler,
+            audio_features=audio_features,
         )
-        self.audio_features = audio_features
         self.settings = settings or PipelineSettings()
 
     @classmethod
@@ -79,7 +79,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # type: ignore[override]
         """Write all components and the settings to a folder that `from_pretrained` reads."""
-        parts = {name: getattr(self, name) for name in (*self.config, "audio_features") if hasattr(self, name)}
+        parts = dict(self.components)
         save_components(Path(save_directory), parts, self.settings)
 
     @torch.no_grad()
