@@ -44,7 +44,7 @@ def load_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
 def _decode(path: Path, sample_rate: int) -> np.ndarray:
     import av
 
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=sample_rate)
+    resampler = av.AudioResampler(format="fltp", rate=sample_rate)
     chunks: list[np.ndarray] = []
     total = 0
     try:
@@ -54,12 +54,12 @@ def _decode(path: Path, sample_rate: int) -> np.ndarray:
             expected = container.duration / av.time_base if container.duration else None
             for frame in container.decode(audio=0):
                 for part in resampler.resample(frame):
-                    chunks.append(part.to_ndarray().reshape(-1))
+                    chunks.append(part.to_ndarray().mean(axis=0))
                     total += chunks[-1].size
                 if total > MAX_SECONDS * sample_rate:
                     raise InputError(f"{path} is longer than {MAX_SECONDS // 3600} hours. Cut it into parts.")
             for part in resampler.resample(None):
-                chunks.append(part.to_ndarray().reshape(-1))
+                chunks.append(part.to_ndarray().mean(axis=0))
     except (av.FFmpegError, ValueError) as error:
         if isinstance(error, InputError):
             raise
