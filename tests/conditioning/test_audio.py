@@ -35,10 +35,10 @@ def encode(path, samples: np.ndarray, codec: str, rate: int) -> None:
         container.mux(stream.encode(None))
 
 
-@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "aac"), ("a.ogg", "libvorbis"), ("a.flac", "flac"), ("a.mp3", "libmp3lame")])
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "aac"), ("a.ogg", "libopus"), ("a.flac", "flac"), ("a.mp3", "libmp3lame")])
 def test_every_format_decodes_to_16_khz_mono(tmp_path, name: str, codec: str) -> None:
-    time = np.arange(44100) / 44100
-    encode(tmp_path / name, 0.5 * np.sin(2 * np.pi * 440 * time), codec, 44100)
+    time = np.arange(48000) / 48000
+    encode(tmp_path / name, 0.5 * np.sin(2 * np.pi * 440 * time), codec, 48000)
     samples = load_audio(tmp_path / name)
     assert samples.dtype == np.float32
     assert abs(len(samples) - 16000) < 1600

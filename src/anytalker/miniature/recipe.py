@@ -128,9 +128,8 @@ def stage_one(folder: Path, settings: TrainingSettings, log=print) -> TrainingSt
 
 def export(folder: Path, destination: Path) -> None:
     """Write the model with the averaged weights of stage 1, in half precision, to `destination`."""
-    from diffusers import UniPCMultistepScheduler
-
     from anytalker.pipelines.pipeline import AnyTalkerPipeline
+    from anytalker.pipelines.schedule import make_scheduler
 
     torch.manual_seed(0)
     conditioner = make_conditioner()
@@ -145,9 +144,7 @@ def export(folder: Path, destination: Path) -> None:
         text_encoder=conditioner.text_encoder.half(),
         tokenizer=conditioner.tokenizer,
         image_encoder=image_encoder.half(),
-        scheduler=UniPCMultistepScheduler(
-            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=SETTINGS.shift, solver_order=2
-        ),
+        scheduler=make_scheduler(SETTINGS.shift),
         audio_features=features,
         settings=SETTINGS,
     )

@@ -9,6 +9,7 @@ import torch
 from diffusers import UniPCMultistepScheduler
 
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
+from anytalker.pipelines.schedule import set_timesteps
 from anytalker.pipelines.windows import Window, plan_windows
 
 
@@ -68,7 +69,7 @@ class Denoiser:
         self, noise: torch.Tensor, conditioning: Conditioning, on_step: Callable[[int, int], None] | None = None
     ) -> torch.Tensor:
         """Denoise (1, 16, f, h, w) latents; `on_step(done, total)` is called after every step."""
-        self.scheduler.set_timesteps(self.num_inference_steps, device=noise.device)
+        set_timesteps(self.scheduler, self.num_inference_steps, noise.device)
         windows = plan_windows(noise.shape[2], self.window, self.window_overlap)
         parts = [conditioning.window(window) for window in windows]
         latents = noise

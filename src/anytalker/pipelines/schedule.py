@@ -1,0 +1,32 @@
+"""The sampler, as the release sets it up: UniPC on flow sigmas."""
+
+from __future__ import annotations
+
+import numpy as np
+from diffusers import UniPCMultistepScheduler
+
+_INITIAL_SHIFT = 5.0
+_TRAIN_STEPS = 1000
+
+
+def make_scheduler(shift: float) -> UniPCMultistepScheduler:
+    """UniPC of order 2 for velocity predictions; `shift` moves the noise levels towards noise (3 at 480p, 5 above)."""
+    return UniPCMultistepScheduler(
+        num_train_timesteps=_TRAIN_STEPS,
+        prediction_type="flow_prediction",
+        use_flow_sigmas=True,
+        flow_shift=shift,
+        solver_order=2,
+    )
+
+
+def unshifted_sigmas(num_inference_steps: int) -> np.ndarray:
+    """Noise levels (steps,) before the shift: evenly down to 0 from the largest that the release was built with."""
+    largest = 1 - 1 / _TRAIN_STEPS
+    largest = _INITIAL_SHIFT * largest / (1 + (_INITIAL_SHIFT - 1) * largest)
+    return np.linspace(largest, 0.0, num_inference_steps + 1)[:-1]
+
+
+def set_timesteps(scheduler: UniPCMultistepScheduler, num_inference_steps: int, device=None) -> None:
+    """Prepare the scheduler for a run of that many steps with the release's noise levels."""
+    scheduler.set_timesteps(num_inference_steps, device=device, sigmas=unshifted_sigmas(num_inference_steps))

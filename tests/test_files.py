@@ -1,0 +1,49 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from anytalker import InputError
+from anytalker.files import atomic_path, check_writable_output, write_json_atomic
+
+
+def test_a_finished_file_takes_its_place(tmp_path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with atomic_path(target) as partial:
+        assert partial.suffix == ".txt"
+        partial.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("exception", [RuntimeError, KeyboardInterrupt])
+def test_an_interrupted_file_leaves_nothing(tmp_path, exception) -> None:
+    target = tmp_path / "a.txt"
+    with pytest.raises(exception), atomic_path(target) as partial:
+        partial.write_text("half")
+        raise exception
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unwritable_outputs_are_named(tmp_path) -> None:
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "file").write_text("")
+    for path, reason in (
+        (tmp_path / "a.avi", "must end in .mp4"),
+        (tmp_path / "folder.mp4", "is a folder"),
+        (tmp_path / "none" / "a.mp4", "no folder"),
+        (tmp_path / "file" / "a.mp4", "no folder"),
+    ):
+        with pytest.raises(InputError, match=reason) as caught:
+            check_writable_output(path, ".mp4")
+        assert path.name in str(caught.value)
+    check_writable_output(tmp_path / "fine.mp4", ".mp4")
+    assert not list(tmp_path.glob("*.partial*"))
+
+
+def test_json_is_readable(tmp_path) -> None:
+    write_json_atomic(tmp_path / "a.json", {"é": [1, 2]})
+    assert "é" in (tmp_path / "a.json").read_text(encoding="utf-8")
