@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from anytalker.errors import AnyTalkerError, InputError
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from anytalker.pipelines.pipeline import AnyTalkerPipeline
     from anytalker.pipelines.result import TalkingVideo
 
@@ -26,6 +30,9 @@ app = typer.Typer(
 )
 miniature_app = typer.Typer(help="The drawn world of the built-in miniature.", no_args_is_help=True)
 app.add_typer(miniature_app, name="miniature")
+
+
+_STAGES = {"prepare": "Preparing", "denoise": "Making the video", "decode": "Decoding frames"}
 
 
 class Mode(str, Enum):
@@ -208,12 +215,12 @@ def _load(model: str, device: Device | None) -> AnyTalkerPipeline:
     return pipeline.to(chosen)
 
 
-def _run(pipeline: AnyTalkerPipeline, seed: int, **inputs) -> TalkingVideo:
+def _run(pipeline: AnyTalkerPipeline, seed: int, **inputs: Any) -> TalkingVideo:
     import torch
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    labels = {"prepare": "Preparing", "denoise": "Making the video", "decode": "Decoding frames"}
+    console = Console(stderr=True)
     columns = (
         TextColumn("{task.description:<18}"),
         BarColumn(),
@@ -222,12 +229,14 @@ def _run(pipeline: AnyTalkerPipeline, seed: int, **inputs) -> TalkingVideo:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=False) as progress:
-        tasks: dict[str, int] = {}
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        tasks: dict[str, TaskID] = {}
 
         def report(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = progress.add_task(labels.get(stage, stage), total=total)
+                tasks[stage] = progress.add_task(_STAGES.get(stage, stage), total=total)
+                if not console.is_terminal:
+                    typer.echo(f"{_STAGES.get(stage, stage)} …", err=True)
             progress.update(tasks[stage], completed=done, total=total)
 
         generator = torch.Generator().manual_seed(seed)
@@ -250,31 +259,24 @@ def _finish(video: TalkingVideo, output: Path, seed: int) -> None:
 
 def main() -> None:
     """Run the command line; exit with 0 done, 2 wrong input, 130 interrupted, 1 anything else."""
+    with suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
+        if code == 130:
+            raise KeyboardInterrupt
+        sys.exit(code or 0)
     except InputError as error:
         _fail(str(error), 2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         _fail("Interrupted; nothing half-written was left.", 130)
-    except AnyTalkerError as error:
-        _fail(str(error), 1)
-    except Exception as error:
-        _fail_unexpectedly(error)
-
-
-def _fail_unexpectedly(error: Exception) -> None:
-    import click
-
-    if isinstance(error, click.exceptions.Exit):
-        sys.exit(error.exit_code)
-    if isinstance(error, click.Abort):
-        _fail("Interrupted; nothing half-written was left.", 130)
-    if isinstance(error, click.ClickException):
-        error.show()
-        sys.exit(error.exit_code)
-    if isinstance(error, MemoryError):
+    except MemoryError:
         _fail("Out of memory; give a smaller picture or fewer frames (--max-frames).", 1)
-    _fail(f"{type(error).__name__}: {error}", 1)
+    except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
+            error.show()
+            sys.exit(error.exit_code)
+        _fail(str(error) if isinstance(error, AnyTalkerError) else f"{type(error).__name__}: {error}", 1)
 
 
 def _fail(message: str, code: int) -> None:

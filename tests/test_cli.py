@@ -1,0 +1,206 @@
+"""The command line: what it makes, and how it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from anytalker import cli
+from anytalker.pipelines.output import read_video
+
+
+def run(*arguments: str | Path) -> int:
+    """Run the command line in this process and return its exit code."""
+    old, sys.argv = sys.argv, ["anytalker", *map(str, arguments)]
+    try:
+        cli.main()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    finally:
+        sys.argv = old
+    return 0
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> Path:
+    """A picture of two drawn people with its boxes in a .json beside it."""
+    path = tmp_path_factory.mktemp("drawn") / "two.png"
+    assert run("miniature", "picture", "--persons", "2", "--seed", "1000003", "--output", path) == 0
+    return path
+
+
+def boxes_of(picture: Path) -> list[str]:
+    persons = json.loads(picture.with_suffix(".json").read_text())["persons"]
+    return [",".join(map(str, person["box_xywh"])) for person in persons]
+
+
+def test_demo_makes_a_playable_video(tmp_path) -> None:
+    output = tmp_path / "demo.mp4"
+    assert run("demo", "--persons", "2", "--seconds", "1.5", "--output", output) == 0
+    frames, fps = read_video(output)
+    assert fps == 24
+    assert len(frames) == 37
+    assert frames.shape[2] >= 192
+    assert frames.shape[1] >= 96
+    assert np.abs(np.diff(frames.astype(float), axis=0)).max() > 30
+    with av.open(str(output)) as container:
+        picture, sound = container.streams.video[0], container.streams.audio[0]
+        lengths = [float(stream.duration * stream.time_base) for stream in (picture, sound)]
+        assert (picture.codec_context.name, sound.codec_context.name) == ("h264", "aac")
+        assert abs(lengths[0] - lengths[1]) <= 1 / 24
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["demo.json", "demo.mp4"]
+
+
+def test_generate_writes_video_and_record(tmp_path, drawn, write_wave, tone) -> None:
+    output = tmp_path / "talk.mp4"
+    first, second = boxes_of(drawn)
+    people = ["--audio", write_wave(tone), "--audio", "none", "--face", second, "--face", first]
+    assert run("generate", "--image", drawn, *people, "--steps", "2", "--seed", "7", "--output", output) == 0
+    record = json.loads(output.with_suffix(".json").read_text())
+    frames, fps = read_video(output)
+    assert (record["height"], record["width"]) == frames.shape[1:3]
+    assert (record["frames"], record["fps"], record["seed"], record["model"]) == (len(frames), fps, 7, "tiny")
+    assert len(frames) % 4 == 1
+    assert record["settings"]["num_inference_steps"] == 2
+    assert set(record["seconds"]) == {"prepare", "denoise", "decode"}
+    speaker, listener = record["persons"]
+    assert speaker["box_xywh"][0] > listener["box_xywh"][0]
+    assert (speaker["audio"], listener["audio"]) == ("voice.wav", None)
+    assert speaker["speaking"]
+    assert listener["speaking"] == []
+
+
+def test_the_same_seed_gives_the_same_video(tmp_path, drawn, write_wave, tone) -> None:
+    voice, videos = write_wave(tone), []
+    arguments = ["--image", drawn, "--audio", voice, "--face", boxes_of(drawn)[0], "--steps", "1", "--max-frames", "9"]
+    for name in ("a.mp4", "b.mp4"):
+        assert run("generate", *arguments, "--output", tmp_path / name) == 0
+        videos.append(read_video(tmp_path / name)[0])
+    assert len(videos[0]) == 9
+    np.testing.assert_array_equal(videos[0], videos[1])
+
+
+def bad_files(folder: Path) -> None:
+    (folder / "text.png").write_text("no picture")
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "noise.png")
+    (folder / "cut.png").write_bytes((folder / "noise.png").read_bytes()[:50000])
+    Image.new("RGB", (1, 1)).save(folder / "dot.png")
+    Image.new("1", (20000, 64)).save(folder / "wide.png")
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "cut.wav").write_bytes((folder / "voice.wav").read_bytes()[:9000])
+    with av.open(str(folder / "mute.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=24)
+        stream.width = stream.height = 64
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), "rgb24")))
+        container.mux(stream.encode(None))
+
+
+VOICE = ["--audio", "voice.wav"]
+BAD_INPUT = {
+    "missing picture": (["--image", "gone.png"], "gone.png"),
+    "no picture": (["--image", "text.png"], "text.png"),
+    "truncated picture": (["--image", "cut.png"], "cut.png"),
+    "one pixel": (["--image", "dot.png"], "1×1"),
+    "too wide": (["--image", "wide.png"], "20000"),
+    "missing audio": (["--audio", "gone.wav"], "gone.wav"),
+    "empty audio": (["--audio", "empty.wav"], "empty.wav"),
+    "truncated audio": (["--audio", "cut.wav"], "cut.wav"),
+    "no sound stream": (["--audio", "mute.mp4"], "mute.mp4"),
+    "too short audio": (["--audio", "short.wav"], "short.wav"),
+    "nobody speaks": (["--audio", "none"], "No audio"),
+    "more audios than faces": (["--image", "noise.png", *VOICE, *VOICE], "2 audios"),
+    "more audios than boxes": ([*VOICE, *VOICE, "--face", "FACE0"], "2 audios"),
+    "face outside": (["--face", "9000,10,50,50"], "9000,10,50,50"),
+    "face of zero size": (["--face", "10,10,0,50"], "10,10,0,50"),
+    "malformed face": (["--face", "10;10;50;50"], "10;10;50;50"),
+    "same person twice": ([*VOICE, *VOICE, "--face", "FACE0", "--face", "FACE0"], "same person"),
+    "unknown model": (["--model", "huge"], "'huge'"),
+    "no such folder": (["--output", "none/talk.mp4"], "none"),
+    "wrong extension": (["--output", "talk.gif"], "talk.gif"),
+    "no steps": (["--steps", "0"], "--steps"),
+    "no frames a second": (["--fps", "0"], "--fps"),
+    "scale not a number": (["--guidance-scale", "nan"], "--guidance-scale"),
+    "unknown mode": (["--mode", "sideways"], "sideways"),
+    "unknown option": (["--quality", "9"], "--quality"),
+    "negative seed": (["--seed", "-1"], "--seed"),
+    "too few frames": (["--max-frames", "1"], "--max-frames"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_named_and_leaves_nothing(case, tmp_path, monkeypatch, capsys, drawn, write_wave, tone) -> None:
+    write_wave(tone)
+    write_wave(tone[:160], "short.wav")
+    bad_files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    given, culprit = BAD_INPUT[case]
+    arguments = [boxes_of(drawn)[0] if value == "FACE0" else value for value in given]
+    if "--image" not in given:
+        arguments += ["--image", str(drawn)]
+    if "--audio" not in given:
+        arguments += VOICE
+    if "--face" not in given and case != "more audios than faces":
+        arguments += ["--face", boxes_of(drawn)[0]]
+    if "--output" not in given:
+        arguments += ["--output", "talk.mp4"]
+    before = sorted(tmp_path.rglob("*"))
+    assert run("generate", *arguments) == 2
+    message = capsys.readouterr().err
+    assert culprit in message
+    assert "Traceback" not in message
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_existing_output_is_untouched_by_bad_input(tmp_path, drawn) -> None:
+    output = tmp_path / "talk.mp4"
+    output.write_text("precious")
+    assert run("generate", "--image", drawn, "--audio", tmp_path / "gone.wav", "--output", output) == 2
+    assert output.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("demo", "--persons", "0"), ("demo", "--seconds", "nan"), ("miniature", "picture", "--persons", "99"), ("dance",)],
+)
+def test_other_commands_refuse_too(arguments, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_light_and_shows_examples() -> None:
+    program = "import sys; sys.argv=['anytalker','generate','--help']\nfrom anytalker.cli import main\n"
+    program += "try: main()\nfinally: print([m for m in ('torch','diffusers','av','cv2','numpy') if m in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert shown.stdout.rstrip().endswith("[]")
+    assert "Examples" in shown.stdout
+
+
+def test_interruption_ends_with_130_and_leaves_nothing(tmp_path, drawn, write_wave, tone) -> None:
+    voice = write_wave(np.tile(tone, 20))
+    folder = tmp_path / "out"
+    folder.mkdir()
+    command = [sys.executable, "-u", "-m", "anytalker", "generate", "--image", str(drawn), "--audio", str(voice)]
+    command += ["--face", boxes_of(drawn)[0], "--steps", "200", "--output", str(folder / "talk.mp4")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        assert process.stderr.read(1)
+        process.send_signal(signal.SIGINT)
+        try:
+            rest = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in rest
+    assert list(folder.iterdir()) == []
