@@ -1,0 +1,72 @@
+"""The small autoencoder keeps the contract of Wan's: 4n+1 frames, ×4 in time, ×8 in space."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from anytalker.miniature.autoencoder import MiniatureAutoencoder
+from anytalker.miniature.clips import autoencoder_batches
+from anytalker.pipelines.latents import decode_video, encode_video, picture_latents, still_latents
+from anytalker.training.autoencoder import AutoencoderTraining, train_autoencoder
+
+
+@pytest.fixture
+def vae() -> MiniatureAutoencoder:
+    return MiniatureAutoencoder(width=32, blocks=1, fine_width=16, fine_blocks=1).eval()
+
+
+@pytest.mark.parametrize("frames", [1, 5, 13])
+def test_shapes(vae, frames: int) -> None:
+    pixels = torch.rand(2, 3, frames, 32, 48) * 2 - 1
+    latents = encode_video(vae, pixels)
+    assert latents.shape == (2, 16, (frames - 1) // 4 + 1, 4, 6)
+    assert decode_video(vae, latents).shape == pixels.shape
+
+
+def test_latent_frames_are_independent(vae) -> None:
+    pixels = torch.rand(1, 3, 9, 32, 32)
+    changed = pixels.clone()
+    changed[:, :, 5:] = 0
+    difference = (encode_video(vae, changed) - encode_video(vae, pixels)).abs().amax(dim=(0, 1, 3, 4))
+    assert difference[:2].max() == 0
+    assert difference[2] > 0
+
+
+def test_a_still_picture_stands_still(vae) -> None:
+    picture = torch.rand(1, 3, 1, 32, 32)
+    still = still_latents(vae, picture, 9)
+    assert still.shape[2] == 9
+    torch.testing.assert_close(still, encode_video(vae, picture.expand(-1, -1, 33, -1, -1)))
+
+
+def test_the_releases_condition_is_the_picture_and_grey(vae) -> None:
+    picture = torch.rand(1, 3, 1, 32, 32)
+    latents = picture_latents(vae, picture, 3)
+    torch.testing.assert_close(latents[:, :, :1], encode_video(vae, picture))
+    torch.testing.assert_close(latents[:, :, 1:2], latents[:, :, 2:])
+
+
+def test_principal_components_already_reconstruct(vae) -> None:
+    pixels = next(autoencoder_batches(0, frames=5, sizes=[(12, 64)]))
+    vae.start_from_components(pixels)
+    error = (decode_video(vae, encode_video(vae, pixels)) - pixels).square().mean()
+    assert error < 0.15 * pixels.var()
+
+
+def test_training_lowers_the_error_and_saves(vae, tmp_path) -> None:
+    batches = autoencoder_batches(0, frames=5, sizes=[(2, 32)])
+    clip = next(batches)
+    vae.start_from_components(clip)
+
+    def error() -> float:
+        return float((decode_video(vae, encode_video(vae, clip)) - clip).abs().mean())
+
+    before = error()
+    lines: list[str] = []
+    settings = AutoencoderTraining(steps=25, warmup_steps=2, save_every=10, log_every=5)
+    train_autoencoder(vae, iter([clip] * 25), settings, tmp_path, lines.append)
+    assert error() < before
+    assert "PSNR" in lines[-1]
+    loaded = MiniatureAutoencoder.from_pretrained(tmp_path)
+    assert torch.equal(encode_video(loaded, clip), encode_video(vae, clip))

@@ -1,0 +1,164 @@
+"""The pipeline with Wan's own autoencoder and random small parts, as a full-size model's folder would have them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKLWan
+from PIL import Image
+
+from anytalker import AnyTalkerPipeline, InputError
+from anytalker.conditioning.log_mel import LogMelFeatures
+from anytalker.miniature.recipe import make_conditioner
+from anytalker.pipelines.denoising import Denoiser
+from anytalker.pipelines.inputs import prepare_inputs, video_size
+from anytalker.pipelines.schedule import make_scheduler
+from anytalker.pipelines.settings import PipelineSettings
+from tests.models.test_transformer import small_model
+
+SETTINGS = PipelineSettings(
+    name="random", max_area=64 * 64, size_multiple=16, num_inference_steps=2, guidance_scale=2.0, image_size=64, text_len=16
+)
+FACES = [(10, 10, 60, 60), (110, 20, 60, 60)]
+
+
+def make_pipeline() -> AnyTalkerPipeline:
+    torch.manual_seed(0)
+    conditioner = make_conditioner()
+    features = LogMelFeatures()
+    vae = AutoencoderKLWan(base_dim=8, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True])
+    transformer = small_model(
+        text_dim=conditioner.text_encoder.config.d_model,
+        text_len=16,
+        image_dim=conditioner.image_encoder.config.hidden_size,
+        audio_channels=features.channels,
+    )
+    parts = {"text_encoder": conditioner.text_encoder, "tokenizer": conditioner.tokenizer}
+    pipeline = AnyTalkerPipeline(
+        transformer=transformer,
+        vae=vae.eval(),
+        image_encoder=conditioner.image_encoder.eval(),
+        scheduler=make_scheduler(3.0),
+        audio_features=features,
+        settings=SETTINGS,
+        **parts,
+    )
+    return pipeline
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> AnyTalkerPipeline:
+    return make_pipeline()
+
+
+@pytest.fixture(scope="module")
+def picture() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (100, 200, 3), dtype=np.uint8))
+
+
+def make(pipeline: AnyTalkerPipeline, picture, audio, **changes) -> np.ndarray:
+    generator = torch.Generator().manual_seed(3)
+    arguments = {"faces": FACES, "generator": generator, "fps": 12} | changes
+    return pipeline(picture, audio, **arguments).frames
+
+
+def test_frames_have_the_promised_form(pipeline, picture, tone) -> None:
+    stages = []
+    video = pipeline(
+        picture, [tone, None], faces=FACES, fps=12, on_progress=lambda *report: stages.append(report),
+        generator=torch.Generator().manual_seed(3),
+    )  # fmt: skip
+    assert video.frames.shape == (9, 32, 80, 3)
+    assert video.frames.dtype == np.float32
+    assert 0 <= video.frames.min() <= video.frames.max() <= 1
+    assert ("denoise", 2, 2) in stages
+    assert stages[-1] == ("decode", 1, 1)
+    np.testing.assert_array_equal(video.frames, make(pipeline, picture, [tone, None]))
+
+
+def test_order_of_people_does_not_matter(pipeline, picture, tone) -> None:
+    one = make(pipeline, picture, [tone, None])
+    other = make(pipeline, picture, [None, tone], faces=FACES[::-1])
+    np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_voices_prompt_and_guidance_matter(pipeline, picture, tone) -> None:
+    base = make(pipeline, picture, [tone, None])
+    for changes in ({"audio": [None, tone]}, {"prompt": "two people"}, {"guidance_scale": 1.0}, {"num_inference_steps": 3}):
+        audio = changes.pop("audio", [tone, None])
+        assert np.abs(make(pipeline, picture, audio, **changes) - base).max() > 1e-6
+
+
+def test_people_without_audio_listen(pipeline, picture, tone) -> None:
+    np.testing.assert_array_equal(make(pipeline, picture, [tone]), make(pipeline, picture, [tone, None]))
+
+
+def test_saved_and_loaded_is_the_same(pipeline, picture, tone, tmp_path) -> None:
+    pipeline.save_pretrained(tmp_path / "model")
+    loaded = AnyTalkerPipeline.from_pretrained(tmp_path / "model")
+    assert loaded.settings == SETTINGS
+    np.testing.assert_array_equal(make(loaded, picture, [tone]), make(pipeline, picture, [tone]))
+
+
+def test_damaged_model_folders_are_named(pipeline, tmp_path) -> None:
+    folder = tmp_path / "model"
+    pipeline.save_pretrained(folder)
+    weights = next((folder / "transformer").glob("*.safetensors"))
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:1000])
+    with pytest.raises(InputError, match="can't be loaded"):
+        AnyTalkerPipeline.from_pretrained(folder)
+    weights.write_bytes(whole)
+    settings = json.loads((folder / "anytalker.json").read_text())
+    (folder / "anytalker.json").write_text(json.dumps(settings | {"magic": 1}))
+    with pytest.raises(InputError, match="magic"):
+        AnyTalkerPipeline.from_pretrained(folder)
+    (folder / "anytalker.json").unlink()
+    with pytest.raises(InputError, match=r"lacks anytalker\.json"):
+        AnyTalkerPipeline.from_pretrained(folder)
+    with pytest.raises(InputError, match="no model 'nowhere'"):
+        AnyTalkerPipeline.from_pretrained("nowhere")
+
+
+def test_one_window_is_the_whole_and_several_stay_close(pipeline, picture, tone) -> None:
+    inputs = prepare_inputs(picture, [np.tile(tone, 3), None], FACES, SETTINGS, fps=12)
+    conditioning = pipeline.encode(inputs, "", "")
+    noise = pipeline.prepare_noise(conditioning, torch.Generator().manual_seed(0))
+
+    def denoise(window: int | None) -> torch.Tensor:
+        return Denoiser(pipeline.transformer, make_scheduler(3.0), 2, 1.0, window, 2)(noise, conditioning)
+
+    whole = denoise(None)
+    assert torch.equal(denoise(noise.shape[2] - 1), whole)
+    pieces = denoise(4)
+    assert pieces.shape == whole.shape
+    assert (pieces - whole).norm() / whole.norm() < 0.2
+
+
+def test_faces_of_the_trained_size_are_sought(picture) -> None:
+    settings = replace(SETTINGS, face_size=30, max_area=10**6)
+    assert video_size(picture, [(0, 0, 60, 60)], settings) == (48, 96)
+    assert video_size(picture, [(0, 0, 60, 60)], replace(settings, max_area=32 * 64)) == (32, 64)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"num_inference_steps": 0}, "--steps"),
+        ({"guidance_scale": float("nan")}, "guidance_scale is nan"),
+        ({"fps": 0}, "fps is 0"),
+        ({"mode": "sideways"}, "sideways"),
+        ({"max_frames": 0}, "max_frames is 0"),
+        ({"audio": "voice.wav"}, "must be a list"),
+        ({"audio": [None, None]}, "No audio"),
+    ],
+)
+def test_bad_arguments_are_named(pipeline, picture, tone, changes, reason) -> None:
+    changes = dict(changes)
+    audio = changes.pop("audio", [tone])
+    with pytest.raises(InputError, match=reason):
+        make(pipeline, picture, audio, **changes)
