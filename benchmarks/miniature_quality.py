@@ -67,7 +67,11 @@ def main() -> None:
         ]
         follows, silent, psnr = np.array(rows).T
         quiet = "     –            –    " if persons == 1 else f"{silent.mean():10.2f}  {silent.max():10.2f}"
-        print(f"{persons:6d}  {follows.mean():6.2f}  {follows.min():5.2f}   {quiet}  {psnr.mean():8.1f}  {psnr.min():8.1f}", flush=True)
+        print(
+            f"{persons:6d}  {follows.mean():6.2f}  {follows.min():5.2f}   {quiet}"
+            f"  {psnr.mean():8.1f}  {psnr.min():8.1f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -29,13 +29,17 @@ def encode(path, samples: np.ndarray, codec: str, rate: int) -> None:
         stream = container.add_stream(codec, rate=rate, layout="stereo")
         frame = av.AudioFrame.from_ndarray(np.stack([samples, samples]).astype(np.float32), "fltp", "stereo")
         frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
-        resampler = av.AudioResampler(stream.codec_context.format.name, "stereo", rate, frame_size=stream.frame_size or 1024)
+        resampler = av.AudioResampler(
+            stream.codec_context.format.name, "stereo", rate, frame_size=stream.frame_size or 1024
+        )
         for part in [*resampler.resample(frame), *resampler.resample(None)]:
             container.mux(stream.encode(part))
         container.mux(stream.encode(None))
 
 
-@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "aac"), ("a.ogg", "libopus"), ("a.flac", "flac"), ("a.mp3", "libmp3lame")])
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mp4", "aac"), ("a.ogg", "libopus"), ("a.flac", "flac"), ("a.mp3", "libmp3lame")]
+)
 def test_every_format_decodes_to_16_khz_mono(tmp_path, name: str, codec: str) -> None:
     time = np.arange(48000) / 48000
     encode(tmp_path / name, 0.5 * np.sin(2 * np.pi * 440 * time), codec, 48000)
@@ -81,7 +85,7 @@ def test_bad_recordings_are_named(tmp_path, write_wave, tone) -> None:
 def test_a_cut_compressed_recording_is_refused(tmp_path) -> None:
     encode(tmp_path / "a.mp4", np.random.default_rng(0).normal(0, 0.2, 88200), "aac", 44100)
     (tmp_path / "cut.mp4").write_bytes((tmp_path / "a.mp4").read_bytes()[:15000])
-    with pytest.raises(InputError, match="cut.mp4"):
+    with pytest.raises(InputError, match=r"cut\.mp4"):
         load_audio(tmp_path / "cut.mp4")
 
 
@@ -138,7 +142,13 @@ def test_wav2vec2_features_equal_the_release(index, recipe, preprocess_cases, pr
 def test_wav2vec2_features_are_saved_and_loaded(tmp_path, tone) -> None:
     from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-    config = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 8}
+    config = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        "vocab_size": 8,
+    }
     config |= {"conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
     features = Wav2Vec2Features(Wav2Vec2Model(Wav2Vec2Config(**config)))
     features.save_pretrained(tmp_path)

@@ -78,10 +78,12 @@ def test_clip_pixels_squash_and_normalise() -> None:
     image = Image.fromarray(np.full((50, 90, 3), 255, np.uint8))
     pixels = clip_pixels([image, crop_face(image, (10, 10, 20, 20))], 32)
     assert pixels.shape == (2, 3, 32, 32)
-    expected = (1 - torch.tensor([0.48145466, 0.4578275, 0.40821073])) / torch.tensor([0.26862954, 0.26130258, 0.27577711])
+    expected = (1 - torch.tensor([0.48145466, 0.4578275, 0.40821073])) / torch.tensor(
+        [0.26862954, 0.26130258, 0.27577711]
+    )
     torch.testing.assert_close(pixels[0, :, 5, 5], expected)
 
 
 def test_a_missing_detector_file_is_named(tmp_path) -> None:
-    with pytest.raises(InputError, match="yunet.onnx"):
+    with pytest.raises(InputError, match=r"yunet\.onnx"):
         YuNetFaceDetector(tmp_path / "yunet.onnx")

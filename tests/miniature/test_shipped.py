@@ -1,4 +1,4 @@
-"""The shipped weights, end to end, on people and voices they have never met. A change that breaks lip sync fails here."""
+"""The shipped weights, end to end, on people and voices they have never met: lip sync must hold."""
 
 from __future__ import annotations
 

@@ -25,7 +25,12 @@ def test_round_trip_is_bit_for_bit() -> None:
 
 def test_names_are_the_releases() -> None:
     weights, _ = to_release(small_model())
-    for name in ("blocks.1.cross_attn.k_face.weight", "head.modulation", "audio_ref_emb.proj.4.bias", "text_embedding.0.bias"):
+    for name in (
+        "blocks.1.cross_attn.k_face.weight",
+        "head.modulation",
+        "audio_ref_emb.proj.4.bias",
+        "text_embedding.0.bias",
+    ):
         assert name in weights
     assert not any("attn2" in name or "None" in name for name in weights)
 

@@ -123,7 +123,9 @@ def test_a_person_with_an_empty_mask_changes_nothing_at_all() -> None:
     more = small_inputs(3)
     extended = dict(inputs)
     for key in ("face_embeds", "audio_embeds", "face_masks"):
-        extended[key] = torch.cat([inputs[key], torch.zeros_like(more[key][:, :1]) if "mask" in key else more[key][:, :1]], 1)
+        extended[key] = torch.cat(
+            [inputs[key], torch.zeros_like(more[key][:, :1]) if "mask" in key else more[key][:, :1]], 1
+        )
     assert torch.equal(run(model, extended), run(model, inputs))
 
 

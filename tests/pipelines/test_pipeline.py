@@ -21,7 +21,13 @@ from anytalker.pipelines.settings import PipelineSettings
 from tests.models.test_transformer import small_model
 
 SETTINGS = PipelineSettings(
-    name="random", max_area=64 * 64, size_multiple=16, num_inference_steps=2, guidance_scale=2.0, image_size=64, text_len=16
+    name="random",
+    max_area=64 * 64,
+    size_multiple=16,
+    num_inference_steps=2,
+    guidance_scale=2.0,
+    image_size=64,
+    text_len=16,
 )
 FACES = [(10, 10, 60, 60), (110, 20, 60, 60)]
 
@@ -30,7 +36,9 @@ def make_pipeline() -> AnyTalkerPipeline:
     torch.manual_seed(0)
     conditioner = make_conditioner()
     features = LogMelFeatures()
-    vae = AutoencoderKLWan(base_dim=8, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True])
+    vae = AutoencoderKLWan(
+        base_dim=8, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
+    )
     transformer = small_model(
         text_dim=conditioner.text_encoder.config.d_model,
         text_len=16,
@@ -88,7 +96,12 @@ def test_order_of_people_does_not_matter(pipeline, picture, tone) -> None:
 
 def test_voices_prompt_and_guidance_matter(pipeline, picture, tone) -> None:
     base = make(pipeline, picture, [tone, None])
-    for changes in ({"audio": [None, tone]}, {"prompt": "two people"}, {"guidance_scale": 1.0}, {"num_inference_steps": 3}):
+    for changes in (
+        {"audio": [None, tone]},
+        {"prompt": "two people"},
+        {"guidance_scale": 1.0},
+        {"num_inference_steps": 3},
+    ):
         audio = changes.pop("audio", [tone, None])
         assert np.abs(make(pipeline, picture, audio, **changes) - base).max() > 1e-6
 

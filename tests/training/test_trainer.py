@@ -26,7 +26,9 @@ def small_state(settings: TrainingSettings) -> TrainingState:
 
     torch.manual_seed(0)
     tokenizer = ByT5Tokenizer(extra_ids=0)
-    text = UMT5Config(vocab_size=len(tokenizer), d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2, dropout_rate=0.0)
+    text = UMT5Config(
+        vocab_size=len(tokenizer), d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2, dropout_rate=0.0
+    )
     image = CLIPVisionConfig(
         hidden_size=12, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=16, patch_size=8
     )
@@ -109,7 +111,9 @@ def test_the_perfect_velocity_has_no_loss_and_places_weigh() -> None:
     wrong[..., 0, 0] += 1
     place[..., 0, 0] = 15
     plain = flow_matching_loss(wrong, latents, noise, ones, torch.ones(2, 1, 1, 4, 4))
-    assert flow_matching_loss(wrong, latents, noise, ones, place) == pytest.approx(float(plain) * 15 * 16 / 30, rel=1e-5)
+    assert flow_matching_loss(wrong, latents, noise, ones, place) == pytest.approx(
+        float(plain) * 15 * 16 / 30, rel=1e-5
+    )
 
 
 def test_noise_levels_are_shifted_and_weights_average_to_one() -> None:

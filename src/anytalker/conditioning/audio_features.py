@@ -65,7 +65,7 @@ class Wav2Vec2Features(torch.nn.Module):
         """Features (num_frames, window, blocks, channels) of a 16 kHz waveform (samples,), stretched over the frames.
 
         The waveform is normalised and padded with silence to a whole multiple of the video's length, its convolutional
-        features are interpolated to one a video frame before the transformer layers, and the first `num_frames` are kept.
+        features are interpolated to one a video frame before the transformer layers; the first `num_frames` are kept.
         """
         samples = normalize_waveform(np.asarray(waveform, dtype=np.float32))
         heard = math.ceil(round(len(samples) / SAMPLE_RATE * fps, 6))

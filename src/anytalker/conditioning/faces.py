@@ -35,7 +35,7 @@ class Candidate(NamedTuple):
 
 
 class CascadeFaceDetector:
-    """The face cascades that come with OpenCV, several of them merged: works offline, finds faces from the front and side.
+    """The face cascades that come with OpenCV, several merged: offline, from the front and the side.
 
     Args:
         scale_factor: growth of the search window from scale to scale.
@@ -54,7 +54,7 @@ class CascadeFaceDetector:
         import cv2
 
         self.scale_factor, self.min_share, self.supporters = scale_factor, min_share, supporters
-        folder = Path(cv2.data.haarcascades)
+        folder = Path(cv2.__file__).parent / "data"
         self._cascades = [(cv2.CascadeClassifier(str(folder / name)), weight) for name, weight in self.CASCADES]
 
     def __call__(self, image: Image.Image) -> list[tuple[Box, float]]:
@@ -178,7 +178,9 @@ def parse_box(text: str) -> Box:
     except ValueError:
         values = []
     if len(values) != 4:
-        raise InputError(f"The face {text!r} is malformed; give four numbers X,Y,WIDTH,HEIGHT, for example 120,80,90,90.")
+        raise InputError(
+            f"The face {text!r} is malformed; give four numbers X,Y,WIDTH,HEIGHT, for example 120,80,90,90."
+        )
     return _checked_box(values, text)
 
 
@@ -196,16 +198,16 @@ def check_boxes(boxes: Sequence[Sequence[float]], image_size: tuple[int, int]) -
         x, y, width, height = box
         if x < -1 or y < -1 or x + width > image_size[0] + 1 or y + height > image_size[1] + 1:
             raise InputError(
-                f"The face {','.join(map(str, box))} lies outside the picture, which is {image_size[0]} pixels wide and "
-                f"{image_size[1]} high; boxes are X,Y,WIDTH,HEIGHT from the top left corner."
+                f"The face {','.join(map(str, box))} lies outside the picture, which is {image_size[0]} pixels "
+                f"wide and {image_size[1]} high; boxes are X,Y,WIDTH,HEIGHT from the top left corner."
             )
         checked.append(_clip(box, image_size))
     for index, box in enumerate(checked):
         for other in checked[:index]:
             if _overlap(np.array(box), np.array(other)) > SAME_PERSON_OVERLAP:
                 raise InputError(
-                    f"The faces {','.join(map(str, other))} and {','.join(map(str, box))} overlap so much that they are the "
-                    "same person; give one box a person."
+                    f"The faces {','.join(map(str, other))} and {','.join(map(str, box))} overlap so much that they "
+                    "are the same person; give one box a person."
                 )
     return checked
 

@@ -36,22 +36,28 @@ def load_image(source: str | Path | Image.Image) -> Image.Image:
                 _check_size(image.size, str(path))
                 return _flattened(image)
     except Image.DecompressionBombError as error:
-        raise InputError(f"{path} is far too large ({error}). Make it smaller, at most {MAX_SIDE} pixels a side.") from error
+        raise InputError(
+            f"{path} is far too large ({error}). Make it smaller, at most {MAX_SIDE} pixels a side."
+        ) from error
     except UnidentifiedImageError as error:
         raise InputError(f"{path} is not a picture that can be read. Give a PNG, JPEG or WebP file.") from error
     except (OSError, SyntaxError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"The picture {path} is damaged or cut off ({error}). Save it again, as PNG or JPEG.") from error
+        raise InputError(
+            f"The picture {path} is damaged or cut off ({error}). Save it again, as PNG or JPEG."
+        ) from error
 
 
 def _check_size(size: tuple[int, int], name: str) -> None:
     if min(size) < MIN_SIDE:
-        raise InputError(f"{name} is {size[0]}×{size[1]} pixels; each side needs at least {MIN_SIDE}. Give a larger picture.")
+        raise InputError(
+            f"{name} is {size[0]}×{size[1]} pixels; each side needs at least {MIN_SIDE}. Give a larger picture."
+        )
     if max(size) > MAX_SIDE or size[0] * size[1] > MAX_PIXELS:
         raise InputError(
-            f"{name} is {size[0]}×{size[1]} pixels; at most {MAX_SIDE} a side and {MAX_PIXELS // 10**6} million in all are "
-            "allowed. Make it smaller."
+            f"{name} is {size[0]}×{size[1]} pixels; at most {MAX_SIDE} a side and {MAX_PIXELS // 10**6} million "
+            "in all are allowed. Make it smaller."
         )
 
 
@@ -65,7 +71,7 @@ def _flattened(image: Image.Image) -> Image.Image:
 
 
 def frame_size(height: int, width: int, max_area: int, multiple: int = 32) -> tuple[int, int]:
-    """Height and width of the video for a picture: about `max_area`, the picture's shape, sides a multiple (release)."""
+    """Height and width of the video: about `max_area`, the picture's shape, multiples of `multiple` (release)."""
     ratio = height / width
     tall = math.sqrt(max_area * ratio)
     wide = math.sqrt(max_area / ratio)

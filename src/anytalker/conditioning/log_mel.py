@@ -18,8 +18,8 @@ _SILENT = 3e-4
 class LogMelFeatures:
     """Turns a voice into one window of log-mel spectra a video frame.
 
-    Levels are relative to the loud parts of the same voice, so that the recording's gain doesn't matter. 0 is the floor:
-    silence, like the absence of a voice, is exactly zero, and loud speech is about 1.
+    Levels are relative to the loud parts of the same voice, so that the recording's gain doesn't matter. 0 is the
+    floor: silence, like the absence of a voice, is exactly zero, and loud speech is about 1.
 
     Args:
         mel_bins: bands between 60 and 7600 Hz.
@@ -36,7 +36,9 @@ class LogMelFeatures:
 
         self.mel_bins, self.substeps, self.window = mel_bins, substeps, window
         self.floor, self.headroom = floor, headroom
-        bank = mel_filter_bank(_TRANSFORM // 2 + 1, mel_bins, 60.0, 7600.0, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
+        bank = mel_filter_bank(
+            _TRANSFORM // 2 + 1, mel_bins, 60.0, 7600.0, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
+        )
         self._bank = torch.from_numpy(np.asarray(bank, dtype=np.float32))
 
     @property
@@ -50,8 +52,9 @@ class LogMelFeatures:
         return self.mel_bins * self.substeps
 
     def __call__(self, waveform: np.ndarray | torch.Tensor, num_frames: int, fps: float) -> torch.Tensor:
-        """Features (num_frames, window, 1, channels) of a 16 kHz waveform (samples,); frame k covers k/fps to (k+1)/fps.
+        """Features (num_frames, window, 1, channels) of a 16 kHz waveform (samples,).
 
+        Frame k covers k/fps to (k+1)/fps seconds.
         Frames beyond the end of the waveform are silent.
         """
         samples = torch.as_tensor(np.asarray(waveform), dtype=torch.float32)

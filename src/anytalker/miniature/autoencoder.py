@@ -1,9 +1,9 @@
-"""The miniature's video autoencoder: four frames to a latent frame, 8×8 pixels to a latent, nothing across latent frames.
+"""The miniature's video autoencoder: four frames to a latent frame, 8×8 pixels to a latent.
 
-Wan's causal autoencoder is too slow to train and run on two cores. This one keeps its contract (4n+1 frames, ×4 in time,
-×8 in space, 16 channels, `encode(...).latent_dist`, `decode(...).sample`, latent statistics in the configuration) with
-plain 2-D convolutions: it starts as a principal component analysis of 4×8×8 patches and learns the rest. A single
-frame, such as the picture in front, is treated as four equal ones.
+Wan's causal autoencoder is too slow to train and run on two cores. This one keeps its contract (4n+1 frames, ×4 in
+time, ×8 in space, 16 channels, `encode(...).latent_dist`, `decode(...).sample`, latent statistics in the configuration)
+with plain 2-D convolutions and nothing across latent frames: it starts as a principal component analysis of 4×8×8
+patches and learns the rest. A single frame, such as the picture in front, is treated as four equal ones.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ class ResidualBlock(nn.Module):
         self.norm = nn.GroupNorm(8, width)
         self.conv_in = nn.Conv2d(width, width, 3, padding=1)
         self.conv_out = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.conv_out.weight)
-        nn.init.zeros_(self.conv_out.bias)
+        _start_at_zero(self.conv_out)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         inner = self.conv_in(nn.functional.silu(self.norm(hidden_states)))
@@ -78,11 +77,10 @@ class MiniatureAutoencoder(ModelMixin, ConfigMixin):
             nn.Conv2d(fine_width, values // 4, 3, padding=1),
         )
         for last in (self.encoder[-1], self.decoder[-1]):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            _start_at_zero(last)
 
     def encode(self, pixels: torch.Tensor) -> AutoencoderKLOutput:
-        """Encode pixels (B, 3, 4(f-1)+1, H, W); the result's `latent_dist.mode()` is (B, latent_channels, f, H/8, W/8)."""
+        """Encode pixels (B, 3, 4(f-1)+1, H, W); `latent_dist.mode()` is (B, latent_channels, f, H/8, W/8)."""
         patches = patches_of(pixels)
         latents = self.encode_linear(patches) + self.encoder(patches)
         return AutoencoderKLOutput(latent_dist=IdentityDistribution(_to_video(latents, len(pixels))))
@@ -109,9 +107,16 @@ class MiniatureAutoencoder(ModelMixin, ConfigMixin):
         strengths, components = strengths.flip(0)[:channels], components.flip(1)[:, :channels]
         scale = strengths.clamp_min(1e-6).sqrt()
         self.encode_linear.weight.copy_((components / scale).T[:, :, None, None])
+        assert self.encode_linear.bias is not None
+        assert self.decode_linear.bias is not None
         self.encode_linear.bias.copy_(-(components / scale).T @ mean)
         self.decode_linear.weight.copy_((components * scale)[:, :, None, None])
         self.decode_linear.bias.copy_(mean)
+
+
+def _start_at_zero(module: nn.Module) -> None:
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
 
 
 def patches_of(pixels: torch.Tensor) -> torch.Tensor:

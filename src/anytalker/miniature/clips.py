@@ -38,7 +38,7 @@ def autoencoder_batches(
     """
     rng = np.random.default_rng([seed, 7])
     while True:
-        batch_size, crop = sizes[rng.integers(len(sizes))]
+        batch_size, crop = sizes[int(rng.integers(len(sizes)))]
         clips = [
             _face_clip(rng, frames, crop, fps) if rng.random() < 0.67 else _shapes_clip(rng, frames, crop)
             for _ in range(batch_size)

@@ -169,4 +169,3 @@ def load_corpus(folder: Path, clip_image_size: int, window: int) -> list[Clip]:
                 )
             )
     return clips
-

@@ -56,11 +56,15 @@ def draw_body(brush: Brush, person: Person) -> None:
     if person.hair_style == "long":
         brush.polygon(ellipse_points(0, 0.35, 1.28, 1.75), shade(person.hair_color, 0.85))
     brush.polygon(
-        np.array([[-2.1, 3.6], [-1.95, 2.1], [-1.2, 1.68], [-0.4, 1.5], [0.4, 1.5], [1.2, 1.68], [1.95, 2.1], [2.1, 3.6]]),
+        np.array(
+            [[-2.1, 3.6], [-1.95, 2.1], [-1.2, 1.68], [-0.4, 1.5], [0.4, 1.5], [1.2, 1.68], [1.95, 2.1], [2.1, 3.6]]
+        ),
         person.clothes,
     )
     brush.polygon(np.array([[-0.52, 1.55], [0, 2.15], [0.52, 1.55]]), person.collar)
-    brush.polygon(np.array([[-0.42, 0.7], [-0.44, 1.58], [0, 1.9], [0.44, 1.58], [0.42, 0.7]]), shade(person.skin, 0.82))
+    brush.polygon(
+        np.array([[-0.42, 0.7], [-0.44, 1.58], [0, 1.9], [0.44, 1.58], [0.42, 0.7]]), shade(person.skin, 0.82)
+    )
 
 
 def draw_head(brush: Brush, person: Person, state: FaceState) -> None:
@@ -135,8 +139,15 @@ def _draw_eyes(brush: Brush, person: Person, state: FaceState) -> None:
 def _draw_nose(brush: Brush, person: Person) -> None:
     width, length = person.nose_width, person.nose_length
     brush.polygon(np.array([[-0.07, -0.2], [0.07, -0.2], [width, length], [-width, length]]), shade(person.skin, 1.07))
-    curve = np.array([[-width, length - 0.03], [-width * 0.5, length + 0.05], [0, length + 0.02],
-                      [width * 0.5, length + 0.05], [width, length - 0.03]])
+    curve = np.array(
+        [
+            [-width, length - 0.03],
+            [-width * 0.5, length + 0.05],
+            [0, length + 0.02],
+            [width * 0.5, length + 0.05],
+            [width, length - 0.03],
+        ]
+    )
     brush.line(curve, shade(person.skin, 0.66), 0.04)
 
 

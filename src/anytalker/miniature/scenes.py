@@ -65,8 +65,14 @@ class Scene:
             side = 2.02
             left = (place.x - side / 2 * place.scale) * height
             top = (place.y + (chin + 0.06 - side) * place.scale) * height
-            found.append((int(round(left)), int(round(top)), int(round(side * place.scale * height)),
-                          int(round(side * place.scale * height))))
+            found.append(
+                (
+                    int(round(left)),
+                    int(round(top)),
+                    int(round(side * place.scale * height)),
+                    int(round(side * place.scale * height)),
+                )
+            )
         return found
 
     def render(self, states: Sequence[Sequence[FaceState]], height: int) -> Iterator[np.ndarray]:
@@ -124,9 +130,7 @@ def draw_background(rng: np.random.Generator, width: int, height: int) -> np.nda
     return draw_shapes(rng, canvas, int(rng.integers(4, 40)), (0.05, 0.5))
 
 
-def draw_shapes(
-    rng: np.random.Generator, canvas: np.ndarray, count: int, sizes: tuple[float, float]
-) -> np.ndarray:
+def draw_shapes(rng: np.random.Generator, canvas: np.ndarray, count: int, sizes: tuple[float, float]) -> np.ndarray:
     """Cover a canvas with opaque overlapping shapes, the "dead leaves" that have the statistics of photographs."""
     height, width = canvas.shape[:2]
     low, high = sizes
@@ -137,7 +141,9 @@ def draw_shapes(
         if rng.random() < 0.5:
             cv2.circle(canvas, (int(center[0]), int(center[1])), max(1, int(radius)), color, -1, cv2.LINE_AA)
         else:
-            corners = cv2.boxPoints(((center[0], center[1]), (radius * 2, radius * rng.uniform(0.5, 2)), rng.uniform(0, 90)))
+            corners = cv2.boxPoints(
+                ((center[0], center[1]), (radius * 2, radius * rng.uniform(0.5, 2)), rng.uniform(0, 90))
+            )
             cv2.fillPoly(canvas, [corners.astype(np.int32)], color, cv2.LINE_AA)
     return canvas
 

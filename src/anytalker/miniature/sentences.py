@@ -55,10 +55,8 @@ def _grammars() -> dict[str, Grammar]:
             verb="buys|watches|moves|forgets|believes in|paints|chooses|opens|enjoys|carries|improves|"
             "pushes|writes about|"
             "laughs at|waits for|measures|follows|brings back|whispers about|thinks of",
-            plural="prefer|discovered|shared|borrowed|wrapped|photographed|argued about|never found|cooked|"
-            "wanted",
-            infinitive="buy|watch|move|forget|believe|paint|choose|open|carry|push|measure|follow|wash|"
-            "imagine|explore",
+            plural="prefer|discovered|shared|borrowed|wrapped|photographed|argued about|never found|cooked|wanted",
+            infinitive="buy|watch|move|forget|believe|paint|choose|open|carry|push|measure|follow|wash|imagine|explore",
             object="a warm apple pie|the blue bicycle|five fresh fish|the wooden boat|a beautiful photograph|"
             "the whole family story|some very loud music|the empty mailbox|a pair of shoes|"
             "the moon above the valley|"
@@ -73,8 +71,7 @@ def _grammars() -> dict[str, Grammar]:
             "right now|"
             "at half past seven|in February|a few years ago|during the movie|sooner or later",
             greeting="Hello|Good morning|Oh wow|Excuse me|Well|Hey|Welcome back|Thank you",
-            name="Emma|Bob|Philippa|Matthew|Olivia|Wyatt|Zoe|Benjamin|Fatima|Hugo|Yuki|Pavel|Grace|Omar|"
-            "Beatrice|Joy",
+            name="Emma|Bob|Philippa|Matthew|Olivia|Wyatt|Zoe|Benjamin|Fatima|Hugo|Yuki|Pavel|Grace|Omar|Beatrice|Joy",
             question="Where have you been? | Would you move over, please? | How much money do we have? |"
             "Who is it? |"
             "Why are you always so busy? | Can I borrow your camera for a moment? |"
@@ -87,10 +84,8 @@ def _grammars() -> dict[str, Grammar]:
             opinion="I am pretty sure|to be honest|as far as I know|it seems a bit odd|nobody told me|"
             "I hope so|"
             "that makes perfect sense|you may be right|it was a wonderful surprise|people always say so",
-            adverb="Suddenly|Fortunately|Slowly|Obviously|Most of the time|Once upon a time|Apparently|"
-            "However",
-            things="apples|voices|wolves|mushrooms|bubbles|people|yellow leaves|pennies|cameras|elephants|"
-            "pebbles",
+            adverb="Suddenly|Fortunately|Slowly|Obviously|Most of the time|Once upon a time|Apparently|However",
+            things="apples|voices|wolves|mushrooms|bubbles|people|yellow leaves|pennies|cameras|elephants|pebbles",
             number="3|7|11|15|24|36|48|92|100|250|1400|2026",
         ),
         "de": _grammar(
@@ -106,15 +101,12 @@ def _grammars() -> dict[str, Grammar]:
             object="das blaue Fahrrad|einen warmen Apfelkuchen|die schöne Musik|fünf frische Fische|"
             "ein großes Problem|"
             "den hölzernen Wagen|die falsche Tür|eine Tasse Kaffee|das verrückte Buch|zwölf weiße Rosen",
-            place="am Fluss|hinter dem Museum|im Wald|vor dem Bahnhof|auf der Brücke|über den Wolken|"
-            "in der Küche",
+            place="am Fluss|hinter dem Museum|im Wald|vor dem Bahnhof|auf der Brücke|über den Wolken|in der Küche",
             time="Heute Abend|Morgen früh|Im Februar|Nach dem Regen|Jeden Sommer|Manchmal|Vor zwei Wochen",
             greeting="Guten Morgen|Hallo|Vielen Dank|Ach so|Willkommen|Entschuldigung",
             name="Emma|Jürgen|Sophie|Fabian|Ulrike|Moritz|Björn|Paula|Wolfgang",
-            question="Wie geht es dir? | Wo bist du gewesen? | Haben wir genug Brot? | Warum lachst du? |"
-            "Wer ist das?",
-            exclamation="Das ist ja wunderbar! | Pass auf! | Um Himmels willen! |"
-            "Vielleicht, vielleicht auch nicht.",
+            question="Wie geht es dir? | Wo bist du gewesen? | Haben wir genug Brot? | Warum lachst du? |Wer ist das?",
+            exclamation="Das ist ja wunderbar! | Pass auf! | Um Himmels willen! |Vielleicht, vielleicht auch nicht.",
             things="Äpfel|Bäume|Pferde|Schmetterlinge|Münzen|Bilder|Wölfe",
             number="3|7|12|21|45|99|310|1800",
         ),
@@ -136,8 +128,7 @@ def _grammars() -> dict[str, Grammar]:
             time="Demain matin|Ce soir|Au mois de février|Après la pluie|Tous les étés|Il y a deux ans",
             greeting="Bonjour|Bonsoir|Merci beaucoup|Bienvenue|Ah bon|Pardon",
             name="Amélie|Hugo|Pauline|Baptiste|Louise|François|Véronique|Mathieu",
-            question="Où est-ce que tu vas ? | Comment ça va ? | Pourquoi pas ? | Qui a fermé la fenêtre ? |"
-            "Tu viens ?",
+            question="Où est-ce que tu vas ? | Comment ça va ? | Pourquoi pas ? | Qui a fermé la fenêtre ? |Tu viens ?",
             exclamation="C'est absolument magnifique ! | Attention ! | Peut-être bien. |"
             "Quelle bonne surprise ! | Oh là là !",
             things="pommes|oiseaux|papillons|champignons|bateaux|lumières|fenêtres",
@@ -157,15 +148,12 @@ def _grammars() -> dict[str, Grammar]:
             "una taza de café|"
             "el barco viejo|un problema enorme|la primera página del libro|un ramo de flores|"
             "la música bonita",
-            place="junto al río|detrás del museo|bajo el puente|en el bosque|frente a la tienda|"
-            "sobre la montaña",
+            place="junto al río|detrás del museo|bajo el puente|en el bosque|frente a la tienda|sobre la montaña",
             time="Mañana por la mañana|Esta noche|En febrero|Después de la lluvia|Cada verano|Hace dos años",
             greeting="Hola|Buenos días|Muchas gracias|Bienvenido|Vaya|Perdón",
             name="Pablo|Mónica|Ximena|Javier|Belén|Guillermo|Lucía|Ramón",
-            question="¿Dónde has estado? | ¿Cómo te llamas? | ¿Por qué no? | ¿Quién viene a comer? |"
-            "¿Qué hora es?",
-            exclamation="¡Qué maravilla! | ¡Cuidado! | Puede ser, puede que no. | ¡Vamos, muévete! |"
-            "¡Otra vez no!",
+            question="¿Dónde has estado? | ¿Cómo te llamas? | ¿Por qué no? | ¿Quién viene a comer? |¿Qué hora es?",
+            exclamation="¡Qué maravilla! | ¡Cuidado! | Puede ser, puede que no. | ¡Vamos, muévete! |¡Otra vez no!",
             things="manzanas|pájaros|mariposas|zapatos|barcos|monedas|ventanas",
             number="4|8|15|29|63|70|300|1900",
         ),
@@ -182,14 +170,12 @@ def _grammars() -> dict[str, Grammar]:
             object="una mela verde|la bicicletta azzurra|la porta sbagliata|cinque pesci freschi|"
             "una tazza di caffè|"
             "la vecchia barca|un problema enorme|la prima pagina del libro|un mazzo di fiori|il buon pane",
-            place="vicino al fiume|dietro il museo|sotto il ponte|nel bosco|davanti al negozio|"
-            "sulla montagna",
+            place="vicino al fiume|dietro il museo|sotto il ponte|nel bosco|davanti al negozio|sulla montagna",
             time="Domani mattina|Stasera|A febbraio|Dopo la pioggia|Ogni estate|Due anni fa",
             greeting="Buongiorno|Ciao|Grazie mille|Benvenuto|Va bene|Scusa",
             name="Giulia|Fabio|Beatrice|Matteo|Paola|Umberto|Viviana|Giuseppe",
             question="Dove sei stato? | Come va? | Perché no? | Chi ha chiuso la finestra? | Che ora è?",
-            exclamation="Che meraviglia! | Attenzione! | Forse sì, forse no. | Mamma mia! |"
-            "Bravo, bravissimo!",
+            exclamation="Che meraviglia! | Attenzione! | Forse sì, forse no. | Mamma mia! |Bravo, bravissimo!",
             things="mele|uccelli|farfalle|scarpe|barche|monete|funghi",
             number="3|9|16|27|58|80|400|1700",
         ),
@@ -204,8 +190,7 @@ def _grammars() -> dict[str, Grammar]:
             verb="compra|olha|esquece|abre|prefere|leva|descobre|pinta|empurra|procura",
             object="uma maçã verde|a bicicleta azul|a porta errada|cinco peixes frescos|uma xícara de café|"
             "o barco velho|um problema enorme|a primeira página do livro|um ramo de flores|o pão quente",
-            place="perto do rio|atrás do museu|debaixo da ponte|na floresta|em frente da loja|"
-            "no alto da montanha",
+            place="perto do rio|atrás do museu|debaixo da ponte|na floresta|em frente da loja|no alto da montanha",
             time="Amanhã de manhã|Hoje à noite|Em fevereiro|Depois da chuva|Todo verão|Há dois anos",
             greeting="Bom dia|Olá|Muito obrigado|Bem-vindo|Pois é|Desculpe",
             name="João|Fernanda|Beatriz|Vitor|Amanda|Paulo|Mônica|Guilherme",

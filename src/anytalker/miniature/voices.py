@@ -128,9 +128,7 @@ class _Event(ctypes.Structure):
     ]
 
 
-_Callback = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
-)
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 _Phonemes = list[tuple[float, str]]
 _lock = threading.Lock()
 
@@ -142,8 +140,7 @@ def _locations() -> tuple[str, Path]:
         import espeakng_loader
     except ImportError as error:
         raise AnyTalkerError(
-            "the synthetic voices need the package espeakng-loader; install it: "
-            "pip install 'anytalker[train]'"
+            "the synthetic voices need the package espeakng-loader; install it: pip install 'anytalker[train]'"
         ) from error
     return str(espeakng_loader.get_library_path()), Path(espeakng_loader.get_data_path())
 
@@ -176,16 +173,12 @@ def _fresh_library() -> Iterator[ctypes.CDLL]:
             release(library._handle)
 
 
-def _speak(
-    text: str, voice: str, speed_wpm: int, pitch: int, pitch_range: int
-) -> tuple[np.ndarray, _Phonemes]:
+def _speak(text: str, voice: str, speed_wpm: int, pitch: int, pitch_range: int) -> tuple[np.ndarray, _Phonemes]:
     """Let espeak-ng speak: int16 samples at 22,050 Hz, and each phoneme's start in seconds and name."""
     _, data_path = _locations()
     variant = voice.partition("+")[2]
     if variant and not (data_path / "voices" / "!v" / variant).is_file():
-        raise InputError(
-            f"voice {voice!r}: espeak-ng has no variant {variant!r}; see {data_path / 'voices' / '!v'}"
-        )
+        raise InputError(f"voice {voice!r}: espeak-ng has no variant {variant!r}; see {data_path / 'voices' / '!v'}")
     chunks: list[np.ndarray] = []
     phonemes: _Phonemes = []
 
@@ -254,9 +247,7 @@ def _phoneme_shapes(phonemes: _Phonemes, duration: float, moments: int) -> tuple
     times = (np.arange(moments) + 0.5) / VISEME_RATE
     shapes = np.tile(np.asarray(NEUTRAL), (moments, 1))
     closure = np.zeros(moments)
-    sounds = [
-        (time, name) for time, name in phonemes if not name.startswith("(")
-    ]  # "(en)": a change of language
+    sounds = [(time, name) for time, name in phonemes if not name.startswith("(")]  # "(en)": a change of language
     for (start, name), (end, _) in zip(sounds, [*sounds[1:], (duration, "_")], strict=True):
         if _is_pause(name) or end <= start:
             continue
@@ -297,9 +288,7 @@ def _visemes(waveform: np.ndarray, phonemes: _Phonemes) -> np.ndarray:
     return np.clip(shapes, 0.0, 1.0).astype(np.float32)
 
 
-def _clean_voice(
-    text: str, voice: str, speed_wpm: int, pitch: int, pitch_range: int
-) -> tuple[np.ndarray, _Phonemes]:
+def _clean_voice(text: str, voice: str, speed_wpm: int, pitch: int, pitch_range: int) -> tuple[np.ndarray, _Phonemes]:
     """Speak and resample to 16 kHz: float32 `(samples,)` in [-1, 1], and the phonemes."""
     for name, value, lowest, highest in (
         ("speed_wpm", speed_wpm, 80, 450), ("pitch", pitch, 0, 99), ("pitch_range", pitch_range, 0, 99),
@@ -308,9 +297,7 @@ def _clean_voice(
             raise InputError(f"{name} is {value}; it must be from {lowest} to {highest}")
     samples, phonemes = _speak(text, voice, int(speed_wpm), int(pitch), int(pitch_range))
     if not len(samples):
-        raise InputError(
-            f"espeak-ng has no sound for the text {text[:60]!r}; give it words of the voice's language"
-        )
+        raise InputError(f"espeak-ng has no sound for the text {text[:60]!r}; give it words of the voice's language")
     resampled = signal.resample_poly(samples.astype(np.float32) / 32768.0, 320, 441)
     return np.clip(resampled, -1.0, 1.0).astype(np.float32), phonemes
 
@@ -349,17 +336,13 @@ def _cut(
     return cut, [(time, name) for time, name in phonemes if time < end]
 
 
-def random_utterance(
-    rng: np.random.Generator, seconds_min: float = 2.0, seconds_max: float = 6.0
-) -> Utterance:
+def random_utterance(rng: np.random.Generator, seconds_min: float = 2.0, seconds_max: float = 6.0) -> Utterance:
     """Let a random voice say random sentences for `seconds_min` to `seconds_max` seconds.
 
     The same generator state gives the same utterance. `text` may be longer than what is heard.
     """
     if not 0.1 <= seconds_min <= seconds_max:
-        raise InputError(
-            f"lengths from {seconds_min} to {seconds_max} s: give 0.1 <= seconds_min <= seconds_max"
-        )
+        raise InputError(f"lengths from {seconds_min} to {seconds_max} s: give 0.1 <= seconds_min <= seconds_max")
     base, variant = _draw(rng, _BASE_VOICES), _draw(rng, _VARIANTS)
     voice = f"{base}+{variant}" if variant else base
     speed, pitch, pitch_range = (
@@ -410,9 +393,7 @@ def _noise(rng: np.random.Generator, count: int) -> np.ndarray:
     else:
         spectrum *= np.minimum(frequencies / 150, 1.0) / (1 + (frequencies / 600) ** 2)
     shaped = np.fft.irfft(spectrum, count)
-    if (
-        kind == 2
-    ):  # several far voices: the spectrum of speech, its strength wandering at the pace of syllables
+    if kind == 2:  # several far voices: the spectrum of speech, its strength wandering at the pace of syllables
         knots = max(2, count * 8 // SAMPLE_RATE)
         shaped *= np.interp(np.linspace(0, knots - 1, count), np.arange(knots), rng.uniform(0.3, 1.0, knots))
     return shaped / max(float(np.sqrt(np.mean(shaped**2))), 1e-12)
@@ -425,9 +406,7 @@ def _equalize(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         band = [rng.uniform(100, 350), rng.uniform(3000, 6500)]
         return signal.sosfilt(signal.butter(2, band, "bandpass", fs=SAMPLE_RATE, output="sos"), sound)
     if kind == 1:
-        type_, edge = (
-            ("lowpass", rng.uniform(2500, 7000)) if rng.random() < 0.5 else ("highpass", rng.uniform(60, 250))
-        )
+        type_, edge = ("lowpass", rng.uniform(2500, 7000)) if rng.random() < 0.5 else ("highpass", rng.uniform(60, 250))
         return signal.sosfilt(signal.butter(2, edge, type_, fs=SAMPLE_RATE, output="sos"), sound)
     amount = rng.uniform(-0.7, 0.7)
     return signal.lfilter([1.0, -amount], [1.0], sound) / (1 + abs(amount) / 2)

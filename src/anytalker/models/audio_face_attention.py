@@ -1,7 +1,7 @@
 """Audio-Face Cross Attention, AFCA (paper section 3.2; layout A of the release).
 
-The video attends to the text, to the picture, and, once for every person with the same weights, to that person's face and
-voice. What a person's face and voice have to say counts only where that person's face mask is.
+The video attends to the text, to the picture, and, once for every person with the same weights, to that person's face
+and voice. What a person's face and voice have to say counts only where that person's face mask is.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class PersonKeys(NamedTuple):
         return torch.cat([self.face, audio], dim=3)
 
     def of_later_frames(self) -> torch.Tensor:
-        """What latent frames 1 … f-1 attend to, the face and their own four frames' audio: (B, N, f-1, heads, keys, d)."""
+        """What the later frames attend to, the face and their own four frames' audio: (B, N, f-1, heads, keys, d)."""
         own = self.audio[:, :, 1:].unflatten(2, (-1, FRAMES_PER_LATENT)).transpose(3, 4).flatten(4, 5)
         face = self.face[:, :, None].expand(-1, -1, own.shape[2], -1, -1, -1)
         return torch.cat([face, own], dim=4)
@@ -87,15 +87,15 @@ class AudioFaceCrossAttention(nn.Module):
             query, self._split_heads(self.norm_k(self.to_k(text))), self._split_heads(self.to_v(text))
         )
         attended = attended + scaled_dot_product_attention(
-            query, self._split_heads(self.norm_added_k(self.add_k_proj(image))), self._split_heads(self.add_v_proj(image))
+            query,
+            self._split_heads(self.norm_added_k(self.add_k_proj(image))),
+            self._split_heads(self.add_v_proj(image)),
         )
         keys = PersonKeys(
             self._split_heads(self.norm_face_k(self.face_k_proj(faces))),
             self._split_heads(self.norm_audio_k(self.audio_k_proj(audio))),
         )
-        values = PersonKeys(
-            self._split_heads(self.face_v_proj(faces)), self._split_heads(self.audio_v_proj(audio))
-        )
+        values = PersonKeys(self._split_heads(self.face_v_proj(faces)), self._split_heads(self.audio_v_proj(audio)))
         attend_people = attend_people_dense if self.backend == "dense" else attend_people_sparse
         attended = attended + attend_people(query, keys, values, face_masks)
         return self.to_out(attended.transpose(1, 2).flatten(2))
@@ -144,10 +144,10 @@ def attend_people_sparse(
 ) -> torch.Tensor:
     """The same numbers as `attend_people_dense` from the work that counts.
 
-    Latent frames become a batch, each with its own audio, so no mask is needed; and only the places that a person's mask
-    reaches in any frame are computed. Arguments and result as there.
+    Latent frames become a batch, each with its own audio, so no mask is needed; and only the places that a person's
+    mask reaches in any frame are computed. Arguments and result as there.
     """
-    batch, persons, frames = face_masks.shape[:3]
+    _batch, persons, frames = face_masks.shape[:3]
     weights = face_masks.flatten(3).to(query)
     reached = (weights != 0).any(dim=2)
     most = int(reached.sum(dim=-1).max()) if reached.numel() else 0
@@ -157,7 +157,9 @@ def attend_people_sparse(
     grid = query.unflatten(2, (frames, -1)).transpose(1, 2)
     every_place = places[:, :, None, None, :, None].expand(-1, -1, frames, grid.shape[2], -1, grid.shape[-1])
     chosen = grid[:, None].expand(-1, persons, -1, -1, -1, -1).gather(4, every_place)
-    attended = _batched_attention(chosen[:, :, :1], keys.of_first_frame()[:, :, None], values.of_first_frame()[:, :, None])
+    attended = _batched_attention(
+        chosen[:, :, :1], keys.of_first_frame()[:, :, None], values.of_first_frame()[:, :, None]
+    )
     if frames > 1:
         later = _batched_attention(chosen[:, :, 1:], keys.of_later_frames(), values.of_later_frames())
         attended = torch.cat([attended, later], dim=2)

@@ -133,7 +133,9 @@ def model_config(state_dict: Mapping[str, torch.Tensor], config: Mapping[str, An
         InputError: if the configuration is of another layout or lacks something.
     """
     if config.get("legacy_audio_cross_attn"):
-        raise InputError("This checkpoint has layout B (legacy_audio_cross_attn, the 14B); only layout A can be loaded yet.")
+        raise InputError(
+            "This checkpoint has layout B (legacy_audio_cross_attn, the 14B); only layout A can be loaded yet."
+        )
     try:
         dim, heads = config["dim"], config["num_heads"]
         features = state_dict["audio_emb.proj1.weight"].shape
@@ -150,7 +152,9 @@ def model_config(state_dict: Mapping[str, torch.Tensor], config: Mapping[str, An
             **{key: config[key] for key in ("text_dim", "text_len", "freq_dim")},
         }
     except KeyError as error:
-        raise InputError(f"The checkpoint or its configuration lacks {error}; is it one of AnyTalker's release?") from error
+        raise InputError(
+            f"The checkpoint or its configuration lacks {error}; is it one of AnyTalker's release?"
+        ) from error
     channels = int(config.get("audio_channels", 768))
     values |= {
         "cross_attn_norm": config.get("cross_attn_norm", True),

@@ -165,7 +165,8 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         features = audio_window * audio_blocks * audio_channels
         self.audio_embedder = AudioProjection(features, audio_hidden_dim, audio_tokens, dim)
         self.blocks = nn.ModuleList(
-            AnyTalkerTransformerBlock(dim, num_attention_heads, ffn_dim, cross_attn_norm, eps) for _ in range(num_layers)
+            AnyTalkerTransformerBlock(dim, num_attention_heads, ffn_dim, cross_attn_norm, eps)
+            for _ in range(num_layers)
         )
         self.norm_out = nn.LayerNorm(dim, eps, elementwise_affine=False)
         self.proj_out = nn.Linear(dim, out_channels * patch_size[1] * patch_size[2])

@@ -1,4 +1,4 @@
-"""Where a pipeline's parts come from and go to: a model's folder, one subfolder a part, nothing else knows about files."""
+"""Where a pipeline's parts come from and go to: a model's folder, one subfolder a part."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def model_folder(model: str | Path) -> Path:
         return Path(str(resources.files("anytalker.miniature") / "weights"))
     folder = Path(model)
     if not folder.is_dir():
-        raise InputError(f"There is no model {str(model)!r}; use 'tiny', which comes with the package, or a model's folder.")
+        raise InputError(
+            f"There is no model {str(model)!r}; use 'tiny', which comes with the package, or a model's folder."
+        )
     missing = [name for name in (SETTINGS_FILE, *PARTS) if not (folder / name).exists()]
     if missing:
         raise InputError(f"{folder} is not a complete model: it lacks {', '.join(missing)}.")
@@ -64,7 +66,9 @@ def _load_parts(folder: Path, torch_dtype: torch.dtype) -> dict[str, Any]:
         "transformer": AnyTalkerTransformer3DModel.from_pretrained(
             folder / "transformer", torch_dtype=torch_dtype, **loading
         ).eval(),
-        "vae": _autoencoder_class(folder / "vae").from_pretrained(folder / "vae", torch_dtype=torch_dtype, **loading).eval(),
+        "vae": _autoencoder_class(folder / "vae")
+        .from_pretrained(folder / "vae", torch_dtype=torch_dtype, **loading)
+        .eval(),
         "text_encoder": UMT5EncoderModel.from_pretrained(folder / "text_encoder", dtype=torch_dtype, **loading).eval(),
         "tokenizer": AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
         "image_encoder": CLIPVisionModel.from_pretrained(folder / "image_encoder", dtype=torch_dtype, **loading).eval(),

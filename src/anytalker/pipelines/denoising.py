@@ -52,7 +52,7 @@ class Denoiser:
         transformer: the model.
         scheduler: a UniPC scheduler with flow sigmas.
         num_inference_steps: steps of the sampler.
-        guidance_scale: scale of classifier-free guidance against the negative prompt and zero audio; 1: no second branch.
+        guidance_scale: scale of guidance against the negative prompt and zero audio; 1: no second branch.
         window: latent frames denoised together, see `plan_windows`.
         window_overlap: latent frames that neighbouring windows share.
     """

@@ -1,4 +1,4 @@
-"""The door: everything a caller gives is checked here, once, and brought into the shapes that the pipeline works with."""
+"""The door: everything a caller gives is checked here, once, and brought into the pipeline's shapes."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ def prepare_inputs(
     boxes = _faces(picture, faces, len(waveforms))
     voices = [
         Voice(_name(entry), np.pad(waveform, (0, max(0, samples - len(waveform))))[:samples])
-        for entry, waveform in zip([*audio, *[None] * (len(boxes) - len(audio))], _fill(waveforms, len(boxes)), strict=True)
+        for entry, waveform in zip(
+            [*audio, *[None] * (len(boxes) - len(audio))], _fill(waveforms, len(boxes)), strict=True
+        )
     ]
     height, width = video_size(picture, boxes, settings)
     resized = resize_image(picture, height, width)
@@ -110,7 +112,7 @@ def check_number(name: str, value: float, low: float, high: float) -> float:
 
 
 def video_size(picture: Image.Image, boxes: Sequence[Box], settings: PipelineSettings) -> tuple[int, int]:
-    """Height and width of the video: the model's area at the picture's shape, or less where faces would be too large."""
+    """Height and width of the video: the model's area in the picture's shape, less where faces were too large."""
     area = float(settings.max_area)
     if settings.face_size is not None:
         side = float(np.median([max(box[2], box[3]) for box in boxes]))
@@ -138,7 +140,8 @@ def _faces(picture: Image.Image, faces: Sequence[Sequence[float]] | None, person
         boxes = check_boxes(faces, picture.size)
         if len(boxes) < persons:
             raise InputError(
-                f"{persons} audios were given for {len(boxes)} face boxes; give one --face for each --audio, or fewer audios."
+                f"{persons} audios were given for {len(boxes)} face boxes; give one --face for each --audio, "
+                "or fewer audios."
             )
         return boxes
     found = detect_faces(picture, persons)

@@ -63,5 +63,7 @@ class PipelineSettings:
         """
         unknown = set(values) - {known.name for known in fields(cls)}
         if unknown:
-            raise InputError(f"{SETTINGS_FILE} has unknown settings {sorted(unknown)}; this model needs a newer anytalker.")
+            raise InputError(
+                f"{SETTINGS_FILE} has unknown settings {sorted(unknown)}; this model needs a newer anytalker."
+            )
         return cls(**values)

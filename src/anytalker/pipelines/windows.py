@@ -27,7 +27,7 @@ class Window:
         return [0, *range(4 * (self.start - 1) + 1, 4 * (self.stop - 1) + 1)]
 
     def weights(self, overlap: int, total: int) -> torch.Tensor:
-        """Blending weights (latent frames,), ramps where another window overlaps; those of the picture's frame are 1."""
+        """Blending weights (latent frames,), ramps where another window overlaps; 1 for the picture's frame."""
         length = self.stop - self.start
         ramp = torch.arange(1, length + 1, dtype=torch.float32) / (overlap + 1)
         rising = ramp.clamp(max=1) if self.start > 1 else torch.ones(length)

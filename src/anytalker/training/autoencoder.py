@@ -43,7 +43,7 @@ def train_autoencoder(
     Args:
         vae: the autoencoder; all its parameters are trained.
         batches: endless clips (batch, 3, frames = 4n+1, height, width), float32 in [-1, 1].
-        config: steps, rates and weights of the loss (L1, L1 of the image gradients, Kullback-Leibler).
+        config: steps, rates and weights of the loss (L1 and L1 of the image gradients).
         folder: where `save_pretrained` writes.
         log: receives a line of progress every `log_every` steps.
     """

@@ -43,7 +43,12 @@ class Clip:
         frames = [0, *range(start, start + length)]
         rows = [0, *range(4 * (start - 1) + 1, 4 * (start + length - 1) + 1)]
         return Clip(
-            self.latents[:, frames], self.condition[:, : length + 1], self.audio[rows], self.face, self.picture, self.box
+            self.latents[:, frames],
+            self.condition[:, : length + 1],
+            self.audio[rows],
+            self.face,
+            self.picture,
+            self.box,
         )
 
     def crop(self, row: int, column: int, size: int) -> Clip:
@@ -125,9 +130,7 @@ def make_batch(clips: Sequence[Clip], settings: BatchSettings, rng: np.random.Ge
     return Batch(prompts=prompts, **stacked)
 
 
-def _make_sample(
-    scene: Sequence[Clip], settings: BatchSettings, rng: np.random.Generator
-) -> dict[str, torch.Tensor]:
+def _make_sample(scene: Sequence[Clip], settings: BatchSettings, rng: np.random.Generator) -> dict[str, torch.Tensor]:
     if len(scene) > 1:
         scene = [clip.silenced() if rng.random() < settings.silent_probability else clip for clip in scene]
     latents = torch.cat([clip.latents for clip in scene], dim=-1)

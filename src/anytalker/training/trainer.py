@@ -113,7 +113,9 @@ class TrainingState:
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98))
-        averaged = {key: value.detach().clone() for key, value in _trained(transformer, conditioner).state_dict().items()}
+        averaged = {
+            key: value.detach().clone() for key, value in _trained(transformer, conditioner).state_dict().items()
+        }
         return cls(
             transformer,
             conditioner,
