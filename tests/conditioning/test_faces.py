@@ -87,3 +87,22 @@ def test_clip_pixels_squash_and_normalise() -> None:
 def test_a_missing_detector_file_is_named(tmp_path) -> None:
     with pytest.raises(InputError, match=r"yunet\.onnx"):
         YuNetFaceDetector(tmp_path / "yunet.onnx")
+
+
+def test_a_downloaded_detector_is_used_and_a_damaged_one_is_named(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("ANYTALKER_HOME", str(tmp_path))
+    image = Image.new("RGB", (64, 64))
+    assert detect_faces(image, 1) == []
+    (tmp_path / "face_detection_yunet_2023mar.onnx").write_bytes(b"no network")
+    with pytest.raises(InputError, match=r"yunet_2023mar\.onnx is no YuNet"):
+        detect_faces(image, 1)
+
+
+def test_the_surest_faces_win_and_doubles_are_dropped() -> None:
+    def detector(image: Image.Image) -> list:
+        return [((60, 10, 30, 30), 2.0), ((5, 10, 30, 30), 1.9), ((8, 12, 28, 28), 1.0), ((40, 60, 20, 20), 0.2)]
+
+    image = Image.new("RGB", (100, 100))
+    assert detect_faces(image, 2, detector) == [(5, 10, 30, 30), (60, 10, 30, 30)]
+    assert detect_faces(image, None, detector) == [(5, 10, 30, 30), (60, 10, 30, 30)]
+    assert detect_faces(image, 1, detector) == [(60, 10, 30, 30)]

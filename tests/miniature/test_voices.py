@@ -9,8 +9,6 @@ import pytest
 from anytalker.errors import AnyTalkerError, InputError
 from anytalker.miniature import sentences, voices
 
-pytest.importorskip("espeakng_loader")
-
 
 def frame_loudness(waveform: np.ndarray, num_frames: int) -> np.ndarray:
     """RMS of each video frame at 24 fps."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -103,9 +104,18 @@ class YuNetFaceDetector:
         """Boxes with YuNet's confidence."""
         import cv2
 
-        detector = cv2.FaceDetectorYN.create(self.weights, "", image.size, self.confidence)
-        _, rows = detector.detect(np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1]))
+        pixels = np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
+        try:
+            _, rows = cv2.FaceDetectorYN.create(self.weights, "", image.size, self.confidence).detect(pixels)
+        except cv2.error as error:
+            raise InputError(f"{self.weights} is no YuNet detector; download it again or delete it.") from error
         return [] if rows is None else [(_rounded(row[:4]), float(row[-1])) for row in rows]
+
+
+def yunet_path() -> Path:
+    """Where YuNet's file is looked for: in ANYTALKER_HOME, by default ~/.cache/anytalker."""
+    home = os.environ.get("ANYTALKER_HOME")
+    return (Path(home) if home else Path.home() / ".cache" / "anytalker") / "face_detection_yunet_2023mar.onnx"
 
 
 def _merge(searches: Sequence[Sequence[Candidate]], overlap: float = 0.3) -> list[tuple[np.ndarray, float]]:
@@ -134,11 +144,13 @@ def detect_faces(image: Image.Image, count: int | None = None, detector: FaceDet
     Args:
         image: the picture.
         count: how many to return at most; None: all that are sure.
-        detector: None: `CascadeFaceDetector`.
+        detector: None: YuNet where its weights are there (see `yunet_path`), else `CascadeFaceDetector`.
 
     Returns:
         Face boxes (x, y, width, height) from left to right; the `count` with most area and confidence.
     """
+    if detector is None and yunet_path().is_file():
+        detector = YuNetFaceDetector(yunet_path())
     if detector is not None:
         return _best_faces(detector(image), count, image.size)
     faces = _best_faces(CascadeFaceDetector()(image), count, image.size)
