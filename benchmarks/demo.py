@@ -1,4 +1,4 @@
-"""Time and peak memory of `anytalker demo` as a whole process: python benchmarks/demo.py [--persons N] [--seconds S]."""
+"""Time and peak memory of `anytalker demo` as a whole process: python benchmarks/demo.py --persons 2 --seconds 4."""
 
 from __future__ import annotations
 

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import torch
 
+torch.set_num_threads(min(2, torch.get_num_threads()))
+
 GOLDENS = Path(__file__).parent / "goldens"
 
 

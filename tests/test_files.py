@@ -36,12 +36,38 @@ def test_unwritable_outputs_are_named(tmp_path) -> None:
         (tmp_path / "folder.mp4", "is a folder"),
         (tmp_path / "none" / "a.mp4", "no folder"),
         (tmp_path / "file" / "a.mp4", "no folder"),
+        (tmp_path / f"{'x' * 300}.mp4", "too long"),
     ):
         with pytest.raises(InputError, match=reason) as caught:
             check_writable_output(path, ".mp4")
         assert path.name in str(caught.value)
     check_writable_output(tmp_path / "fine.mp4", ".mp4")
     assert not list(tmp_path.glob("*.partial*"))
+
+
+def test_a_name_of_the_greatest_length_can_be_written(tmp_path) -> None:
+    target = tmp_path / f"{'x' * 251}.mp4"
+    check_writable_output(target, ".mp4")
+    with atomic_path(target) as partial:
+        partial.write_text("whole")
+    assert target.read_text() == "whole"
+
+
+def test_a_folder_that_refuses_is_found_out_by_trying(tmp_path, monkeypatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("pathlib.Path.touch", refuse)
+    with pytest.raises(InputError, match=r"a\.mp4 can't be written: Read-only file system"):
+        check_writable_output(tmp_path / "a.mp4", ".mp4")
+
+
+def test_checking_leaves_an_older_file_as_it_is(tmp_path) -> None:
+    target = tmp_path / "a.mp4"
+    target.write_text("old")
+    check_writable_output(target, ".mp4")
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_json_is_readable(tmp_path) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from anytalker.errors import InputError
 def atomic_path(destination: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `destination`; it takes its place on success and vanishes on any exception."""
     target = Path(destination)
-    partial = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:8]}.partial{target.suffix}")
+    # Without the target's own name in it: a name that is allowed must not become too long.
+    partial = target.with_name(f".{uuid.uuid4().hex}.partial{target.suffix}")
     try:
         yield partial
         os.replace(partial, target)
@@ -39,21 +40,28 @@ def check_writable_output(path: str | Path, suffix: str) -> None:
         suffix: the extension it must have, for example ".mp4".
 
     Raises:
-        InputError: if the extension is another, the path is a folder, or its folder is missing or can't be written.
+        InputError: if the extension is another, the path is a folder, the name is too long, or its folder is missing or
+            can't be written.
     """
     target = Path(path)
     if target.suffix.lower() != suffix:
         raise InputError(f"The output {target} must end in {suffix}.")
-    if target.is_dir():
-        raise InputError(f"The output {target} is a folder; give the name of a file.")
-    if not target.parent.is_dir():
-        raise InputError(f"The output {target} can't be written: there is no folder {target.parent}. Make it first.")
-    probe = target.with_name(f".{uuid.uuid4().hex[:8]}.partial")
     try:
-        probe.touch(exist_ok=False)
+        if target.is_dir():
+            raise InputError(f"The output {target} is a folder; give the name of a file.")
+        if not target.parent.is_dir():
+            raise InputError(
+                f"The output {target} can't be written: there is no folder {target.parent}. Make it first."
+            )
+        with suppress(FileNotFoundError):
+            target.stat()  # fails where the name is too long
+            if not os.access(target, os.W_OK):
+                raise InputError(f"The output {target} exists and can't be replaced. Choose another name.")
+        # Trying is the only honest answer: permission bits say nothing to root, or on a read-only disk.
+        probe = target.with_name(f".{uuid.uuid4().hex}.partial{target.suffix}")
+        try:
+            probe.touch(exist_ok=False)
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"The output {target} can't be written: {error.strerror}. Choose another place.") from error
-    finally:
-        probe.unlink(missing_ok=True)
-    if target.exists() and not os.access(target, os.W_OK):
-        raise InputError(f"The output {target} exists and can't be replaced. Choose another name.")

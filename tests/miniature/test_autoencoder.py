@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
+from anytalker import AnyTalkerPipeline
+from anytalker.conditioning.log_mel import LogMelFeatures
+from anytalker.evaluation.mouths import mouth_signal
 from anytalker.miniature.autoencoder import MiniatureAutoencoder
 from anytalker.miniature.clips import autoencoder_batches
+from anytalker.miniature.corpus import CorpusSettings, render_clip
 from anytalker.pipelines.latents import decode_video, encode_video, picture_latents, still_latents
-from anytalker.training.autoencoder import AutoencoderTraining, train_autoencoder
+from anytalker.training.autoencoder import AutoencoderTraining, motion_weights, train_autoencoder
 
 
 @pytest.fixture
@@ -70,3 +75,12 @@ def test_training_lowers_the_error_and_saves(vae, tmp_path) -> None:
     assert "PSNR" in lines[-1]
     loaded = MiniatureAutoencoder.from_pretrained(tmp_path)
     assert torch.equal(encode_video(loaded, clip), encode_video(vae, clip))
+
+
+def test_moving_pixels_weigh_more() -> None:
+    clip = torch.zeros(1, 3, 5, 8, 8)
+    clip[:, :, 1::2, 2:4, 2:4] = 1.0
+    weights = motion_weights(clip, 10.0)
+    assert weights.shape == (1, 1, 5, 8, 8)
+    assert weights[..., 6, 6].max() == 1
+    assert weights[0, 0, 2, 2, 2] == 11

@@ -73,6 +73,15 @@ def test_a_killed_run_resumes_to_the_same_losses_and_weights(tmp_path) -> None:
         assert torch.equal(resumed.averaged[key], value), key
 
 
+def test_a_run_may_begin_with_anothers_averaged_weights(tmp_path) -> None:
+    first = train(small_state(SETTINGS), clips(), SETTINGS, tmp_path / "a.pt", lambda line: None)
+    second = small_state(SETTINGS)
+    second.start_from(tmp_path / "a.pt")
+    assert second.step == 0
+    weights = second.transformer.state_dict()
+    assert all(torch.equal(weights[key], first.averaged[f"transformer.{key}"]) for key in weights)
+
+
 def test_training_learns_a_fixed_clip(tmp_path) -> None:
     settings = replace(SETTINGS, steps=60, log_every=20, learning_rate=3e-3)
     lines: list[str] = []

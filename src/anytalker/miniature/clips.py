@@ -33,14 +33,14 @@ def autoencoder_batches(
 ) -> Iterator[torch.Tensor]:
     """Endless batches (batch size, 3, frames, crop, crop), float32 in [-1, 1]; (batch size, crop) drawn from `sizes`.
 
-    Two thirds show a face of the drawn world, starting from its neutral picture and going on from any moment of
+    Four fifths show a face of the drawn world, starting from its neutral picture and going on from any moment of
     speech; the rest are drifting shapes, so that pictures from outside the world survive as well.
     """
     rng = np.random.default_rng([seed, 7])
     while True:
         batch_size, crop = sizes[int(rng.integers(len(sizes)))]
         clips = [
-            _face_clip(rng, frames, crop, fps) if rng.random() < 0.67 else _shapes_clip(rng, frames, crop)
+            _face_clip(rng, frames, crop, fps) if rng.random() < 0.8 else _shapes_clip(rng, frames, crop)
             for _ in range(batch_size)
         ]
         pixels = torch.from_numpy(np.stack(clips)).permute(0, 4, 1, 2, 3)

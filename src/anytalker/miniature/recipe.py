@@ -7,7 +7,7 @@ spoken by this package; nothing is downloaded. `export` then writes the model th
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -48,13 +48,19 @@ class _AutoencoderClips(IterableDataset):
         return autoencoder_batches(self.seed, frames=5, sizes=[(8, 64)])
 
 
-def make_autoencoder(folder: Path, training: AutoencoderTraining) -> MiniatureAutoencoder:
-    """Train the autoencoder and set its latent statistics; a finished one in `folder` is loaded."""
+def make_autoencoder(folder: Path, training: AutoencoderTraining, start: Path | None = None) -> MiniatureAutoencoder:
+    """Train the autoencoder and set its latent statistics; a finished one in `folder` is loaded.
+
+    `start` is another autoencoder's folder to go on from; None: from principal components.
+    """
     if (folder / "config.json").exists():
         return MiniatureAutoencoder.from_pretrained(folder).eval()
-    vae = MiniatureAutoencoder()
-    batches = iter(DataLoader(_AutoencoderClips(0), batch_size=None, num_workers=1, prefetch_factor=8))
-    vae.start_from_components(torch.cat([next(batches) for _ in range(40)]))
+    batches = iter(DataLoader(_AutoencoderClips(1 if start else 0), batch_size=None, num_workers=1, prefetch_factor=8))
+    if start:
+        vae = MiniatureAutoencoder.from_pretrained(start)
+    else:
+        vae = MiniatureAutoencoder()
+        vae.start_from_components(torch.cat([next(batches) for _ in range(40)]))
     train_autoencoder(vae, batches, training, folder.with_name("autoencoder-unfinished"))
     measure_latents(vae)
     vae.save_pretrained(folder)
@@ -112,8 +118,10 @@ def make_conditioner() -> Conditioner:
     return Conditioner(UMT5EncoderModel(text).eval(), tokenizer, CLIPVisionModel(image), SETTINGS.text_len)
 
 
-def stage_one(folder: Path, settings: TrainingSettings, log=print) -> TrainingState:
-    """Train stage 1 on the corpus in `folder`, or go on with it."""
+def stage_one(
+    folder: Path, settings: TrainingSettings, start: Path | None = None, log: Callable[[str], None] = print
+) -> TrainingState:
+    """Train stage 1 on the corpus in `folder`, or go on with it; `start` is another run's checkpoint to begin with."""
     torch.manual_seed(settings.seed)
     features = LogMelFeatures()
     conditioner = make_conditioner()
@@ -121,6 +129,8 @@ def stage_one(folder: Path, settings: TrainingSettings, log=print) -> TrainingSt
     checkpoint = folder / "stage1.pt"
     if checkpoint.exists():
         state.load(checkpoint)
+    elif start:
+        state.start_from(start)
     clips = load_corpus(folder / "corpus", SETTINGS.image_size, features.window)
     log(f"{len(clips)} clips, {sum(p.numel() for p in state.transformer.parameters()) / 1e6:.1f} M parameters")
     return train(state, clips, settings, checkpoint, log)
@@ -153,18 +163,24 @@ def export(folder: Path, destination: Path) -> None:
 
 def main() -> None:
     """Run the whole recipe."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="where everything is kept")
+    parser.add_argument("--start", type=Path, help="begin with the autoencoder and weights of another such folder")
     parser.add_argument("--autoencoder-steps", type=int, default=2500)
+    parser.add_argument("--motion-weight", type=float, default=AutoencoderTraining.motion_weight)
     parser.add_argument("--clips", type=int, default=CorpusSettings.clips)
     parser.add_argument("--steps", type=int, default=TrainingSettings.steps)
+    parser.add_argument("--learning-rate", type=float, default=TrainingSettings.learning_rate)
     parser.add_argument("--export", type=Path, help="write the finished model here")
     options = parser.parse_args()
-    vae = make_autoencoder(
-        options.folder / "autoencoder", AutoencoderTraining(options.autoencoder_steps, learning_rate=1.5e-3)
+    start = options.start
+    autoencoder = AutoencoderTraining(
+        options.autoencoder_steps, learning_rate=1.5e-3, motion_weight=options.motion_weight
     )
+    vae = make_autoencoder(options.folder / "autoencoder", autoencoder, start and start / "autoencoder")
     build_corpus(options.folder / "corpus", CorpusSettings(clips=options.clips), vae, LogMelFeatures())
-    stage_one(options.folder, TrainingSettings(steps=options.steps))
+    settings = TrainingSettings(steps=options.steps, learning_rate=options.learning_rate)
+    stage_one(options.folder, settings, start and start / "stage1.pt")
     if options.export:
         export(options.folder, options.export)
 

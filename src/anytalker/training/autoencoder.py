@@ -19,7 +19,8 @@ class AutoencoderTraining:
 
     `learning_rate` is the peak of a warm-up and cosine schedule; `latent_noise` the deviation of the noise added to the
     latents, which start with deviation 1, so that small errors of a diffusion model do little harm; `edge_weight` the
-    weight of the loss on image gradients.
+    weight of the loss on image gradients; `motion_weight` how much more a pixel counts while it moves,
+    without which four frames come out as one and lips have a quarter of the frame rate.
     """
 
     steps: int = 1500
@@ -27,6 +28,7 @@ class AutoencoderTraining:
     warmup_steps: int = 50
     latent_noise: float = 0.05
     edge_weight: float = 0.5
+    motion_weight: float = 20.0
     log_every: int = 20
     save_every: int = 200
 
@@ -57,7 +59,8 @@ def train_autoencoder(
         latents = vae.encode(clip).latent_dist.sample()
         decoded = vae.decode(latents + config.latent_noise * torch.randn_like(latents)).sample
         error = decoded - clip
-        reconstruction = error.abs().mean()
+        weights = motion_weights(clip, config.motion_weight)
+        reconstruction = (error.abs() * weights).mean()
         edges = (error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()) / 2
         loss = reconstruction + config.edge_weight * edges
         optimizer.zero_grad(set_to_none=True)
@@ -75,6 +78,13 @@ def train_autoencoder(
             vae.save_pretrained(folder)
     vae.save_pretrained(folder)
     return vae.eval()
+
+
+def motion_weights(clip: torch.Tensor, weight: float) -> torch.Tensor:
+    """Weights (B, 1, T, H, W) of pixels (B, 3, T, H, W): 1 where nothing moves, up to 1 + `weight` where it does."""
+    moving = clip[:, :, 1:].mean(dim=2, keepdim=True) if clip.shape[2] > 1 else clip
+    motion = (clip - moving).abs().amax(dim=1, keepdim=True)
+    return 1 + weight * (2 * motion).clamp(max=1)
 
 
 def warmup_cosine(step: int, warmup_steps: int, steps: int, floor: float = 0.03) -> float:

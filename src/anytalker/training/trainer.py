@@ -41,16 +41,16 @@ class TrainingSettings:
         log_every: steps between lines of progress.
     """
 
-    steps: int = 4000
+    steps: int = 3500
     batch_size: int = 8
     window: int = 8
     crop: int = 8
     crop_probability: float = 0.8
     learning_rate: float = 1e-3
-    warmup_steps: int = 200
+    warmup_steps: int = 100
     weight_decay: float = 0.01
     shift: float = 3.0
-    average: float = 0.999
+    average: float = 0.998
     gradient_clip: float = 1.0
     seed: int = 0
     save_every: int = 250
@@ -147,6 +147,12 @@ class TrainingState:
         self.noise.set_state(state["noise"])
         self.step = state["step"]
         self.chance.bit_generator.state = state["chance"]
+
+    def start_from(self, path: Path) -> None:
+        """Begin with another run's averaged weights; step, optimizer and sources of chance stay fresh."""
+        averaged = torch.load(path, weights_only=True)["averaged"]
+        _trained(self.transformer, self.conditioner).load_state_dict(averaged)
+        self.averaged = {key: value.clone() for key, value in averaged.items()}
 
     def averaged_models(self) -> tuple[AnyTalkerTransformer3DModel, nn.Module]:
         """Copies of the transformer and the image encoder with the averaged weights."""
