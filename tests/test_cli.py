@@ -161,6 +161,14 @@ def test_bad_input_is_named_and_leaves_nothing(case, tmp_path, monkeypatch, caps
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_record_that_can_not_be_written_is_said_before_any_work(tmp_path, drawn, write_wave, tone, capsys) -> None:
+    (tmp_path / "talk.json").mkdir()
+    people = ["--audio", write_wave(tone), "--face", boxes_of(drawn)[0]]
+    assert run("generate", "--image", drawn, *people, "--output", tmp_path / "talk.mp4") == 2
+    assert "talk.json" in capsys.readouterr().err
+    assert not (tmp_path / "talk.mp4").exists()
+
+
 def test_an_existing_output_is_untouched_by_bad_input(tmp_path, drawn) -> None:
     output = tmp_path / "talk.mp4"
     output.write_text("precious")

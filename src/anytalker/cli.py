@@ -76,9 +76,7 @@ def demo(
     output: Annotated[Path, typer.Option(help="The video to write.")] = Path("demo.mp4"),
 ) -> None:
     """Make a video of drawn people who talk to each other. Needs no picture, no voice, no GPU and no download."""
-    from anytalker.files import check_writable_output
-
-    check_writable_output(output, ".mp4")
+    _check_output(output, ".mp4")
     _range("--persons", persons, 1, 6)
     _range("--seconds", seconds, 1, 60)
     _range("--seed", seed, 0, 2**31)
@@ -128,9 +126,7 @@ def generate(
     ),
 ) -> None:
     """Make everyone in a picture speak their own words."""
-    from anytalker.files import check_writable_output
-
-    check_writable_output(output, ".mp4")
+    _check_output(output, ".mp4")
     _range("--seed", seed, 0, 2**63 - 1)
     from anytalker.conditioning.audio import load_audio
     from anytalker.conditioning.faces import parse_box
@@ -177,15 +173,20 @@ def picture(
     ),
 ) -> None:
     """Draw people of the miniature's world, and say where their faces are."""
-    from anytalker.files import check_writable_output
-
-    check_writable_output(output, ".png")
+    _check_output(output, ".png")
     _range("--persons", persons, 1, 20)
     _range("--seed", seed, 0, 2**31)
     from anytalker.miniature.demo import write_picture
 
     write_picture(persons, seed, output)
     typer.echo(f"Wrote {output} and {output.with_suffix('.json')}.")
+
+
+def _check_output(output: Path, suffix: str) -> None:
+    from anytalker.files import check_writable_output
+
+    check_writable_output(output, suffix)
+    check_writable_output(output.with_suffix(".json"), ".json")
 
 
 def _range(name: str, value: float, low: float, high: float) -> None:
