@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from anytalker.conditioning.log_mel import LogMelFeatures, windows
 from anytalker.files import atomic_path
-from anytalker.miniature.people import face_states
+from anytalker.miniature.behaviour import talk
 from anytalker.miniature.scenes import UNSEEN_SEED, Scene
 from anytalker.miniature.voices import SAMPLE_RATE, augment, random_utterance, resample_visemes
 from anytalker.pipelines.latents import encode_video, still_latents
@@ -35,7 +35,7 @@ class CorpusSettings:
 
     clips: int = 1200
     frames: int = 65
-    size: int = 96
+    size: int = 128
     fps: float = 24.0
     silent_share: float = 0.08
 
@@ -59,7 +59,7 @@ def render_clip(seed: int, settings: CorpusSettings, features: LogMelFeatures) -
     scene = Scene.random(1, int(rng.integers(UNSEEN_SEED)))
     seconds = settings.frames / settings.fps
     waveform = np.zeros(int(round(seconds * SAMPLE_RATE)), dtype=np.float32)
-    visemes = np.zeros((settings.frames, 3), dtype=np.float32)
+    visemes = np.zeros((settings.frames, 4), dtype=np.float32)
     if rng.random() >= settings.silent_share:
         utterance = random_utterance(rng, 0.6 * seconds, 1.6 * seconds)
         start = int(rng.uniform(-0.4, 0.35) * seconds * settings.fps)
@@ -75,7 +75,7 @@ def render_clip(seed: int, settings: CorpusSettings, features: LogMelFeatures) -
         waveform[: len(spoken)] = spoken[: len(waveform)]
         waveform = augment(waveform, rng)
     gaze = scene.gazes[0]
-    states = face_states(visemes, settings.fps, rng, gaze)
+    states = talk(visemes, settings.fps, rng, gaze)
     states[0] = scene.neutral(0)
     frames = np.stack(list(scene.render([states], settings.size)))
     audio = features(waveform, settings.frames, settings.fps)
