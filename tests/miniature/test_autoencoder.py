@@ -12,7 +12,7 @@ from anytalker.evaluation.mouths import mouth_signal
 from anytalker.miniature.autoencoder import MiniatureAutoencoder
 from anytalker.miniature.clips import autoencoder_batches
 from anytalker.miniature.corpus import CorpusSettings, render_clip
-from anytalker.pipelines.latents import decode_video, encode_video, picture_latents, still_latents
+from anytalker.models.latents import decode_video, encode_video, picture_latents, still_latents
 from anytalker.training.autoencoder import AutoencoderTraining, motion_weights, train_autoencoder
 
 

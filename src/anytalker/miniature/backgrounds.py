@@ -9,7 +9,7 @@ from anytalker.miniature.people import blend, muted, shade
 
 
 def draw_background(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """A wall, a room, a landscape or a clutter of shapes, out of focus as behind a portrait: uint8 RGB (height, width, 3)."""
+    """A wall, a room, a landscape or a clutter of shapes, out of focus: uint8 RGB (height, width, 3)."""
     kind = rng.random()
     canvas = _gradient(rng, width, height)
     if kind < 0.2:
@@ -58,7 +58,14 @@ def _room(rng: np.random.Generator, canvas: np.ndarray) -> None:
         thing, size = rng.random(), float(rng.uniform(0.22, 0.45))
         if thing < 0.35:  # a window
             _box(canvas, x, 0.08, x + size, 0.08 + size, (240, 240, 236))
-            _box(canvas, x + 0.02, 0.1, x + size - 0.02, 0.06 + size, blend((150, 195, 230), (250, 220, 180), rng.random()))
+            _box(
+                canvas,
+                x + 0.02,
+                0.1,
+                x + size - 0.02,
+                0.06 + size,
+                blend((150, 195, 230), (250, 220, 180), rng.random()),
+            )
             _box(canvas, x + size / 2 - 0.01, 0.1, x + size / 2 + 0.01, 0.06 + size, (240, 240, 236))
         elif thing < 0.65:  # a picture in its frame
             _box(canvas, x, 0.15, x + size, 0.15 + 0.7 * size, shade(muted(rng, 0.6), 0.6))

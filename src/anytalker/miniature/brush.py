@@ -14,9 +14,9 @@ _UNIT = 1 << _SHIFT
 class Brush:
     """Draws filled shapes on a uint8 RGB canvas.
 
-    Coordinates are relative to `center` (pixels) in units of `scale` pixels, y downward. With a `turn` (radians, x to the
-    right, y downward) points move as if they lay on an egg of half height `height` that is turned so, its tip held at the
-    chin: most in the middle and above, hardly at the lips, not at all at the outline.
+    Coordinates are relative to `center` (pixels) in units of `scale` pixels, y downward. With a `turn` (radians, x to
+    the right, y downward) points move as if they lay on an egg of half height `height` that is turned so, its tip held
+    at the chin: most in the middle and above, hardly at the lips, not at all at the outline.
     """
 
     def __init__(

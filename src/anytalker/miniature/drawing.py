@@ -116,7 +116,9 @@ def _draw_nose(brush: Brush, person: Person) -> None:
     width, length = person.nose_width, person.nose_length
     bridge = np.array([[-0.06, -0.22], [0.06, -0.22], [width * 0.8, length], [-width * 0.8, length]])
     brush.polygon(bridge, shade(person.skin, 1.03), 1.1)
-    brush.polygon(np.array([[0.05, -0.15], [width, length - 0.02], [width * 0.25, length]]), shade(person.skin, 0.88), 1.1)
+    brush.polygon(
+        np.array([[0.05, -0.15], [width, length - 0.02], [width * 0.25, length]]), shade(person.skin, 0.88), 1.1
+    )
     brush.ellipse(0, length - 0.05, width * 0.6, 0.09, shade(person.skin, 1.08), 1.15)
     for side in (-1, 1):
         brush.ellipse(side * width * 0.55, length + 0.02, width * 0.26, 0.035, shade(person.skin, 0.5), 1.1)
@@ -179,7 +181,9 @@ def _draw_beard(brush: Brush, person: Person, state: FaceState) -> None:
         brush.ellipse(0, person.face_height * (0.87 + 0.06 * state.opening), 0.27, 0.2, color)
     if person.beard in ("moustache", "goatee"):
         lift = 0.06 * state.opening
-        shape = np.array([[-0.4, y - 0.07], [-0.14, y - 0.25], [0, y - 0.21], [0.14, y - 0.25], [0.4, y - 0.07], [0, y - 0.12]])
+        shape = np.array(
+            [[-0.4, y - 0.07], [-0.14, y - 0.25], [0, y - 0.21], [0.14, y - 0.25], [0.4, y - 0.07], [0, y - 0.12]]
+        )
         brush.polygon(shape - np.array([0, lift]), color)
 
 

@@ -114,7 +114,7 @@ class FaceState:
 
     `opening` 0 (closed) .. 1 (wide open); `width` 0 (rounded) .. 1 (spread), 0.5 at rest; `teeth` and `tongue` 0..1;
     `blink` 0 (open) .. 1 (shut); `brow` 0 (rest) .. 1 (raised); `gaze` of the eyes, each part from -1 to 1, and `turn`
-    of the head in radians: x to the right of the picture, y downward; `shift` of the head in units of half a face width.
+    of the head in radians: x to the right of the picture, y downward; `shift` of the head in half face widths.
     """
 
     opening: float = 0.0

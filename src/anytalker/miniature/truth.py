@@ -50,7 +50,7 @@ def read_openings(frames: np.ndarray, scene: Scene, person: int) -> np.ndarray:
 
 
 def read_gazes(frames: np.ndarray, scene: Scene, person: int) -> np.ndarray:
-    """Where a person's eyes look sideways in each frame: (T,) from −1 (left of the picture) to 1; see `read_openings`."""
+    """Where a person's eyes look in each frame: (T,) from −1 (left of the picture) to 1; see `read_openings`."""
     height = frames.shape[1]
     center, reach = (0.0, EYE_Y), (0.75, 0.2)
     region = _region(frames, scene.placements[person], center, reach)

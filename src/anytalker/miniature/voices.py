@@ -96,8 +96,8 @@ class Utterance:
     Attributes:
         waveform: float32 `(samples,)`, 16 kHz, in [-1, 1].
         visemes: float32 `(moments, 4)` at `VISEME_RATE`: opening (0 in pauses, 1 wide and loud), width
-            (0 rounded, 1 spread), teeth (1 where they show) and tongue (1 with its tip raised); row k stands for the time from
-            k / 96 to (k + 1) / 96 s.
+            (0 rounded, 1 spread), teeth (1 where they show) and tongue (1 with its tip raised); row k
+            stands for the time from k / 96 to (k + 1) / 96 s.
         text: what is said.
         voice: espeak-ng's name of the voice and its variant, such as `en-us+f2`.
     """
@@ -264,7 +264,7 @@ def _phoneme_shapes(phonemes: _Phonemes, duration: float, moments: int) -> tuple
     kernel = _raised_cosine(0.06)
     half = len(kernel) // 2
     padded = np.pad(shapes, ((half, half), (0, 0)), mode="edge")
-    smooth = np.stack([np.convolve(padded[:, column], kernel, mode="valid") for column in range(shapes.shape[1])], axis=1)
+    smooth = np.stack([np.convolve(column, kernel, mode="valid") for column in padded.T], axis=1)
     smooth[:, 0] *= 1.0 - closure
     return smooth, closure
 
