@@ -72,7 +72,7 @@ def test_footage_becomes_samples_that_training_reads(footage, encoder) -> None:
         half = Clip.from_sample(entry, FEATURES.window)
         assert half.latents.shape == (16, 4, 8, 6)
         x, y, width, height = half.boxes[0]
-        assert 0 <= x
+        assert x >= 0
         assert x + width <= 48
         assert y + height <= 64
 

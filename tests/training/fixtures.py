@@ -52,7 +52,7 @@ def sample(number: int, persons: int = 1, frames: int = 6, size: int = 12) -> di
         "condition": torch.full((16, 1, size, size * persons), number / 100).half(),
         "audio": torch.full((persons, rows, 1, FEATURES.channels), number / 100 + 0.5).half(),
         "pictures": torch.full((1 + persons, 3, 16, 16), number / 100).half(),
-        "voices": torch.zeros(persons, 16000, dtype=torch.int16) + 1000,
+        "voices": (8000 * torch.sin(torch.arange(16000) / 2000.0) ** 2).to(torch.int16).expand(persons, -1),
         "boxes": torch.tensor([[24 + 8 * size * i, 24, 48, 48] for i in range(persons)], dtype=torch.float32),
     }
 

@@ -47,12 +47,14 @@ class RenderedClip:
     """A clip before it is encoded.
 
     Attributes:
+        scene: who is there and where.
         frames: uint8 (T, H, W, 3).
         voices: one 16 kHz waveform (samples,) a person.
         boxes: one face box a person.
         states: the truth, for each person one state a frame.
     """
 
+    scene: Scene
     frames: np.ndarray
     voices: list[np.ndarray]
     boxes: list[Box]
@@ -76,7 +78,7 @@ def render_clip(seed: int, settings: CorpusSettings) -> RenderedClip:
     for index, person in enumerate(states):
         person[0] = scene.neutral(index)
     frames = np.stack(list(scene.render(states, settings.size)))
-    return RenderedClip(frames, voices, list(scene.boxes(settings.size)), states)
+    return RenderedClip(scene, frames, voices, list(scene.boxes(settings.size)), states)
 
 
 def _monologue(rng: np.random.Generator, settings: CorpusSettings) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -17,11 +17,11 @@ from anytalker.miniature.drawing import EYE_Y, mouth_center
 from anytalker.miniature.people import FaceState
 from anytalker.miniature.scenes import Scene
 
-_OPENINGS = np.linspace(0, 1, 17)
+_OPENINGS = np.linspace(0, 1, 13)
 _WIDTHS = (0.2, 0.5, 0.85)
-_GAZES = np.linspace(-1, 1, 17)
-_TURNS = np.linspace(-1.5, 1.5, 7) * LOOK_TURN
-_SHIFTS = (0.0, -0.02, -0.04)
+_GAZES = np.linspace(-1, 1, 13)
+_TURNS = np.linspace(-1.2, 1.2, 5) * LOOK_TURN
+_SHIFTS = (0.0, -0.03)
 
 
 def read_openings(frames: np.ndarray, scene: Scene, person: int) -> np.ndarray:
@@ -40,7 +40,7 @@ def read_openings(frames: np.ndarray, scene: Scene, person: int) -> np.ndarray:
     x, y = mouth_center(drawn)
     region = _region(frames, place, (x, y + 0.2), (0.62, 0.55))
     rest = scene.neutral(person)
-    variants = list(product(_OPENINGS, _WIDTHS, _TURNS[1::2], _SHIFTS[::2]))
+    variants = list(product(_OPENINGS, _WIDTHS, _TURNS[::2], _SHIFTS))
     states = [
         replace(rest, opening=float(opening), width=width, turn=(float(turn), 0.0), shift=(0.0, shift))
         for opening, width, turn, shift in variants
@@ -79,10 +79,10 @@ def _renders(
     center: tuple[float, float],
     reach: tuple[float, float],
 ) -> np.ndarray:
-    everybody = [
-        list(states) if index == person else [scene.neutral(index)] * len(states) for index in range(len(scene.people))
-    ]
-    rendered = np.stack(list(scene.render(everybody, height))).astype(np.float32) / 255
+    alone = replace(
+        scene, people=[scene.people[person]], placements=[scene.placements[person]], gazes=[scene.gazes[person]]
+    )
+    rendered = np.stack(list(alone.render([list(states)], height))).astype(np.float32) / 255
     return _region(rendered, scene.placements[person], center, reach)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from diffusers.training_utils import EMAModel
 
@@ -209,6 +210,7 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
         from accelerate import FullyShardedDataParallelPlugin
 
         plugin = FullyShardedDataParallelPlugin(fsdp_version=2, reshard_after_forward=True)
+    AcceleratorState._reset_state()  # an earlier run of this process may have had another precision
     return Accelerator(
         mixed_precision="bf16" if config.precision == "bf16" else "no",
         fsdp_plugin=plugin,
