@@ -55,3 +55,8 @@ def test_the_other_layout_is_refused_clearly() -> None:
     weights, config = to_release(small_model())
     with pytest.raises(InputError, match="layout B"):
         from_release(weights, config | {"legacy_audio_cross_attn": True})
+
+
+def test_a_model_of_deviations_has_no_place_in_the_release() -> None:
+    with pytest.raises(InputError, match="condition_skip"):
+        to_release(small_model(condition_skip=0.5, audio_blocks=12, audio_channels=768))

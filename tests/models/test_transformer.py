@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from anytalker import AnyTalkerTransformer3DModel, InputError
 from anytalker.models.conversion import from_release
+from anytalker.models.transformer import ConditionSkip
 from tests.conftest import GOLDENS
 
 CASES = {case["tag"]: case for case in json.loads((GOLDENS / "transformer.json").read_text())}
@@ -186,3 +187,21 @@ def test_audio_of_the_wrong_length_is_refused() -> None:
 def test_unknown_backend_is_refused() -> None:
     with pytest.raises(InputError, match="dense, sparse"):
         small_model().set_audio_face_backend("fast")
+
+
+def test_a_model_of_deviations_leaves_a_perfect_picture_alone() -> None:
+    inputs = small_inputs(batch=2)
+    condition = inputs["hidden_states"][:, -16:]
+    deviation, noise, sigma = 0.3 * torch.randn_like(condition), torch.randn_like(condition), torch.tensor([0.2, 0.9])
+    level = sigma.view(-1, 1, 1, 1, 1)
+    noisy = (1 - level) * (condition + deviation) + level * noise
+    states = torch.cat([noisy, inputs["hidden_states"][:, 16:]], dim=1)
+    skip = ConditionSkip(states, 1000 * sigma, 16, 0.3)
+    assert skip.hidden_states[:, :16].std() == pytest.approx(1.0, abs=0.1)
+    torch.testing.assert_close(skip.hidden_states[:, 16:], inputs["hidden_states"][:, 16:])
+    ideal = (noise - deviation - skip.share * skip.noisy) / skip.scale
+    assert ideal.std() == pytest.approx(1.0, abs=0.1)
+    torch.testing.assert_close(skip.velocity(ideal), noise - condition - deviation, atol=1e-5, rtol=1e-5)
+    plain, deviating = small_model(), small_model(condition_skip=0.3)
+    deviating.load_state_dict(plain.state_dict())
+    assert not torch.allclose(run(plain, inputs), run(deviating, inputs))

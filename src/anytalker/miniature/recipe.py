@@ -128,6 +128,7 @@ def make_transformer(features: LogMelFeatures) -> AnyTalkerTransformer3DModel:
         audio_channels=features.channels,
         audio_hidden_dim=256,
         audio_tokens=4,
+        condition_skip=0.5,
     )
 
 

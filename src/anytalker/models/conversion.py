@@ -170,8 +170,14 @@ def model_config(state_dict: Mapping[str, torch.Tensor], config: Mapping[str, An
 
 
 def to_release(model: AnyTalkerTransformer3DModel) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The release's tensors and configuration of a model, bit for bit; `from_release` undoes it."""
+    """The release's tensors and configuration of a model, bit for bit; `from_release` undoes it.
+
+    Raises:
+        InputError: if the model works in a way the release's code doesn't know.
+    """
     ours = model.config
+    if ours.condition_skip is not None:
+        raise InputError("A model with condition_skip can't be written in the release's layout.")
     config = {
         "model_type": "a2v_af",
         "patch_size": list(ours.patch_size),

@@ -104,6 +104,33 @@ class AnyTalkerTransformerBlock(nn.Module):
         return (hidden_states.float() + self.ffn(normed).float() * gate2).to(kind)
 
 
+class ConditionSkip:
+    """Lets a model see and predict only how the video deviates from its condition latents.
+
+    With sample = condition + deviation, noisy − (1 − σ)·condition is the noisy deviation, and its velocity is the video's
+    plus the condition. Input and output are preconditioned for deviations of the given size (EDM, Karras et al. 2022).
+
+    Args:
+        hidden_states: (B, in_channels, f, h, w): noisy latents first, condition latents last.
+        timestep: (B,) in 0..1000.
+        channels: of a latent.
+        deviation: expected standard deviation of sample − condition.
+    """
+
+    def __init__(self, hidden_states: torch.Tensor, timestep: torch.Tensor, channels: int, deviation: float) -> None:
+        sigma = (timestep / 1000).to(hidden_states.dtype).view(-1, 1, 1, 1, 1)
+        self.condition = hidden_states[:, -channels:]
+        self.noisy = hidden_states[:, :channels] - (1 - sigma) * self.condition
+        variance = (1 - sigma) ** 2 * deviation**2 + sigma**2
+        self.share = (sigma - (1 - sigma) * deviation**2) / variance
+        self.scale = deviation / variance.sqrt()
+        self.hidden_states = torch.cat([self.noisy / variance.sqrt(), hidden_states[:, channels:]], dim=1)
+
+    def velocity(self, predicted: torch.Tensor) -> torch.Tensor:
+        """The video's velocity from the model's output, both (B, channels, f, h, w)."""
+        return self.share * self.noisy + self.scale * predicted - self.condition
+
+
 class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
     """The video diffusion transformer (paper section 3; layout A of the release). The defaults are the 1.3B's.
 
@@ -125,6 +152,10 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         audio_hidden_dim: width inside the audio projection.
         audio_tokens: audio tokens a video frame.
         rope_max_seq_len: largest position in time, height or width.
+        condition_skip: None (the release), or how far videos are expected to deviate from the condition latents, as a
+            standard deviation: the blocks then see and predict the deviation alone, preconditioned as in EDM (Karras et
+            al. 2022), and what does not move costs a small model nothing. It needs condition latents that show the
+            picture at every latent frame.
     """
 
     _supports_gradient_checkpointing = True
@@ -153,6 +184,7 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         audio_hidden_dim: int = 512,
         audio_tokens: int = 32,
         rope_max_seq_len: int = 1024,
+        condition_skip: float | None = None,
     ) -> None:
         super().__init__()
         if patch_size[0] != 1:
@@ -210,6 +242,10 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
             InputError: if the audio frames don't fit the latent frames, or the text is too long.
         """
         frames, height, width = self._check(hidden_states, encoder_hidden_states, audio_embeds)
+        skip = None
+        if self.config.condition_skip is not None:
+            skip = ConditionSkip(hidden_states, timestep, self.config.out_channels, self.config.condition_skip)
+            hidden_states = skip.hidden_states
         rotary = self.rope(hidden_states)
         tokens = self.patch_embedding(hidden_states).flatten(2).transpose(1, 2)
         padding = self.config.text_len - encoder_hidden_states.shape[1]
@@ -227,6 +263,8 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         shift, scale = (self.scale_shift_table + temb.float().unsqueeze(1)).chunk(2, dim=1)
         tokens = self.proj_out((self.norm_out(tokens.float()) * (1 + scale) + shift).to(tokens.dtype))
         velocity = self._unpatchify(tokens, frames, height, width)
+        if skip is not None:
+            velocity = skip.velocity(velocity)
         return Transformer2DModelOutput(sample=velocity) if return_dict else (velocity,)
 
     def _check(
