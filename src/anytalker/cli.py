@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
 from anytalker.errors import AnyTalkerError, InputError
 
@@ -28,6 +29,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+class _TrainGroup(typer.core.TyperGroup):
+    """`anytalker train CONFIG` beside `anytalker train prepare`: whatever is no command is a configuration."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+train_app = typer.Typer(
+    cls=_TrainGroup,
+    help="Train a model:  anytalker train CONFIG [--set key=value]",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(train_app, name="train")
 miniature_app = typer.Typer(help="The drawn world of the built-in miniature.", no_args_is_help=True)
 app.add_typer(miniature_app, name="miniature")
 
@@ -182,6 +201,91 @@ def picture(
     typer.echo(f"Wrote {output} and {output.with_suffix('.json')}.")
 
 
+@miniature_app.command("prepare", epilog="Example:  anytalker miniature prepare runs/miniature")
+def prepare_miniature(
+    folder: Annotated[Path, typer.Argument(help="Where everything goes; run again, and it goes on.")],
+    autoencoder_steps: Annotated[int, typer.Option(help="Steps of the autoencoder's training.")] = 4000,
+    clips: Annotated[int | None, typer.Option(help="Single clips; left out: as for the shipped weights.")] = None,
+) -> None:
+    """Train the miniature's autoencoder, make its untrained model, render its clips: all that its training needs."""
+    _range("--autoencoder-steps", autoencoder_steps, 1, 10**6)
+    from dataclasses import replace
+
+    from anytalker.miniature import recipe
+    from anytalker.training.autoencoder import AutoencoderTraining
+
+    corpora = dict(recipe.CORPORA)
+    if clips is not None:
+        _range("--clips", clips, 1, 10**6)
+        corpora["single"] = replace(corpora["single"], clips=clips)
+    training = AutoencoderTraining(autoencoder_steps, learning_rate=1.5e-3)
+    recipe.prepare_miniature(folder, training, corpora=corpora, log=typer.echo)
+
+
+@train_app.command(
+    "run",
+    hidden=True,
+    epilog="Examples:\n\n  anytalker train configs/miniature-stage1.yaml\n\n"
+    "  anytalker train run.yaml --set optimizer.learning_rate=1e-5 --set lora.rank=16\n\n"
+    "  accelerate launch -m anytalker train run.yaml",
+)
+def train_run(
+    config: Annotated[Path, typer.Argument(help="The run's YAML file, see configs/.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a value.")] = None,
+) -> None:
+    """Train a model, or go on with an interrupted run."""
+    from anytalker.training.config import load_config
+
+    run = load_config(config, set_ or ())
+    typer.echo(run.model_dump_json(indent=2))
+    _quiet_libraries()
+    from anytalker.training.trainer import Trainer
+
+    trainer = Trainer(run, typer.echo)
+    trainer.run()
+    typer.echo(f"Done. The model: {run.output / 'model'}")
+
+
+@train_app.command(
+    "prepare",
+    epilog="Example:  anytalker train prepare clips.jsonl shards --model 1.3b --width 832 --height 480",
+)
+def train_prepare(
+    records: Annotated[Path, typer.Argument(help="JSON lines, one record a clip; see docs/training.md.")],
+    output: Annotated[Path, typer.Argument(help="Folder for the shards: whole/ and windows/.")],
+    model: Annotated[str, typer.Option(help="The model that will be trained on them.")] = "tiny",
+    width: Annotated[int, typer.Option(help="Width of a whole frame in pixels, a multiple of 32.")] = 832,
+    height: Annotated[int, typer.Option(help="Height in pixels, a multiple of 32.")] = 480,
+    windows: Annotated[int, typer.Option(help="Face-centred windows of each single-person clip.")] = 1,
+) -> None:
+    """Encode footage into shards: latents, audio features, text embeddings, face boxes and crops."""
+    for name, value in (("--width", width), ("--height", height)):
+        _range(name, value, 32, 4096)
+        if value % 32:
+            raise InputError(f"{name} is {value}; it must be a multiple of 32.")
+    _range("--windows", windows, 0, 100)
+    from anytalker.data.records import read_records
+
+    clips = list(read_records(records))
+    pipeline = _load(model, None)
+    from anytalker.data.encoding import ClipEncoder
+    from anytalker.data.prepare import PrepareSettings, prepare
+
+    settings = pipeline.settings
+    encoder = ClipEncoder(pipeline.vae, pipeline.audio_features, settings.condition, settings.image_size)
+    report = prepare(
+        clips,
+        encoder,
+        lambda caption: pipeline.encode_text(caption)[0].cpu(),
+        output,
+        PrepareSettings(width, height, windows),
+        lambda done, total: typer.echo(f"{done} of {total} clips", err=True),
+    )
+    for reason in report.left_out:
+        typer.echo(f"Left out: {reason}", err=True)
+    typer.echo(f"Wrote {report.samples} samples to {output}; {len(report.left_out)} clips left out.")
+
+
 def _check_output(output: Path, suffix: str) -> None:
     from anytalker.files import check_writable_output
 
@@ -195,25 +299,31 @@ def _range(name: str, value: float, low: float, high: float) -> None:
 
 
 def _load(model: str, device: Device | None) -> AnyTalkerPipeline:
-    import logging
-
     from anytalker.pipelines.components import model_folder
 
     model_folder(model)
     import torch
 
+    _quiet_libraries()
     if device is Device.cuda and not torch.cuda.is_available():
         raise InputError("--device is cuda, but no CUDA GPU can be used here; leave it out or give --device cpu.")
-    for library in ("diffusers", "transformers"):
-        logging.getLogger(library).setLevel(logging.ERROR)
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
     from anytalker.pipelines.pipeline import AnyTalkerPipeline
 
     chosen = device.value if device else ("cuda" if torch.cuda.is_available() else "cpu")
     pipeline = AnyTalkerPipeline.from_pretrained(model)
     return pipeline.to(chosen)
+
+
+def _quiet_libraries() -> None:
+    import logging
+
+    for library in ("diffusers", "transformers"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    diffusers_logging.disable_progress_bar()
 
 
 def _run(pipeline: AnyTalkerPipeline, seed: int, **inputs: Any) -> TalkingVideo:
@@ -273,6 +383,8 @@ def main() -> None:
         _fail("Interrupted; nothing half-written was left.", 130)
     except MemoryError:
         _fail("Out of memory; give a smaller picture or fewer frames (--max-frames).", 1)
+    except ModuleNotFoundError as error:
+        _fail(f"{error.name} is missing. Install what this command needs:  pip install 'anytalker[train]'", 1)
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()

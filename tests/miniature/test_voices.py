@@ -26,7 +26,7 @@ def test_synthesis_gives_sound_and_visemes_of_its_length() -> None:
     utterance = voices.synthesize("Hello world, how are you?", "en-us+f2")
     assert utterance.waveform.dtype == utterance.visemes.dtype == np.float32
     assert 0.1 < np.abs(utterance.waveform).max() <= 1
-    assert utterance.visemes.shape == (int(np.ceil(utterance.seconds * voices.VISEME_RATE)), 3)
+    assert utterance.visemes.shape == (int(np.ceil(utterance.seconds * voices.VISEME_RATE)), 4)
     assert utterance.visemes.min() >= 0
     assert utterance.visemes.max() <= 1
 
@@ -88,7 +88,7 @@ def test_augmentation_keeps_length_and_bounds() -> None:
 
 
 def test_resampled_visemes_are_means_then_rest() -> None:
-    visemes = np.stack([np.arange(10.0), np.ones(10), np.ones(10)], axis=1)
+    visemes = np.stack([np.arange(10.0), np.ones(10), np.ones(10), np.ones(10)], axis=1)
     frames = voices.resample_visemes(visemes, 4, 24)
     np.testing.assert_allclose(frames[:, 0], [1.5, 5.5, 17 / 4, 0])
     np.testing.assert_allclose(frames[-1], voices.NEUTRAL)

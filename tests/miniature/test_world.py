@@ -7,9 +7,10 @@ import json
 import numpy as np
 import pytest
 
+from anytalker.miniature.behaviour import LOOK, attention, converse, is_speaking, talk
 from anytalker.miniature.clips import autoencoder_batches, babble
 from anytalker.miniature.demo import demo_scene, write_picture
-from anytalker.miniature.people import FaceState, face_states
+from anytalker.miniature.people import FaceState
 from anytalker.miniature.scenes import Scene
 
 
@@ -48,22 +49,71 @@ def test_an_opening_mouth_changes_only_the_lower_face_of_its_person(seed: int) -
     assert changed[:, 1].max() <= x + width
 
 
+def visemes_of(frames: int, *spans: tuple[int, int]) -> np.ndarray:
+    visemes = np.zeros((frames, 4), dtype=np.float32)
+    for first, last in spans:
+        visemes[first:last] = (0.8, 0.9, 0.5, 0.3)
+    return visemes
+
+
 def test_lips_follow_visemes_and_silence_rests() -> None:
-    visemes = np.zeros((48, 3), dtype=np.float32)
-    visemes[10:20] = (0.8, 0.9, 0.5)
-    states = face_states(visemes, 24.0, np.random.default_rng(0), (0.1, 0.0))
+    visemes = visemes_of(48, (10, 20))
+    states = talk(visemes, 24.0, np.random.default_rng(0), (0.1, 0.0))
     np.testing.assert_allclose([state.opening for state in states], visemes[:, 0])
     assert states[15].width == pytest.approx(0.9)
+    assert states[15].tongue == pytest.approx(0.3)
     assert states[0].width == 0.5
     assert states[40].shift == pytest.approx((0, 0))
-    assert all(state.gaze == (0.1, 0.0) for state in states)
+    assert all(state.turn == (0, 0) for state in states)
 
 
-def test_people_blink_now_and_then() -> None:
-    states = face_states(np.zeros((24 * 60, 3), np.float32), 24.0, np.random.default_rng(0), (0, 0))
+def test_people_blink_and_glance_now_and_then() -> None:
+    states = talk(np.zeros((24 * 60, 4), np.float32), 24.0, np.random.default_rng(0), (0.2, 0.0))
     shut = np.array([state.blink > 0.9 for state in states])
     blinks = int((np.diff(shut.astype(int)) == 1).sum())
     assert 8 <= blinks <= 40
+    away = np.array([state.gaze[0] != 0.2 for state in states])
+    assert 0.05 < away.mean() < 0.5
+
+
+def test_listeners_look_at_whoever_speaks_and_react() -> None:
+    frames = 24 * 8
+    tracks = [visemes_of(frames, (5, 80)), visemes_of(frames, (95, 180)), visemes_of(frames)]
+    states = converse(tracks, 24.0, np.random.default_rng(0), [(0.0, 0.0)] * 3)
+    gaze = np.array([[state.gaze[0] for state in person] for person in states])
+    turn = np.array([[state.turn for state in person] for person in states])
+    np.testing.assert_allclose(gaze[1:, 40:70], [[-LOOK] * 30] * 2, atol=1e-6)
+    np.testing.assert_allclose(gaze[0, 40:70], 0, atol=1e-6)
+    np.testing.assert_allclose(gaze[0, 130:170], LOOK, atol=1e-6)
+    assert turn[1, 60, 0] < 0 < turn[0, 150, 0]
+    assert turn[2, :, 1].max() > 0.05 or max(state.brow for state in states[2]) > 0.4
+    assert max(state.opening for state in states[2]) == 0
+
+
+def test_attention_goes_to_the_nearest_speaker() -> None:
+    speaking = np.array([[True, False, True], [False, False, False], [False, False, True], [False, True, True]])
+    assert attention(speaking, 1).tolist() == [-1, 1, -1]
+    assert attention(speaking, 0).tolist() == [0, 1, 0]
+    assert attention(speaking, 3).tolist() == [-1, 0, 0]
+
+
+def test_short_pauses_belong_to_an_utterance() -> None:
+    visemes = visemes_of(100, (10, 30), (36, 50), (80, 90))
+    speaking = is_speaking(visemes, 24.0)
+    assert speaking[12:48].all()
+    assert not speaking[55:75].any()
+    assert speaking[82:88].all()
+
+
+def test_a_turned_head_moves_its_eyes_but_hardly_its_lips() -> None:
+    scene = Scene.random(1, 5)
+    still, turned = scene.neutral(0), FaceState(gaze=scene.gazes[0], turn=(0.1, 0.0))
+    before, after = scene.render([[still, turned]], 192)
+    change = np.abs(before.astype(int) - after).max(axis=2)
+    x, y, width, height = scene.boxes(192)[0]
+    eyes = change[y : y + height // 2, x : x + width].mean()
+    lips = change[y + int(0.68 * height) : y + int(0.9 * height), x + width // 4 : x + 3 * width // 4].mean()
+    assert eyes > 3 * lips
 
 
 def test_babble_stays_in_range_and_pauses() -> None:

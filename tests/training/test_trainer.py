@@ -1,143 +1,232 @@
-"""Training: losses mean what they say, and an interrupted run goes on exactly as if it had not been."""
+"""Training: an interrupted run goes on as if it had not been, and many processes train as one does."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from anytalker import AnyTalkerError
-from anytalker.training import trainer
-from anytalker.training.autoencoder import warmup_cosine
-from anytalker.training.batches import BatchSettings
-from anytalker.training.losses import add_noise, flow_matching_loss, sample_sigmas, timestep_weights
-from anytalker.training.trainer import Conditioner, TrainingSettings, TrainingState, train
-from tests.models.test_transformer import small_model
-from tests.training.test_batches import clip
-
-SETTINGS = TrainingSettings(
-    steps=6, batch_size=2, window=3, crop=8, warmup_steps=2, save_every=3, log_every=1, batches=BatchSettings()
-)
+from anytalker import AnyTalkerError, AnyTalkerPipeline, InputError
+from anytalker.training import checkpoints, trainer
+from anytalker.training.trainer import Trainer, learning_rate
+from tests.training.fixtures import make_config, write_shards
 
 
-def small_state(settings: TrainingSettings) -> TrainingState:
-    from transformers import ByT5Tokenizer, CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
-
-    torch.manual_seed(0)
-    tokenizer = ByT5Tokenizer(extra_ids=0)
-    text = UMT5Config(
-        vocab_size=len(tokenizer), d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2, dropout_rate=0.0
-    )
-    image = CLIPVisionConfig(
-        hidden_size=12, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=16, patch_size=8
-    )
-    conditioner = Conditioner(UMT5EncoderModel(text).eval(), tokenizer, CLIPVisionModel(image), 48)
-    transformer = small_model(audio_channels=8, text_len=48, num_layers=1).train()
-    return TrainingState.start(transformer, conditioner, settings)
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model" / "transformer" / "diffusion_pytorch_model.safetensors")
 
 
-def clips() -> list:
-    generator = torch.Generator().manual_seed(5)
-    made = []
-    for index in range(6):
-        one = clip(float(index), frames=6)
-        one.latents[:] = torch.randn(one.latents.shape, generator=generator)
-        made.append(one)
-    return made
+def train(config) -> list[float]:
+    return Trainer(config, lambda line: None).run()
 
 
-def losses_of(lines: list[str]) -> list[str]:
-    return [line.split("loss ")[1].split()[0] for line in lines]
-
-
-def test_a_killed_run_resumes_to_the_same_losses_and_weights(tmp_path) -> None:
-    whole, cut = [], []
-    finished = train(small_state(SETTINGS), clips(), SETTINGS, tmp_path / "a.pt", whole.append)
-    first = small_state(SETTINGS)
-
-    def until_step_four(line: str) -> None:
-        cut.append(line)
-        if "step 4/" in line:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(first, clips(), SETTINGS, tmp_path / "b.pt", until_step_four)
-    resumed = small_state(replace(SETTINGS, seed=99))
-    resumed.load(tmp_path / "b.pt")
-    assert resumed.step == 3
-    again: list[str] = []
-    train(resumed, clips(), SETTINGS, tmp_path / "b.pt", again.append)
-    assert losses_of(cut)[:3] + losses_of(again) == losses_of(whole)
-    for key, value in finished.averaged.items():
-        assert torch.equal(resumed.averaged[key], value), key
-
-
-def test_a_run_may_begin_with_anothers_averaged_weights(tmp_path) -> None:
-    first = train(small_state(SETTINGS), clips(), SETTINGS, tmp_path / "a.pt", lambda line: None)
-    second = small_state(SETTINGS)
-    second.start_from(tmp_path / "a.pt")
-    assert second.step == 0
-    weights = second.transformer.state_dict()
-    assert all(torch.equal(weights[key], first.averaged[f"transformer.{key}"]) for key in weights)
-
-
-def test_training_learns_a_fixed_clip(tmp_path) -> None:
-    settings = replace(SETTINGS, steps=60, log_every=20, learning_rate=3e-3)
+def test_a_run_writes_a_model_that_makes_videos(tmp_path, tone) -> None:
+    config = make_config(tmp_path)
     lines: list[str] = []
-    still = [clip(0.5, frames=6)] * 4
-    train(small_state(settings), still, settings, tmp_path / "a.pt", lines.append)
-    values = [float(value) for value in losses_of(lines)]
-    assert values[-1] < 0.7 * values[0]
+    losses = Trainer(config, lines.append).run()
+    assert len(losses) == 4
+    assert "step 4/4" in lines[-1]
+    assert "left" in lines[0]
+    before, after = weights(tmp_path), weights(tmp_path / "run")
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    pipeline = AnyTalkerPipeline.from_pretrained(tmp_path / "run" / "model")
+    video = pipeline(_picture(), [tone], faces=[(20, 20, 40, 40)], max_frames=9)
+    assert video.frames.shape[0] == 9
+    assert list((tmp_path / "run").glob("logs/events*"))
+
+
+def _picture():
+    from PIL import Image
+
+    return Image.new("RGB", (96, 96), (90, 120, 150))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_killed_run_resumes_to_the_same_losses_and_weights(tmp_path, monkeypatch, workers: int) -> None:
+    data = {"workers": workers}
+    whole = train(make_config(tmp_path, output=tmp_path / "whole", steps=6, data=data))
+    config = make_config(tmp_path, output=tmp_path / "cut", steps=6, data=data)
+    killed = Trainer(config, lambda line: None)
+    real = killed._train_step
+
+    def until_step_three(*arguments) -> float:
+        if killed.step == 3:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(killed, "_train_step", until_step_three)
+    with pytest.raises(KeyboardInterrupt):
+        killed.run()
+    resumed = Trainer(config, lambda line: None)
+    assert resumed.step == 2
+    assert resumed.run() == whole[2:]
+    first, second = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_two_processes_train_as_one_that_accumulates(tmp_path) -> None:
+    alone = make_config(tmp_path, output=tmp_path / "one", groups=2, steps=3)
+    losses = train(alone)
+    config = make_config(tmp_path, output=tmp_path / "two", groups=2, steps=3)
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    program = (
+        "import sys, json\n"
+        "from anytalker.training.config import TrainingConfig\n"
+        "from anytalker.training.trainer import Trainer\n"
+        "config = TrainingConfig.model_validate_json(open(sys.argv[1]).read())\n"
+        "losses = Trainer(config, print).run()\n"
+        "open(sys.argv[2] + sys.argv[3], 'w').write(json.dumps(losses))\n"
+    )
+    processes = []
+    for rank in range(2):
+        place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+        place |= {"MASTER_PORT": "29617", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+        place |= {"PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-c", program, str(tmp_path / "config.json"), str(tmp_path / "losses"), str(rank)]
+        processes.append(subprocess.Popen(command, env=os.environ | place, stderr=subprocess.PIPE, text=True))
+    for process in processes:
+        _, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, errors[-2000:]
+    together = json.loads((tmp_path / "losses0").read_text())
+    assert together == pytest.approx(losses, rel=1e-4)
+    first, second = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for name, value in first.items():
+        assert float((second[name] - value).norm()) <= 1e-4 * max(1e-3, float(value.norm())), name
+
+
+def test_accumulation_changes_the_losses_but_not_their_order(tmp_path) -> None:
+    once = train(make_config(tmp_path, output=tmp_path / "a"))
+    assert once == train(make_config(tmp_path, output=tmp_path / "b"))
+    assert once != train(make_config(tmp_path, output=tmp_path / "c", seed=1))
+    assert once != train(make_config(tmp_path, output=tmp_path / "d", groups=2))
+
+
+def test_a_lora_run_changes_only_its_adapter(tmp_path) -> None:
+    config = make_config(tmp_path, lora={"rank": 2, "layers": ["to_q", "to_v"]})
+    runner = Trainer(config, lambda line: None)
+    names = [name for name, parameter in runner.model.named_parameters() if parameter.requires_grad]
+    assert names
+    assert all("lora_" in name for name in names)
+    frozen = {name: p.detach().clone() for name, p in runner.model.named_parameters() if not p.requires_grad}
+    runner.run()
+    now = dict(runner.model.named_parameters())
+    assert all(torch.equal(now[name], value) for name, value in frozen.items())
+    adapter = load_file(tmp_path / "run" / "adapter.safetensors")
+    assert all("lora_" in name for name in adapter)
+    before, after = weights(tmp_path), weights(tmp_path / "run")
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.allclose(before[name], after[name], atol=1e-8)}
+    assert changed
+    assert all(name.split(".")[-2] in ("to_q", "to_v") for name in changed)
+    with pytest.raises(InputError, match=r"lora\.layers"):
+        Trainer(make_config(tmp_path, output=tmp_path / "bad", lora={"layers": ["wings"]}), lambda line: None)
+
+
+def test_stage_two_goes_on_from_stage_one_with_real_pairs(tmp_path) -> None:
+    train(make_config(tmp_path, train_image_encoder=True))
+    write_shards(tmp_path / "duo", clips=6, persons=2)
+    second = make_config(
+        tmp_path,
+        output=tmp_path / "stage2",
+        model=tmp_path / "run" / "model",
+        data={"single": [tmp_path / "duo"]},
+        batches={"join": [1]},
+    )
+    assert len(train(second)) == 4
+    assert not torch.equal(
+        weights(tmp_path / "run")["proj_out.weight"], weights(tmp_path / "stage2")["proj_out.weight"]
+    )
+
+
+def test_the_image_encoder_is_trained_only_if_asked(tmp_path) -> None:
+    def encoder(folder: Path) -> dict[str, torch.Tensor]:
+        return load_file(folder / "model" / "image_encoder" / "model.safetensors")
+
+    train(make_config(tmp_path))
+    before, after = encoder(tmp_path), encoder(tmp_path / "run")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    train(make_config(tmp_path, output=tmp_path / "both", train_image_encoder=True))
+    after = encoder(tmp_path / "both")
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_joined_clips_come_from_their_own_shards(tmp_path) -> None:
+    write_shards(tmp_path / "pairs", clips=4)
+    config = make_config(tmp_path, data={"joined": [tmp_path / "pairs"], "crop": 8, "crop_probability": 1.0})
+    assert len(train(config)) == 4
+
+
+@pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"gradient_checkpointing": True}])
+def test_savings_train_nearly_the_same(tmp_path, changes) -> None:
+    plain = train(make_config(tmp_path, output=tmp_path / "plain", steps=2))
+    saving = train(make_config(tmp_path, output=tmp_path / "saving", steps=2, **changes))
+    assert saving == pytest.approx(plain, rel=0.03)
+
+
+def test_validation_measures_and_writes_videos(tmp_path) -> None:
+    write_shards(tmp_path / "held-out", clips=3)
+    validation = {"every": 2, "data": [tmp_path / "held-out"], "clips": 2, "videos": 1}
+    lines: list[str] = []
+    plain = train(make_config(tmp_path, output=tmp_path / "plain"))
+    looked = Trainer(make_config(tmp_path, validation=validation), lines.append).run()
+    assert looked == plain
+    assert sum("validation  loss" in line for line in lines) == 2
+    assert len(list((tmp_path / "run" / "validation").glob("*/*.mp4"))) == 2
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(tmp_path, monkeypatch) -> None:
-    checkpoint = tmp_path / "a.pt"
-    state = small_state(SETTINGS)
-    train(state, clips(), replace(SETTINGS, steps=3), checkpoint, lambda line: None)
-    saved = checkpoint.read_bytes()
-    monkeypatch.setattr(trainer, "flow_matching_loss", lambda *arguments: arguments[0].sum() * float("nan"))
-    with pytest.raises(AnyTalkerError, match=r"nan at step 3.*a\.pt.*learning rate"):
-        train(state, clips(), SETTINGS, checkpoint, lambda line: None)
-    assert checkpoint.read_bytes() == saved
+    train(make_config(tmp_path, steps=2))
+    real = trainer.group_loss
+    monkeypatch.setattr(trainer, "group_loss", lambda *arguments: real(*arguments) * float("nan"))
+    with pytest.raises(AnyTalkerError, match=r"nan at step 2.*step 2 is kept.*learning rate"):
+        train(make_config(tmp_path, steps=4))
+    assert checkpoints.checkpoint_steps(tmp_path / "run" / "checkpoints") == [2]
 
 
-def test_averaged_weights_trail_the_trained_ones(tmp_path) -> None:
-    state = train(small_state(SETTINGS), clips(), SETTINGS, tmp_path / "a.pt", lambda line: None)
-    averaged, _ = state.averaged_models()
-    differences = [
-        (a - b).abs().max().item() for a, b in zip(averaged.parameters(), state.transformer.parameters(), strict=True)
-    ]
-    assert max(differences) > 0
+def test_a_full_disk_is_said_and_keeps_older_checkpoints(tmp_path, monkeypatch) -> None:
+    train(make_config(tmp_path, steps=2))
+    runner = Trainer(make_config(tmp_path, steps=4), lambda line: None)
+
+    def full(folder: str) -> None:
+        Path(folder).mkdir()
+        (Path(folder) / "half").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runner.accelerator, "save_state", full)
+    with pytest.raises(AnyTalkerError, match=r"No space left.*step 2 is whole"):
+        runner.run()
+    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["step-00000002"]
 
 
-def test_the_perfect_velocity_has_no_loss_and_places_weigh() -> None:
-    latents, noise = torch.randn(2, 4, 3, 4, 4), torch.randn(2, 4, 3, 4, 4)
-    ones = torch.ones(2)
-    place = torch.ones(2, 1, 1, 4, 4)
-    assert flow_matching_loss(noise - latents, latents, noise, ones, place) == 0
-    wrong = noise - latents
-    wrong[..., 0, 0] += 1
-    place[..., 0, 0] = 15
-    plain = flow_matching_loss(wrong, latents, noise, ones, torch.ones(2, 1, 1, 4, 4))
-    assert flow_matching_loss(wrong, latents, noise, ones, place) == pytest.approx(
-        float(plain) * 15 * 16 / 30, rel=1e-5
-    )
+def test_only_the_newest_checkpoints_are_kept(tmp_path) -> None:
+    train(make_config(tmp_path, steps=5, save_every=1, keep=3))
+    assert checkpoints.checkpoint_steps(tmp_path / "run" / "checkpoints") == [3, 4, 5]
 
 
-def test_noise_levels_are_shifted_and_weights_average_to_one() -> None:
-    sigmas = sample_sigmas(4000, 3.0, torch.Generator().manual_seed(0))
-    assert 0 < sigmas.min() < sigmas.max() < 1
-    assert sigmas.median() == pytest.approx(0.75, abs=0.02)
-    weights = timestep_weights(sigmas, 3.0)
-    assert weights.mean() == pytest.approx(1.0, abs=0.01)
-    assert weights[sigmas.sub(0.75).abs().argmin()] > weights[sigmas.argmax()]
-    point = add_noise(torch.zeros(1, 1, 1, 1, 1), torch.ones(1, 1, 1, 1, 1), torch.tensor([0.3]))
-    assert point.item() == pytest.approx(0.3)
+def test_another_model_can_not_resume_a_run(tmp_path) -> None:
+    train(make_config(tmp_path))
+    with pytest.raises(InputError, match="another model or optimizer"):
+        Trainer(make_config(tmp_path, lora={"rank": 2}), lambda line: None)
 
 
-def test_the_rate_warms_up_and_falls() -> None:
-    rates = [warmup_cosine(step, 10, 100) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1)
-    assert max(rates) == 1
-    assert rates[-1] < 0.05
+def test_groups_must_be_shared_evenly(tmp_path) -> None:
+    from anytalker.training.reader import GroupReader
+
+    with pytest.raises(InputError, match="groups is 3"):
+        GroupReader(make_config(tmp_path, groups=3), 5, processes=2)
+
+
+def test_rates_warm_up_and_stay_or_fall(tmp_path) -> None:
+    optimizer = {"learning_rate": 1.0, "warmup_steps": 4}
+    constant = make_config(tmp_path, steps=20, optimizer=optimizer)
+    assert [learning_rate(constant, step) for step in (0, 3, 19)] == [0.25, 1.0, 1.0]
+    cosine = make_config(tmp_path, steps=20, optimizer=optimizer | {"schedule": "cosine"})
+    rates = [learning_rate(cosine, step) for step in range(20)]
+    assert max(rates) == pytest.approx(1, abs=0.02)
+    assert rates[-1] < 0.1

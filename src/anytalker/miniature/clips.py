@@ -8,20 +8,21 @@ import cv2
 import numpy as np
 import torch
 
-from anytalker.miniature.people import face_states
-from anytalker.miniature.scenes import UNSEEN_SEED, Scene, draw_shapes
+from anytalker.miniature.backgrounds import draw_shapes
+from anytalker.miniature.behaviour import talk, wander
+from anytalker.miniature.scenes import UNSEEN_SEED, Scene
 
 
 def babble(rng: np.random.Generator, frames: int, fps: float) -> np.ndarray:
-    """Made-up visemes (frames, 3) in 0..1: syllables of random length, height and shape, with pauses."""
-    visemes = np.zeros((frames, 3), dtype=np.float32)
+    """Made-up visemes (frames, 4) in 0..1: syllables of random length, height and shape, with pauses."""
+    visemes = np.zeros((frames, 4), dtype=np.float32)
     frame = 0
     while frame < frames:
         length = int(rng.integers(2, 7) * fps / 24) + 1
         if rng.random() < 0.8:
             bump = np.sin(np.pi * (np.arange(length) + 0.5) / length)
             end = min(frames, frame + length)
-            shape = rng.uniform(0, 1, 3) ** (0.7, 1.0, 2.0)
+            shape = rng.uniform(0, 1, 4) ** (0.7, 1.0, 2.0, 3.0)
             visemes[frame:end, 0] = shape[0] * bump[: end - frame]
             visemes[frame:end, 1:] = shape[1:]
         frame += length
@@ -48,14 +49,18 @@ def autoencoder_batches(
 
 
 def _face_clip(rng: np.random.Generator, frames: int, crop: int, fps: float) -> np.ndarray:
-    height = int(rng.integers(max(72, int(crop / 0.9) + 1), 136))
+    height = int(rng.integers(max(104, int(crop / 0.9) + 1), 160))
     scene = Scene.random(1, int(rng.integers(UNSEEN_SEED)), slot_width=float(rng.uniform(0.9, 1.3)))
-    moving = face_states(babble(rng, frames, fps), fps, rng, scene.gazes[0])
+    moving = talk(babble(rng, frames, fps), fps, rng, scene.gazes[0])
+    gaze, turn = wander(frames, 6 * fps, rng, (rng.uniform(-1, 1), rng.uniform(-0.5, 0.5))), rng.normal(0, 0.1, 2)
+    for frame, state in enumerate(moving):
+        state.gaze = (float(gaze[frame, 0]), float(gaze[frame, 1]))
+        state.turn = (float(turn[0]), float(turn[1] * np.sin(0.2 * frame)))
     moving[0] = scene.neutral(0)
     pixels = np.stack(list(scene.render([moving], height)))
     left, top, width, tall = scene.boxes(height)[0]
     x = left + width / 2 - crop / 2 + rng.uniform(-0.35, 0.35) * crop
-    y = top + tall * 0.7 - crop / 2 + rng.uniform(-0.35, 0.35) * crop
+    y = top + tall * rng.choice([0.35, 0.7]) - crop / 2 + rng.uniform(-0.35, 0.35) * crop
     x = int(np.clip(x, 0, pixels.shape[2] - crop))
     y = int(np.clip(y, 0, pixels.shape[1] - crop))
     return pixels[:, y : y + crop, x : x + crop]

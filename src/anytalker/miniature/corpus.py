@@ -1,171 +1,178 @@
-"""The clips that stage 1 trains on: drawn people speaking synthetic sentences, encoded once and kept in memory."""
+"""Clips of the drawn world with their voices and exact truth: single people, and people who talk to each other."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan
-from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, IterableDataset
 
-from anytalker.conditioning.log_mel import LogMelFeatures, windows
-from anytalker.files import atomic_path
-from anytalker.miniature.people import face_states
+from anytalker.data.encoding import ClipEncoder
+from anytalker.data.records import Box, ClipPerson, ClipRecord
+from anytalker.data.shards import ShardWriter
+from anytalker.miniature.behaviour import converse, talk
+from anytalker.miniature.people import FaceState
 from anytalker.miniature.scenes import UNSEEN_SEED, Scene
 from anytalker.miniature.voices import SAMPLE_RATE, augment, random_utterance, resample_visemes
-from anytalker.pipelines.latents import encode_video, still_latents
-from anytalker.training.batches import Box, Clip
 
 
 @dataclass(frozen=True)
 class CorpusSettings:
-    """Size and shape of the corpus.
+    """Size and shape of a corpus.
 
     Attributes:
         clips: number of clips.
+        persons: people a clip; one talks alone, more talk to each other.
         frames: video frames a clip, 4n+1; frame 0 is the neutral picture, the others any moment of speech.
-        size: height and width of a clip in pixels.
+        size: height of a clip in pixels, and width for each person.
         fps: video frames a second.
-        silent_share: share of the clips in which nobody speaks.
+        silent_share: share of the single clips in which nobody speaks.
+        unseen: people and voices that training never meets.
     """
 
-    clips: int = 1200
+    clips: int = 2000
+    persons: int = 1
     frames: int = 65
-    size: int = 96
+    size: int = 128
     fps: float = 24.0
     silent_share: float = 0.08
+    unseen: bool = False
 
 
 @dataclass(frozen=True)
 class RenderedClip:
-    """A clip before it is encoded: `frames` uint8 (T, H, W, 3), `audio` features (T, window, blocks, channels)."""
+    """A clip before it is encoded.
 
-    frames: np.ndarray
-    audio: torch.Tensor
-    box: Box
-    opening: np.ndarray
-
-
-def render_clip(seed: int, settings: CorpusSettings, features: LogMelFeatures) -> RenderedClip:
-    """Render one clip of one person; the same seed gives the same clip.
-
-    The voice starts at a random moment and is augmented (noise, room, gain); the lips follow the clean voice.
+    Attributes:
+        scene: who is there and where.
+        frames: uint8 (T, H, W, 3).
+        voices: one 16 kHz waveform (samples,) a person.
+        boxes: one face box a person.
+        states: the truth, for each person one state a frame.
     """
-    rng = np.random.default_rng([seed, 11])
-    scene = Scene.random(1, int(rng.integers(UNSEEN_SEED)))
+
+    scene: Scene
+    frames: np.ndarray
+    voices: list[np.ndarray]
+    boxes: list[Box]
+    states: list[list[FaceState]]
+
+
+def render_clip(seed: int, settings: CorpusSettings) -> RenderedClip:
+    """Render one clip; the same seed gives the same clip.
+
+    Voices are augmented (noise, room, gain); lips follow the clean voice.
+    """
+    rng = np.random.default_rng([seed, 11, settings.persons, int(settings.unseen)])
+    first = UNSEEN_SEED if settings.unseen else 0
+    scene = Scene.random(settings.persons, first + int(rng.integers(UNSEEN_SEED)))
+    if settings.persons == 1:
+        voices, visemes = _monologue(rng, settings)
+        states = [talk(visemes[0], settings.fps, rng, scene.gazes[0])]
+    else:
+        voices, visemes = _conversation(rng, settings)
+        states = converse(visemes, settings.fps, rng, scene.gazes)
+    for index, person in enumerate(states):
+        person[0] = scene.neutral(index)
+    frames = np.stack(list(scene.render(states, settings.size)))
+    return RenderedClip(scene, frames, voices, list(scene.boxes(settings.size)), states)
+
+
+def _monologue(rng: np.random.Generator, settings: CorpusSettings) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """A voice that starts at a random moment of the clip or before it, or silence."""
     seconds = settings.frames / settings.fps
     waveform = np.zeros(int(round(seconds * SAMPLE_RATE)), dtype=np.float32)
-    visemes = np.zeros((settings.frames, 3), dtype=np.float32)
+    visemes = np.zeros((settings.frames, 4), dtype=np.float32)
     if rng.random() >= settings.silent_share:
         utterance = random_utterance(rng, 0.6 * seconds, 1.6 * seconds)
         start = int(rng.uniform(-0.4, 0.35) * seconds * settings.fps)
-        aligned = resample_visemes(utterance.visemes, settings.frames + abs(start), settings.fps)
-        spoken = utterance.waveform
-        skip = int(round(abs(start) / settings.fps * SAMPLE_RATE))
-        if start >= 0:
-            visemes[start:] = aligned[: settings.frames - start]
-            spoken = np.concatenate([np.zeros(skip, dtype=np.float32), spoken])
-        else:
-            visemes[:] = aligned[-start : -start + settings.frames]
-            spoken = spoken[skip:]
-        waveform[: len(spoken)] = spoken[: len(waveform)]
+        place(utterance.waveform, utterance.visemes, start, waveform, visemes, settings.fps)
         waveform = augment(waveform, rng)
-    gaze = scene.gazes[0]
-    states = face_states(visemes, settings.fps, rng, gaze)
-    states[0] = scene.neutral(0)
-    frames = np.stack(list(scene.render([states], settings.size)))
-    audio = features(waveform, settings.frames, settings.fps)
-    return RenderedClip(frames, audio, scene.boxes(settings.size)[0], visemes[:, 0])
+    return [waveform], [visemes]
+
+
+def _conversation(rng: np.random.Generator, settings: CorpusSettings) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Turns in random order, some overlapping, with pauses between others."""
+    seconds = settings.frames / settings.fps
+    voices = [np.zeros(int(round(seconds * SAMPLE_RATE)), dtype=np.float32) for _ in range(settings.persons)]
+    visemes = [np.zeros((settings.frames, 4), dtype=np.float32) for _ in voices]
+    moment, speaker = rng.uniform(-0.8, 0.3), int(rng.integers(settings.persons))
+    while moment < seconds - 0.3:
+        utterance = random_utterance(rng, 0.7, 1.8)
+        place(
+            utterance.waveform,
+            utterance.visemes,
+            int(moment * settings.fps),
+            voices[speaker],
+            visemes[speaker],
+            settings.fps,
+        )
+        moment += utterance.seconds + rng.uniform(-0.35, 0.4)
+        speaker = (speaker + int(rng.integers(1, settings.persons))) % settings.persons
+    return [augment(voice, rng) if voice.any() else voice for voice in voices], visemes
+
+
+def place(
+    spoken: np.ndarray, shapes: np.ndarray, start: int, waveform: np.ndarray, visemes: np.ndarray, fps: float
+) -> None:
+    """Write an utterance's sound and visemes into a clip's from frame `start` on, which may lie before the clip."""
+    frames, skip = len(visemes), max(0, -start)
+    first = max(0, start)
+    length = min(frames - first, int(np.ceil(len(spoken) / SAMPLE_RATE * fps)) - skip)
+    if length <= 0:
+        return
+    aligned = resample_visemes(shapes, skip + length, fps)[skip:]
+    visemes[first : first + length] = np.where(aligned[:, :1] > 0, aligned, visemes[first : first + length])
+    begin, cut = int(round(first / fps * SAMPLE_RATE)), int(round(skip / fps * SAMPLE_RATE))
+    heard = spoken[cut : cut + len(waveform) - begin]
+    waveform[begin : begin + len(heard)] += heard
 
 
 class _Renders(IterableDataset):
     """Renders clips in a worker process, so that encoding never waits."""
 
-    def __init__(self, seeds: range, settings: CorpusSettings, features: LogMelFeatures) -> None:
-        self.seeds, self.settings, self.features = seeds, settings, features
+    def __init__(self, seeds: range, settings: CorpusSettings) -> None:
+        self.seeds, self.settings = seeds, settings
 
     def __iter__(self) -> Iterator[tuple[int, RenderedClip]]:
         torch.set_num_threads(1)
         for seed in self.seeds:
-            yield seed, render_clip(seed, self.settings, self.features)
+            yield seed, render_clip(seed, self.settings)
 
 
 def build_corpus(
     folder: Path,
     settings: CorpusSettings,
-    vae: AutoencoderKLWan,
-    features: LogMelFeatures,
-    clips_per_file: int = 50,
+    encoder: ClipEncoder,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    clips_per_shard: int = 50,
 ) -> None:
-    """Render and encode the corpus into safetensors files in `folder`; files already there are kept.
+    """Render and encode a corpus into shards; whole shards already there are kept.
 
-    Args:
-        folder: where the files go; made if missing.
-        settings: what to render.
-        vae: trained autoencoder with latent statistics in its configuration.
-        features: audio features of the pipeline that will be trained.
-        clips_per_file: how many clips share a file.
+    Every sample also holds the truth: `openings` and `gazes` (N, T).
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for first in range(0, settings.clips, clips_per_file):
-        path = folder / f"clips-{first:06d}.safetensors"
-        if path.exists():
-            continue
-        seeds = range(first, min(first + clips_per_file, settings.clips))
-        rendered = DataLoader(_Renders(seeds, settings, features), batch_size=None, num_workers=1, prefetch_factor=4)
-        tensors: dict[str, torch.Tensor] = {}
-        for seed, clip in rendered:
-            tensors |= {f"{seed}.{key}": value for key, value in _encode(clip, vae).items()}
-        with atomic_path(path) as partial:
-            save_file(tensors, partial)
+    if (folder / "index.json").exists():
+        return
+    with ShardWriter(folder, clips_per_shard, asdict(settings) | {"condition": encoder.condition}) as writer:
+        seeds = range(writer.done, settings.clips)
+        for seed, clip in DataLoader(_Renders(seeds, settings), batch_size=None, num_workers=1, prefetch_factor=4):
+            tensors = encoder(clip.frames, clip.voices, clip.boxes, settings.fps)
+            tensors["openings"] = torch.tensor([[state.opening for state in person] for person in clip.states])
+            tensors["gazes"] = torch.tensor([[state.gaze[0] for state in person] for person in clip.states])
+            writer.write(f"{seed:08d}", clip_record(seed, clip, settings).model_dump(), tensors)
+            on_progress(seed + 1, settings.clips)
 
 
-@torch.no_grad()
-def _encode(clip: RenderedClip, vae: AutoencoderKLWan) -> dict[str, torch.Tensor]:
-    pixels = torch.from_numpy(clip.frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
-    latents = encode_video(vae, pixels)[0]
-    condition = still_latents(vae, pixels[:, :, :1], latents.shape[1])[0]
-    return {
-        "latents": latents.half().contiguous(),
-        "condition": condition.half().contiguous(),
-        "audio": clip.audio[:, clip.audio.shape[1] // 2].half().contiguous(),
-        "picture": torch.from_numpy(clip.frames[0].copy()),
-        "box": torch.tensor(clip.box, dtype=torch.float32),
-        "opening": torch.from_numpy(clip.opening.copy()),
-    }
-
-
-def load_corpus(folder: Path, clip_image_size: int, window: int) -> list[Clip]:
-    """Read every clip of a corpus.
-
-    Args:
-        folder: made by `build_corpus`.
-        clip_image_size: side in pixels of the image encoder's input.
-        window: audio frames in a window; the stored centre rows are widened to it again.
-    """
-    from PIL import Image
-
-    from anytalker.conditioning.faces import clip_pixels, crop_face
-
-    clips = []
-    for path in sorted(folder.glob("clips-*.safetensors")):
-        stored = load_file(path)
-        for seed in sorted({key.split(".")[0] for key in stored}, key=int):
-            box = tuple(stored[f"{seed}.box"].tolist())
-            picture = Image.fromarray(stored[f"{seed}.picture"].numpy())
-            pixels = clip_pixels([picture, crop_face(picture, box)], clip_image_size)
-            clips.append(
-                Clip(
-                    latents=stored[f"{seed}.latents"],
-                    condition=stored[f"{seed}.condition"],
-                    audio=windows(stored[f"{seed}.audio"], window),
-                    picture=pixels[0],
-                    face=pixels[1],
-                    box=box,  # type: ignore[arg-type]
-                )
-            )
-    return clips
+def clip_record(seed: int, clip: RenderedClip, settings: CorpusSettings) -> ClipRecord:
+    """The record of a rendered clip, which lies in no file."""
+    frames, height, width = clip.frames.shape[:3]
+    persons = [
+        ClipPerson(audio_path=f"{seed}.{index}" if voice.any() else None, face_boxes=[clip.boxes[index]])
+        for index, voice in enumerate(clip.voices)
+    ]
+    return ClipRecord(
+        video_path=f"miniature:{seed}", n_frames=frames, width=width, height=height, fps=settings.fps, persons=persons
+    )

@@ -1,7 +1,8 @@
-"""The people of the drawn world: who they are (fixed for a clip) and what their faces do (frame by frame)."""
+"""The people of the drawn world: who they are (fixed for a clip) and the state of a face (frame by frame)."""
 
 from __future__ import annotations
 
+import colorsys
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,10 +31,10 @@ HAIR_COLORS: tuple[Color, ...] = (
     (222, 222, 226),
 )
 IRIS_COLORS: tuple[Color, ...] = ((62, 40, 26), (84, 58, 34), (60, 90, 60), (58, 96, 140), (90, 110, 120))
-HAIR_STYLES = ("short", "long", "bun", "curly", "bald", "side", "fringe")
+HAIR_STYLES = ("short", "long", "bun", "curly", "bald", "side", "fringe", "afro", "bob")
 GLASSES = ("none", "none", "none", "round", "square")
-BEARDS = ("none", "none", "none", "none", "full", "moustache", "goatee")
-HATS = ("none", "none", "none", "none", "none", "none", "beanie", "cap")
+BEARDS = ("none", "none", "none", "none", "full", "moustache", "goatee", "stubble")
+HATS = ("none", "none", "none", "none", "none", "none", "beanie", "cap", "brim")
 
 
 @dataclass(frozen=True)
@@ -72,25 +73,25 @@ class Person:
     @classmethod
     def random(cls, rng: np.random.Generator) -> Person:
         """Draw a person; the same generator state gives the same person."""
-        skin = _vary(rng, SKIN_TONES[rng.integers(len(SKIN_TONES))], 10)
-        hair = _vary(rng, HAIR_COLORS[rng.integers(len(HAIR_COLORS))], 12)
+        skin = _vary(rng, SKIN_TONES[rng.integers(len(SKIN_TONES))], 0.06, 4)
+        hair = _vary(rng, HAIR_COLORS[rng.integers(len(HAIR_COLORS))], 0.12, 6)
         if sum(abs(a - b) for a, b in zip(skin, hair, strict=True)) < 60:
             hair = shade(hair, 0.55)
         redness = rng.uniform(0.25, 0.6)
         lips = blend(shade(skin, 0.82), (176, 50, 60), redness)
-        clothes = tuple(float(value) for value in rng.uniform(25, 225, 3))
+        clothes = muted(rng, 0.65)
         return cls(
             skin=skin,
             hair_color=hair,
             hair_style=str(rng.choice(HAIR_STYLES)),
-            clothes=clothes,  # type: ignore[arg-type]
-            collar=shade(clothes, float(rng.uniform(0.6, 1.4))),  # type: ignore[arg-type]
+            clothes=clothes,
+            collar=shade(clothes, float(rng.uniform(0.6, 1.4))),
             lips=lips,
             iris=IRIS_COLORS[rng.integers(len(IRIS_COLORS))],
             face_height=float(rng.uniform(1.18, 1.36)),
             jaw=float(rng.uniform(0.72, 0.95)),
-            eye_spacing=float(rng.uniform(0.38, 0.46)),
-            eye_size=float(rng.uniform(0.17, 0.215)),
+            eye_spacing=float(rng.uniform(0.39, 0.46)),
+            eye_size=float(rng.uniform(0.2, 0.245)),
             brow_thickness=float(rng.uniform(0.05, 0.1)),
             brow_tilt=float(rng.uniform(-0.07, 0.02)),
             nose_length=float(rng.uniform(0.26, 0.36)),
@@ -111,58 +112,20 @@ class Person:
 class FaceState:
     """What a face does at one moment. The default is the neutral face that pictures show.
 
-    `opening` 0 (closed) .. 1 (wide open); `width` 0 (rounded) .. 1 (spread), 0.5 at rest; `teeth` 0..1;
-    `blink` 0 (open) .. 1 (shut); `brow` 0 (rest) .. 1 (raised); gaze and head shift in units of half a face width,
-    x to the right and y downward.
+    `opening` 0 (closed) .. 1 (wide open); `width` 0 (rounded) .. 1 (spread), 0.5 at rest; `teeth` and `tongue` 0..1;
+    `blink` 0 (open) .. 1 (shut); `brow` 0 (rest) .. 1 (raised); `gaze` of the eyes, each part from -1 to 1, and `turn`
+    of the head in radians: x to the right of the picture, y downward; `shift` of the head in half face widths.
     """
 
     opening: float = 0.0
     width: float = 0.5
     teeth: float = 0.0
+    tongue: float = 0.0
     blink: float = 0.0
     brow: float = 0.0
     gaze: tuple[float, float] = (0.0, 0.0)
+    turn: tuple[float, float] = (0.0, 0.0)
     shift: tuple[float, float] = (0.0, 0.0)
-
-
-def face_states(
-    visemes: np.ndarray, fps: float, rng: np.random.Generator, gaze: tuple[float, float]
-) -> list[FaceState]:
-    """Turn visemes, one row a video frame, into a living face: lips follow them, the rest goes with them.
-
-    Args:
-        visemes: (frames, 3) float in 0..1: opening, width, teeth; all zeros in silence.
-        fps: video frames a second.
-        rng: source of the blinks.
-        gaze: where the eyes rest during the clip.
-
-    Returns:
-        One state a frame. Head and brows move only with the voice (its slow emphasis), so a listener holds still
-        but blinks.
-    """
-    frames = len(visemes)
-    opening = visemes[:, 0]
-    emphasis = _smooth(opening, max(3, int(round(0.35 * fps))))
-    blink = np.zeros(frames)
-    moment = rng.exponential(2.8)
-    while moment < frames / fps:
-        distance = np.abs((np.arange(frames) + 0.5) / fps - moment)
-        blink = np.maximum(blink, np.clip(1.6 - distance / 0.055, 0, 1))
-        moment += 0.6 + rng.exponential(2.8)
-    voiced = np.clip(opening * 6, 0, 1)
-    width = 0.5 + (visemes[:, 1] - 0.5) * voiced
-    return [
-        FaceState(
-            opening=float(opening[i]),
-            width=float(width[i]),
-            teeth=float(visemes[i, 2] * voiced[i]),
-            blink=float(blink[i]),
-            brow=float(np.clip(emphasis[i] * 1.2 - 0.15, 0, 1)),
-            gaze=gaze,
-            shift=(0.0, float(-0.05 * emphasis[i])),
-        )
-        for i in range(frames)
-    ]
 
 
 def blend(first: Color, second: Color, amount: float) -> Color:
@@ -177,12 +140,14 @@ def shade(color: Color, factor: float) -> Color:
     return (scaled[0], scaled[1], scaled[2])
 
 
-def _vary(rng: np.random.Generator, color: Color, spread: float) -> Color:
-    moved = [float(np.clip(value + rng.normal(0, spread), 4, 252)) for value in color]
+def muted(rng: np.random.Generator, saturation: float) -> Color:
+    """A random colour of at most the given saturation in 0..1, neither very dark nor glaring."""
+    hue, strength, value = rng.random(), saturation * rng.random() ** 0.7, rng.uniform(0.25, 0.9)
+    red, green, blue = colorsys.hsv_to_rgb(hue, strength, value)
+    return (255 * red, 255 * green, 255 * blue)
+
+
+def _vary(rng: np.random.Generator, color: Color, brightness: float, spread: float) -> Color:
+    factor = 1 + rng.normal(0, brightness)
+    moved = [float(np.clip(value * factor + rng.normal(0, spread), 4, 250)) for value in color]
     return (moved[0], moved[1], moved[2])
-
-
-def _smooth(signal: np.ndarray, width: int) -> np.ndarray:
-    kernel = np.hanning(width + 2)[1:-1]
-    padded = np.pad(signal, (width, width), mode="edge")
-    return np.convolve(padded, kernel / kernel.sum(), mode="same")[width:-width]

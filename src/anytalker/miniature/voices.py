@@ -29,9 +29,9 @@ SAMPLE_RATE = 16000
 VISEME_RATE = 96
 """Mouth shapes a second of every viseme track here: four for each video frame at 24 fps."""
 
-VISEME_NAMES = ("opening", "width", "teeth")
-NEUTRAL = (0.0, 0.5, 0.0)
-"""A mouth at rest: closed, neither rounded nor spread, no teeth."""
+VISEME_NAMES = ("opening", "width", "teeth", "tongue")
+NEUTRAL = (0.0, 0.5, 0.0, 0.0)
+"""A mouth at rest: closed, neither rounded nor spread, neither teeth nor the tip of the tongue to be seen."""
 
 _ESPEAK_RATE = 22050
 _SYNCHRONOUS = 2
@@ -83,6 +83,8 @@ _TARGETS: dict[str, tuple[float, float, float]] = {
     "J": (0.35, 0.8, 0.2),
 }  # fmt: skip
 _UNKNOWN = (0.4, 0.5, 0.05)
+_TONGUE = {"l": 1.0, "L": 0.8, "T": 0.9, "D": 0.9, "n": 0.7, "t": 0.6, "d": 0.6, "J": 0.5, "r": 0.3, "*": 0.5}
+"""How far the tongue's tip is raised behind the upper teeth."""
 _CLOSED_LIPS = frozenset("mbp")
 _MODIFIERS = frozenset("',%=:;~^!?|`\"-#2-/_")
 
@@ -93,9 +95,9 @@ class Utterance:
 
     Attributes:
         waveform: float32 `(samples,)`, 16 kHz, in [-1, 1].
-        visemes: float32 `(moments, 3)` at `VISEME_RATE`: opening (0 in pauses, 1 wide and loud), width
-            (0 rounded, 1 spread) and teeth (1 where they show); row k stands for the time from
-            k / 96 to (k + 1) / 96 s.
+        visemes: float32 `(moments, 4)` at `VISEME_RATE`: opening (0 in pauses, 1 wide and loud), width
+            (0 rounded, 1 spread), teeth (1 where they show) and tongue (1 with its tip raised); row k
+            stands for the time from k / 96 to (k + 1) / 96 s.
         text: what is said.
         voice: espeak-ng's name of the voice and its variant, such as `en-us+f2`.
     """
@@ -241,7 +243,7 @@ def _raised_cosine(seconds: float) -> np.ndarray:
 def _phoneme_shapes(phonemes: _Phonemes, duration: float, moments: int) -> tuple[np.ndarray, np.ndarray]:
     """Lay the mouth targets on the time line.
 
-    Returns the coarticulated shapes `(moments, 3)`: openness, width, teeth; and the lip closure
+    Returns the coarticulated shapes `(moments, 4)`: openness, width, teeth, tongue; and the lip closure
     `(moments,)` in [0, 1].
     """
     times = (np.arange(moments) + 0.5) / VISEME_RATE
@@ -254,7 +256,7 @@ def _phoneme_shapes(phonemes: _Phonemes, duration: float, moments: int) -> tuple
         keys = _split_phoneme(name)
         edges = np.linspace(start, end, len(keys) + 1)
         for key, first, last in zip(keys, edges[:-1], edges[1:], strict=True):
-            shapes[(times >= first) & (times < last)] = _TARGETS.get(key, _UNKNOWN)
+            shapes[(times >= first) & (times < last)] = (*_TARGETS.get(key, _UNKNOWN), _TONGUE.get(key, 0.0))
             if key in _CLOSED_LIPS:
                 distance = np.maximum(np.maximum(first - times, times - last), 0.0)
                 ramp = 0.5 + 0.5 * np.cos(np.pi * np.clip(distance / 0.035, 0.0, 1.0))
@@ -262,7 +264,7 @@ def _phoneme_shapes(phonemes: _Phonemes, duration: float, moments: int) -> tuple
     kernel = _raised_cosine(0.06)
     half = len(kernel) // 2
     padded = np.pad(shapes, ((half, half), (0, 0)), mode="edge")
-    smooth = np.stack([np.convolve(padded[:, column], kernel, mode="valid") for column in range(3)], axis=1)
+    smooth = np.stack([np.convolve(column, kernel, mode="valid") for column in padded.T], axis=1)
     smooth[:, 0] *= 1.0 - closure
     return smooth, closure
 
@@ -279,7 +281,7 @@ def _loudness(waveform: np.ndarray, moments: int) -> np.ndarray:
 
 
 def _visemes(waveform: np.ndarray, phonemes: _Phonemes) -> np.ndarray:
-    """Mouth shapes of a clean voice, float32 `(moments, 3)`, from its phonemes and its loudness."""
+    """Mouth shapes of a clean voice, float32 `(moments, 4)`, from its phonemes and its loudness."""
     moments = math.ceil(len(waveform) * VISEME_RATE / SAMPLE_RATE)
     shapes, closure = _phoneme_shapes(phonemes, len(waveform) / SAMPLE_RATE, moments)
     audible = np.clip((_loudness(waveform, moments) - _SILENCE) / (1.0 - _SILENCE), 0.0, 1.0)
@@ -367,7 +369,7 @@ def random_utterance(rng: np.random.Generator, seconds_min: float = 2.0, seconds
 def resample_visemes(visemes: np.ndarray, num_frames: int, fps: float = 24.0) -> np.ndarray:
     """Average mouth shapes over each video frame's interval.
 
-    Takes `(moments, 3)` at `VISEME_RATE`, gives float32 `(num_frames, 3)` at `fps`. Frames beyond the end
+    Takes `(moments, 4)` at `VISEME_RATE`, gives float32 `(num_frames, 4)` at `fps`. Frames beyond the end
     show a mouth at rest.
     """
     moments = len(visemes)

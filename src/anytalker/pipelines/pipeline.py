@@ -13,11 +13,11 @@ from PIL import Image
 from anytalker.conditioning.faces import clip_pixels, crop_face
 from anytalker.conditioning.image import to_video_tensor
 from anytalker.conditioning.masks import condition_mask, face_token_masks
+from anytalker.models.latents import decode_video, picture_latents, still_latents
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
 from anytalker.pipelines.components import load_components, save_components
 from anytalker.pipelines.denoising import Conditioning, Denoiser
 from anytalker.pipelines.inputs import MAX_STEPS, Inputs, check_number, prepare_inputs
-from anytalker.pipelines.latents import decode_video, picture_latents, still_latents
 from anytalker.pipelines.output import Stopwatch
 from anytalker.pipelines.result import TalkingVideo
 from anytalker.pipelines.settings import PipelineSettings

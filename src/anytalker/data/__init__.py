@@ -1,0 +1,1 @@
+"""Clips as data: records, shards, and what turns footage into them."""

@@ -1,0 +1,131 @@
+"""Everything about a clip that training needs, computed once: latents, audio features, text embeddings, face crops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from anytalker.conditioning.audio import SAMPLE_RATE
+from anytalker.conditioning.audio_features import AudioFeatures
+from anytalker.conditioning.faces import clip_pixels, crop_face
+from anytalker.conditioning.log_mel import windows
+from anytalker.data.records import Box
+from anytalker.models.latents import encode_video, picture_latents, still_latents
+
+SETTLED = 5
+"""Latent frames after which the encoding of a still picture no longer changes."""
+
+
+@dataclass(frozen=True)
+class ClipEncoder:
+    """Encodes clips for one model.
+
+    Args:
+        vae: its autoencoder.
+        audio_features: its features of voices.
+        condition: "zeros" or "still", see `PipelineSettings.condition`.
+        image_size: side in pixels of its image encoder's input.
+    """
+
+    vae: Any
+    audio_features: AudioFeatures
+    condition: str
+    image_size: int
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        frames: np.ndarray,
+        voices: Sequence[np.ndarray | None],
+        boxes: Sequence[Box],
+        fps: float,
+        text_embeds: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Tensors of a sample, half precision where it does no harm.
+
+        Args:
+            frames: uint8 (4n+1, H, W, 3), sides multiples of 16; frame 0 becomes the picture.
+            voices: one 16 kHz waveform (samples,) a person; None: silent.
+            boxes: one face box (x, y, width, height) a person, the union over the clip.
+            fps: frames a second.
+            text_embeds: (L, channels) of the caption, if there is one.
+
+        Returns:
+            `latents` (channels, f, h, w), `condition` (channels, 1…f, h, w), `audio` (N, 4n+1, blocks, channels),
+            `pictures` (1 + N, 3, size, size) normalised pixels of picture and face crops, `boxes` (N, 4), `voices`
+            int16 (N, samples), and `text_embeds` if given.
+        """
+        pixels = torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+        latents = encode_video(self.vae, pixels)[0]
+        if self.condition == "still":
+            condition = still_latents(self.vae, pixels[:, :, :1], min(latents.shape[1], SETTLED))[0]
+            if torch.equal(condition[:, :1].expand_as(condition), condition):
+                condition = condition[:, :1]
+        else:
+            condition = picture_latents(self.vae, pixels[:, :, :1], latents.shape[1])[0]
+        center = self.audio_features.window // 2
+        samples = int(round(len(frames) / fps * SAMPLE_RATE))
+        heard = np.zeros((len(voices), samples), np.int16)
+        for row, voice in zip(heard, voices, strict=True):
+            if voice is not None:
+                row[: len(voice)] = np.clip(voice[:samples], -1, 1) * 32767
+        rows = [
+            self.audio_features(np.zeros(16000, np.float32) if voice is None else voice, len(frames), fps)[:, center]
+            * (voice is not None)
+            for voice in voices
+        ]
+        picture = Image.fromarray(frames[0])
+        crops = [crop_face(picture, [int(round(value)) for value in box]) for box in boxes]
+        sample = {
+            "latents": latents.half(),
+            "condition": condition.half(),
+            "audio": torch.stack(rows).half(),
+            "pictures": clip_pixels([picture, *crops], self.image_size).half(),
+            "voices": torch.from_numpy(heard),
+            "boxes": torch.tensor(boxes, dtype=torch.float32),
+        }
+        return sample | ({} if text_embeds is None else {"text_embeds": text_embeds.half()})
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip of N people as training sees it.
+
+    Attributes:
+        latents: (channels, f, h, w) normalised video latents; latent frame 0 is the picture.
+        condition: (channels, f, h, w) latents of the picture as the pipeline gives them to the transformer.
+        audio: (N, 4(f-1)+1, window, blocks, channels) audio features, row 0 belongs to the picture.
+        picture: (3, size, size) pixels of the picture, normalised as the image encoder wants them.
+        faces: (N, 3, size, size) the same for the face crops.
+        boxes: one face box (x, y, width, height) a person, in pixels.
+        text_embeds: (L, channels) of the caption; None if there is no caption.
+    """
+
+    latents: torch.Tensor
+    condition: torch.Tensor
+    audio: torch.Tensor
+    picture: torch.Tensor
+    faces: torch.Tensor
+    boxes: tuple[Box, ...]
+    text_embeds: torch.Tensor | None = None
+
+    @classmethod
+    def from_sample(cls, sample: dict[str, Any], window: int) -> Clip:
+        """From what `ClipEncoder` made; `window` audio frames are put around each frame again."""
+        latents, condition = sample["latents"].float(), sample["condition"].float()
+        missing = latents.shape[1] - condition.shape[1]
+        condition = torch.cat([condition, condition[:, -1:].expand(-1, missing, -1, -1)], dim=1)
+        return cls(
+            latents=latents,
+            condition=condition,
+            audio=torch.stack([windows(rows, window) for rows in sample["audio"].float()]),
+            picture=sample["pictures"][0].float(),
+            faces=sample["pictures"][1:].float(),
+            boxes=tuple(tuple(box) for box in sample["boxes"].tolist()),  # type: ignore[arg-type]
+            text_embeds=sample["text_embeds"].float() if "text_embeds" in sample else None,
+        )

@@ -1,0 +1,182 @@
+"""`anytalker train prepare`: from records of footage to shards of encoded clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from anytalker.conditioning.audio import load_audio
+from anytalker.data.encoding import ClipEncoder
+from anytalker.data.records import Box, ClipRecord
+from anytalker.data.shards import ShardWriter
+from anytalker.errors import InputError
+from anytalker.pipelines.output import read_video
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """How footage is cut for training.
+
+    Attributes:
+        width, height: of a whole frame in pixels, multiples of 32; clips are scaled to cover it and cut at the centre.
+        windows: face-centred windows of half the frame to make of each single-person clip, for joining side by side.
+        enlarge: largest factor by which such a window is randomly enlarged, at the same shape, before it is scaled
+            down again (paper, section 4).
+        seed: seed of the enlargement.
+        clips_per_shard: samples a tar.
+    """
+
+    width: int = 832
+    height: int = 480
+    windows: int = 1
+    enlarge: float = 1.5
+    seed: int = 0
+    clips_per_shard: int = 50
+
+
+View = tuple[str, Box, tuple[int, int]]
+
+
+def views_of(record: ClipRecord, settings: PrepareSettings, rng: np.random.Generator) -> list[View]:
+    """What of a clip becomes samples: (folder, crop (x, y, width, height), (width, height) to scale to), in pixels."""
+    size = (settings.width, settings.height)
+    scale = min(record.width / size[0], record.height / size[1])
+    whole = _inside(record.width / 2, record.height / 2, size[0] * scale, size[1] * scale, record)
+    views: list[View] = [("whole", whole, size)]
+    if len(record.persons) > 1:
+        return views
+    half = (settings.width // 2, settings.height)
+    x, y, width, height = record.persons[0].union_box
+    largest = min(record.width / half[0], record.height / half[1])
+    for _ in range(settings.windows):
+        grown = min(largest, max(scale, 1e-6) * rng.uniform(1, settings.enlarge))
+        crop = _inside(x + width / 2, y + height / 2, half[0] * grown, half[1] * grown, record)
+        views.append(("windows", crop, half))
+    return views
+
+
+def _inside(center_x: float, center_y: float, width: float, height: float, record: ClipRecord) -> Box:
+    width, height = min(width, record.width), min(height, record.height)
+    left = float(np.clip(center_x - width / 2, 0, record.width - width))
+    top = float(np.clip(center_y - height / 2, 0, record.height - height))
+    return (left, top, width, height)
+
+
+def cut_frames(frames: np.ndarray, crop: Box, size: tuple[int, int]) -> np.ndarray:
+    """Cut uint8 frames (T, H, W, 3) to `crop` and scale them to `size` (width, height)."""
+    x, y, width, height = crop
+    moved = np.array([[size[0] / width, 0, -x * size[0] / width], [0, size[1] / height, -y * size[1] / height]])
+    way = cv2.INTER_AREA if width > size[0] else cv2.INTER_CUBIC
+    left, top = int(x), int(y)
+    if way == cv2.INTER_AREA:
+        cut = frames[:, top : top + max(1, round(height)), left : left + max(1, round(width))]
+        return np.stack([cv2.resize(frame, size, interpolation=way) for frame in cut])
+    return np.stack(
+        [cv2.warpAffine(frame, moved, size, flags=way, borderMode=cv2.BORDER_REPLICATE) for frame in frames]
+    )
+
+
+def move_box(box: Box, crop: Box, size: tuple[int, int]) -> Box | None:
+    """A face box in the pixels of a cut and scaled frame, or None if most of it was cut away."""
+    scale_x, scale_y = size[0] / crop[2], size[1] / crop[3]
+    left, top = (box[0] - crop[0]) * scale_x, (box[1] - crop[1]) * scale_y
+    right, bottom = left + box[2] * scale_x, top + box[3] * scale_y
+    inner = (max(0.0, left), max(0.0, top), min(float(size[0]), right), min(float(size[1]), bottom))
+    width, height = inner[2] - inner[0], inner[3] - inner[1]
+    if width <= 8 or height <= 8 or width * height < 0.5 * (right - left) * (bottom - top):
+        return None
+    return (inner[0], inner[1], width, height)
+
+
+@dataclass
+class Report:
+    """What became of the records: `samples` written, and why clips were left out."""
+
+    samples: int
+    left_out: list[str]
+
+
+def prepare(
+    records: Sequence[ClipRecord],
+    encoder: ClipEncoder,
+    embed_text: Callable[[str], torch.Tensor],
+    folder: Path,
+    settings: PrepareSettings,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Report:
+    """Encode clips into `folder`/whole and, from single-person clips, `folder`/windows; goes on where it stopped.
+
+    A clip that can't be read is left out and named; the others go on.
+
+    Args:
+        records: what to encode.
+        encoder: of the model that will be trained.
+        embed_text: caption → (L, channels).
+        folder: where the shards go.
+        settings: sizes.
+        on_progress: called as (clips done, all).
+
+    Raises:
+        InputError: if no clip at all can be used, or the folder holds shards of other settings.
+    """
+    if not records:
+        raise InputError("There are no records to prepare.")
+    about = asdict(settings) | {"condition": encoder.condition, "image_size": encoder.image_size}
+    writers = {
+        name: ShardWriter(folder / name, settings.clips_per_shard, about)
+        for name in ("whole", "windows")
+        if name == "whole" or (settings.windows and any(len(record.persons) == 1 for record in records))
+    }
+    seen, left_out = dict.fromkeys(writers, 0), []
+    for index, record in enumerate(records):
+        rng = np.random.default_rng([settings.seed, index])
+        try:
+            for number, (name, sample) in enumerate(_encode_views(record, encoder, embed_text, settings, rng, writers)):
+                if seen[name] >= writers[name].done:
+                    key, tensors = f"{index:08d}-{number}", sample()
+                    writers[name].write(key, record.model_dump(), tensors)
+                seen[name] += 1
+        except InputError as error:
+            left_out.append(str(error))
+        on_progress(index + 1, len(records))
+    if not any(seen.values()):
+        raise InputError(f"None of the {len(records)} clips can be used. The first: {left_out[0]}")
+    for writer in writers.values():
+        writer.close()
+    return Report(sum(seen.values()), left_out)
+
+
+def _encode_views(
+    record: ClipRecord,
+    encoder: ClipEncoder,
+    embed_text: Callable[[str], torch.Tensor],
+    settings: PrepareSettings,
+    rng: np.random.Generator,
+    writers: dict[str, Any],
+) -> Iterator[tuple[str, Callable[[], dict[str, torch.Tensor]]]]:
+    frames, fps = read_video(record.video_path)
+    if frames.shape[1:3] != (record.height, record.width):
+        raise InputError(
+            f"{record.video_path} is {frames.shape[2]}×{frames.shape[1]}, but its record says "
+            f"{record.width}×{record.height}."
+        )
+    count = (min(len(frames), record.n_frames) - 1) // 4 * 4 + 1
+    if count < 5:
+        raise InputError(f"{record.video_path} has {len(frames)} frames; a clip needs at least 5.")
+    voices = [None if person.audio_path is None else load_audio(person.audio_path) for person in record.persons]
+    for name, crop, size in views_of(record, settings, rng):
+        boxes = [move_box(person.union_box, crop, size) for person in record.persons]
+        if name not in writers or any(box is None for box in boxes):
+            continue
+
+        def sample(crop: Box = crop, size: tuple[int, int] = size, boxes: list = boxes) -> dict[str, torch.Tensor]:
+            cut = cut_frames(frames[:count], crop, size)
+            return encoder(cut, voices, boxes, fps, embed_text(record.caption))
+
+        yield name, sample

@@ -1,0 +1,172 @@
+"""Shards of encoded clips: WebDataset tars beside an index, read in an order that depends on the seed alone."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+
+from anytalker.errors import InputError
+from anytalker.files import atomic_path, write_json_atomic
+
+INDEX = "index.json"
+
+
+class ShardWriter:
+    """Writes samples into tars of `clips_per_shard`; every tar is whole or absent, and the index comes last.
+
+    Tars that an interrupted run left behind are kept: ask `done` how many samples lie in them, and go on after those.
+
+    Args:
+        folder: where the shards go; made if missing.
+        clips_per_shard: samples a tar.
+        about: facts that hold for all samples (settings they were encoded with), kept in the index. A folder begun
+            with other facts is refused.
+    """
+
+    def __init__(self, folder: str | Path, clips_per_shard: int = 50, about: Mapping[str, Any] | None = None) -> None:
+        self.folder = Path(folder)
+        self.clips_per_shard = clips_per_shard
+        self.about = json.loads(json.dumps(about or {}))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        begun = self.folder / "begun.json"
+        if begun.exists() and json.loads(begun.read_text()) != self.about:
+            raise InputError(f"{self.folder} was begun with other settings. Choose another folder, or remove it.")
+        write_json_atomic(begun, self.about)
+        self._waiting: list[dict[str, Any]] = []
+        self._counts: list[int] = []
+        while self._shard(len(self._counts)).exists():
+            self._counts.append(self.clips_per_shard)
+
+    @property
+    def done(self) -> int:
+        """Samples in whole tars."""
+        return sum(self._counts)
+
+    def _shard(self, number: int) -> Path:
+        return self.folder / f"clips-{number:06d}.tar"
+
+    def write(self, key: str, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+        """Add one sample: a JSON record and named tensors."""
+        self._waiting.append(
+            {
+                "__key__": key,
+                "json": json.dumps(record).encode(),
+                "safetensors": save({name: tensor.contiguous() for name, tensor in tensors.items()}),
+            }
+        )
+        if len(self._waiting) == self.clips_per_shard:
+            self._flush()
+
+    def _flush(self) -> None:
+        import webdataset
+
+        if not self._waiting:
+            return
+        with atomic_path(self._shard(len(self._counts))) as partial, webdataset.TarWriter(str(partial)) as tar:
+            for sample in self._waiting:
+                tar.write(sample)
+        self._counts.append(len(self._waiting))
+        self._waiting = []
+
+    def close(self) -> None:
+        """Write what waits, and the index."""
+        self._flush()
+        shards = [{"file": self._shard(i).name, "samples": count} for i, count in enumerate(self._counts)]
+        write_json_atomic(self.folder / INDEX, {"about": self.about, "shards": shards})
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+
+
+def read_index(folder: str | Path) -> dict[str, Any]:
+    """The index of a folder of shards: {"about": {...}, "shards": [{"file", "samples"}]}.
+
+    Raises:
+        InputError: if there is none, it lists no samples, or a tar is missing.
+    """
+    path = Path(folder) / INDEX
+    if not path.is_file():
+        raise InputError(f"{folder} holds no finished shards (no {INDEX}). Make them with `anytalker train prepare`.")
+    index = json.loads(path.read_text(encoding="utf-8"))
+    if sum(shard["samples"] for shard in index["shards"]) == 0:
+        raise InputError(f"The shards in {folder} hold no clips.")
+    for shard in index["shards"]:
+        if not (Path(folder) / shard["file"]).is_file():
+            raise InputError(f"The shard {Path(folder) / shard['file']} is missing. Prepare the folder again.")
+    return index
+
+
+class ShardStream:
+    """An endless stream of samples: every epoch all of its share once, in a new order.
+
+    There are `streams` streams in a run, one for each group of clips of a step; who reads which does not matter.
+    A stream owns every `streams`-th tar, or, where there are fewer tars than streams, every `streams`-th sample.
+
+    Args:
+        folders: folders of shards.
+        stream: number of this stream.
+        streams: how many there are.
+        seed: seed of the order.
+        shuffle: samples held in memory to draw from.
+    """
+
+    def __init__(self, folders: Sequence[str | Path], stream: int, streams: int, seed: int, shuffle: int) -> None:
+        shards = [
+            (str(Path(folder) / shard["file"]), int(shard["samples"]))
+            for folder in folders
+            for shard in read_index(folder)["shards"]
+        ]
+        self.by_shard = len(shards) >= streams
+        self.shards = shards[stream::streams] if self.by_shard else shards
+        total = sum(count for _, count in self.shards)
+        self.length = total if self.by_shard else len(range(stream, total, streams))
+        if self.length == 0:
+            raise InputError(f"{total} clips can't be shared among {streams} groups a step; give more clips.")
+        self.stream, self.streams, self.seed, self.shuffle = stream, streams, seed, shuffle
+
+    def read(self, start: int = 0) -> Iterator[dict[str, Any]]:
+        """Raw samples (see `decode_sample`) from number `start` on; whole epochs before it stay closed."""
+        epoch, place = divmod(start, self.length)
+        while True:
+            yield from itertools.islice(self._epoch(epoch), place, None)
+            epoch, place = epoch + 1, 0
+
+    def _epoch(self, epoch: int) -> Iterator[dict[str, Any]]:
+        import webdataset
+
+        order = random.Random(f"{self.seed}.{epoch}" + (f".{self.stream}" if self.by_shard else ""))
+        urls = [url for url, _ in self.shards]
+        order.shuffle(urls)
+        stages = [webdataset.SimpleShardList(urls), webdataset.tarfile_to_samples()]
+        if self.shuffle > 1:
+            stages.append(webdataset.shuffle(self.shuffle, rng=order))
+        samples = iter(webdataset.DataPipeline(*stages))
+        return samples if self.by_shard else itertools.islice(samples, self.stream, None, self.streams)
+
+
+def decode_sample(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """{"key", "record", and the sample's tensors by name} from the bytes of a tar."""
+    return {"key": raw["__key__"], "record": json.loads(raw["json"]), **load(raw["safetensors"])}
+
+
+def read_all(folder: str | Path) -> Iterator[dict[str, Any]]:
+    """Every sample of a folder once, in the order it was written."""
+    import webdataset
+
+    urls = [str(Path(folder) / shard["file"]) for shard in read_index(folder)["shards"]]
+    for raw in webdataset.DataPipeline(webdataset.SimpleShardList(urls), webdataset.tarfile_to_samples()):
+        yield decode_sample(raw)

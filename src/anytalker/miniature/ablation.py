@@ -1,0 +1,191 @@
+"""The paper's Table 4 in miniature: what each kind of data does, at the same budget, against the exact truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anytalker.files import atomic_path, write_json_atomic
+from anytalker.miniature.exam import exam_clip, examine, play
+from anytalker.miniature.truth import read_gazes
+from anytalker.training.config import TrainingConfig
+
+MULTI_SHARE = 0.25
+"""Share of the budget that goes to real clips of several people, where a row has them."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: kinds of data (`single` clips alone, `joined` pairs, real `multi`-person clips) and the paper's results."""
+
+    single: bool
+    joined: bool
+    multi: bool
+    paper: tuple[float, float, float]
+
+    @property
+    def name(self) -> str:
+        """The paper's abbreviations: RS real single, CM joined, RM real multi."""
+        kinds = (("RS", self.single), ("CM", self.joined), ("RM", self.multi))
+        return "+".join(kind for kind, used in kinds if used)
+
+
+ROWS = (
+    Row(False, True, False, (0.55, 3.21, 672)),
+    Row(True, False, False, (0.47, 4.13, 475)),
+    Row(True, True, False, (0.58, 4.89, 394)),
+    Row(True, False, True, (0.71, 3.63, 512)),
+    Row(True, True, True, (0.97, 4.56, 468)),
+)
+"""Table 4 of the paper: Interactivity, Sync-C*, FVD of the 1.3B."""
+
+
+def row_configs(row: Row, base: TrainingConfig, multi: list[Path], folder: Path) -> list[TrainingConfig]:
+    """The one or two runs of a row; together they have `base.steps` steps.
+
+    Args:
+        row: which data.
+        base: a stage 1 configuration; its `batches.join` is replaced.
+        multi: shards of real clips of several people.
+        folder: where the runs go.
+    """
+    second = round(base.steps * MULTI_SHARE) if row.multi else 0
+    join = [1] * row.single + [2] * row.joined
+    first = base.model_copy(
+        update={
+            "output": folder / row.name / "stage1",
+            "steps": base.steps - second,
+            "batches": base.batches.model_copy(update={"join": join}),
+        }
+    )
+    if not second:
+        return [first]
+    data = base.data.model_copy(update={"single": multi, "joined": [], "crop": None})
+    rate = base.optimizer.learning_rate * 0.3
+    last = base.model_copy(
+        update={
+            "output": folder / row.name / "stage2",
+            "model": first.output / "model",
+            "steps": second,
+            "data": data,
+            "batches": base.batches.model_copy(update={"join": [1]}),
+            "batch_size": max(1, base.batch_size // 2),
+            "optimizer": base.optimizer.model_copy(update={"learning_rate": rate}),
+        }
+    )
+    return [first, last]
+
+
+def run_ablation(
+    base: TrainingConfig, multi: list[Path], folder: Path, scenes: int, log: Callable[[str], None] = print
+) -> list[dict[str, Any]]:
+    """Train and measure every row; finished rows are kept, so an interrupted ablation goes on.
+
+    Args:
+        base: stage 1 as if all of the budget were its own.
+        multi: shards for the rows with real clips of several people.
+        folder: where runs, `results.json`, `table.md` and `plot.png` go.
+        scenes: held-out conversations of two people a row.
+        log: receives lines of progress.
+    """
+    from anytalker.pipelines.pipeline import AnyTalkerPipeline
+    from anytalker.training.trainer import Trainer
+
+    results = []
+    for row in ROWS:
+        path = folder / row.name / "result.json"
+        if not path.exists():
+            log(f"{row.name}: training")
+            for config in row_configs(row, base, multi, folder):
+                Trainer(config, log).run()
+            pipeline = AnyTalkerPipeline.from_pretrained(config.output / "model")
+            log(f"{row.name}: measuring {scenes} scenes")
+            write_json_atomic(path, {"row": row.name, **measure(pipeline, scenes)})
+        results.append(json.loads(path.read_text()))
+        log(f"{row.name}: " + "  ".join(f"{k} {v:.3f}" for k, v in results[-1].items() if k != "row"))
+    write_json_atomic(folder / "results.json", results)
+    write_table(results, folder / "table.md")
+    write_plot(results, folder / "plot.png")
+    return results
+
+
+def measure(pipeline: Any, scenes: int) -> dict[str, float]:
+    """Scores of one row on held-out conversations of two people.
+
+    Returns:
+        "interactivity": how far listeners' eyes move a second, in the units of `FaceState.gaze`, with blinks and all;
+        "looking": share of listening time in which they look at the speaker; "lip_sync": correlation of mouths with the
+        truth; "quality": PSNR in dB of whole frames against the true video of the same conversation.
+    """
+    scores = examine(pipeline, 2, range(scenes)).summary()
+    motion, quality = [], []
+    for seed in range(scenes):
+        clip = exam_clip(2, seed)
+        video = play(pipeline, clip, clip.voices, seed)
+        true = _resized(clip.frames, video.frames.shape[1:3])
+        quality.append(-10 * np.log10(np.square(video.frames - true).mean()))
+        for person, states in enumerate(clip.states):
+            listening = np.array([state.opening == 0 for state in states])[1:]
+            gaze = read_gazes(video.frames, clip.scene, person)
+            if listening.sum() > 12:
+                motion.append(24 * np.abs(np.diff(gaze))[listening].mean())
+    return {
+        "interactivity": float(np.mean(motion)),
+        "looking": scores.get("looking", float("nan")),
+        "lip_sync": scores["lip_sync"],
+        "quality": float(np.mean(quality)),
+    }
+
+
+def _resized(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    import cv2
+
+    wanted = (size[1], size[0])
+    return np.stack([cv2.resize(frame, wanted, interpolation=cv2.INTER_AREA) for frame in frames]) / 255
+
+
+def write_table(results: list[dict[str, Any]], path: Path) -> None:
+    """A Markdown table of the rows beside the paper's."""
+    lines = [
+        "| data | interactivity | looks at the speaker | lip sync r | quality dB | paper: Interactivity | Sync-C* | FVD |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row, result in zip(ROWS, results, strict=True):
+        ours = f"{result['interactivity']:.2f} | {result['looking']:.2f} | {result['lip_sync']:.2f} | {result['quality']:.1f}"
+        lines.append(f"| {row.name} | {ours} | " + " | ".join(f"{value:g}" for value in row.paper) + " |")
+    with atomic_path(path) as partial:
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_plot(results: list[dict[str, Any]], path: Path) -> None:
+    """Bars of the rows, the paper's above ours; FVD is turned upside down, so that higher is better everywhere."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    names = [row.name for row in ROWS]
+    panels = [
+        ("Interactivity (paper)", [row.paper[0] for row in ROWS]),
+        ("Sync-C* (paper)", [row.paper[1] for row in ROWS]),
+        ("1000 / FVD (paper)", [1000 / row.paper[2] for row in ROWS]),
+        ("interactivity (miniature)", [result["interactivity"] for result in results]),
+        ("lip sync r (miniature)", [result["lip_sync"] for result in results]),
+        ("quality dB (miniature)", [result["quality"] for result in results]),
+    ]
+    figure, axes = pyplot.subplots(2, 3, figsize=(12, 6), layout="constrained")
+    for axis, (title, values) in zip(axes.flat, panels, strict=True):
+        axis.bar(names, values, color=["#8da0cb"] * 4 + ["#fc8d62"])
+        axis.set_title(title)
+        axis.tick_params(axis="x", labelrotation=20)
+        low = min(values)
+        if "dB" in title:
+            axis.set_ylim(low - 1, max(values) + 0.5)
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=110)
+    pyplot.close(figure)

@@ -1,0 +1,158 @@
+"""From footage to shards: cuts, boxes, voices, and clips that can't be used."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from anytalker import AnyTalkerPipeline, InputError
+from anytalker.data.encoding import Clip, ClipEncoder
+from anytalker.data.prepare import PrepareSettings, cut_frames, move_box, prepare, views_of
+from anytalker.data.records import ClipRecord, read_records
+from anytalker.data.shards import read_all
+from anytalker.pipelines.output import write_video
+from tests.training.fixtures import FEATURES, write_model
+
+SETTINGS = PrepareSettings(width=96, height=64, windows=2, clips_per_shard=2)
+
+
+def record(**changes) -> dict:
+    values = {
+        "video_path": "a.mp4",
+        "n_frames": 13,
+        "width": 160,
+        "height": 96,
+        "fps": 24.0,
+        "caption": "someone talks",
+        "persons": [{"audio_path": "voice.wav", "face_boxes": [[60, 20, 40, 40]]}],
+    }
+    return values | changes
+
+
+@pytest.fixture
+def encoder(tmp_path) -> ClipEncoder:
+    pipeline = AnyTalkerPipeline.from_pretrained(write_model(tmp_path / "model"))
+    return ClipEncoder(pipeline.vae, FEATURES, "still", 16)
+
+
+@pytest.fixture
+def footage(tmp_path, write_wave, tone):
+    frames = np.full((15, 96, 160, 3), 60, np.uint8)
+    frames[:, 20:60, 60:100] = 200
+    write_video(tmp_path / "a.mp4", frames, 24)
+    write_wave(tone)
+    return tmp_path
+
+
+def texts(caption: str) -> torch.Tensor:
+    return torch.full((len(caption), 8), 0.5)
+
+
+def test_footage_becomes_samples_that_training_reads(footage, encoder) -> None:
+    two = {"audio_path": None, "face_boxes": [[100, 20, 40, 40]]}
+    lines = [record(), record(persons=[*record()["persons"], two])]
+    (footage / "records.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    report = prepare(list(read_records(footage / "records.jsonl")), encoder, texts, footage / "shards", SETTINGS)
+    assert report.left_out == []
+    whole, windows = (list(read_all(footage / "shards" / name)) for name in ("whole", "windows"))
+    assert (len(whole), len(windows), report.samples) == (2, 2, 4)
+    single, duo = (Clip.from_sample(entry, FEATURES.window) for entry in whole)
+    assert single.latents.shape == (16, 4, 8, 12)
+    assert single.condition.shape == single.latents.shape
+    assert single.audio.shape == (1, 13, 5, 1, FEATURES.channels)
+    assert duo.audio[0].abs().max() > 0
+    assert duo.audio[1].abs().max() == 0
+    assert len(duo.boxes) == len(duo.faces) == 2
+    assert single.text_embeds.shape == (13, 8)
+    assert whole[0]["voices"].abs().max() > 1000
+    for entry in windows:
+        half = Clip.from_sample(entry, FEATURES.window)
+        assert half.latents.shape == (16, 4, 8, 6)
+        x, y, width, height = half.boxes[0]
+        assert x >= 0
+        assert x + width <= 48
+        assert y + height <= 64
+
+
+def test_an_interrupted_preparation_goes_on(footage, encoder) -> None:
+    records = [
+        ClipRecord.model_validate(
+            record(video_path=str(footage / "a.mp4"), persons=[{"face_boxes": [[60, 20, 40, 40]]}])
+        )
+    ] * 5
+    calls = []
+
+    def stop(done: int, total: int) -> None:
+        calls.append(done)
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(records, encoder, texts, footage / "shards", SETTINGS, stop)
+    first = (footage / "shards" / "whole" / "clips-000000.tar").stat().st_mtime_ns
+    prepare(records, encoder, texts, footage / "shards", SETTINGS)
+    assert (footage / "shards" / "whole" / "clips-000000.tar").stat().st_mtime_ns == first
+    assert len(list(read_all(footage / "shards" / "whole"))) == 5
+    assert len(list(read_all(footage / "shards" / "windows"))) == 10
+
+
+def test_unusable_clips_are_named_and_the_rest_goes_on(footage, encoder) -> None:
+    good = ClipRecord.model_validate(
+        record(video_path=str(footage / "a.mp4"), persons=[{"face_boxes": [[60, 20, 40, 40]]}])
+    )
+    gone = good.model_copy(update={"video_path": "gone.mp4"})
+    odd = good.model_copy(update={"width": 320, "height": 192})
+    report = prepare([gone, good, odd], encoder, texts, footage / "shards", SETTINGS)
+    assert len(report.left_out) == 2
+    assert "gone.mp4" in report.left_out[0]
+    assert "160×96" in report.left_out[1]
+    assert len(list(read_all(footage / "shards" / "whole"))) == 1
+    with pytest.raises(InputError, match=r"None of the 1 clips.*gone\.mp4"):
+        prepare([gone], encoder, texts, footage / "none", SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"n_frames": 3}, "n_frames"),
+        ({"persons": []}, "persons"),
+        ({"persons": [{"face_boxes": [[150, 20, 40, 40]]}]}, "person 0 is not inside"),
+        ({"persons": [{"face_boxes": [[1, 2, 30, 30]] * 2}]}, "2 face boxes"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_bad_records_are_named_by_line(tmp_path, changes, reason) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_text(json.dumps(record()) + "\n\n" + json.dumps(record(**changes)))
+    with pytest.raises(InputError, match=rf"line 3.*{reason}"):
+        list(read_records(path))
+
+
+def test_a_moving_face_has_one_box_around_all_of_its_places() -> None:
+    person = {"face_boxes": [[10 + i, 20, 30, 30] for i in range(13)]}
+    assert ClipRecord.model_validate(record(persons=[person])).persons[0].union_box == (10, 20, 42, 30)
+
+
+def test_windows_are_half_a_frame_about_the_face() -> None:
+    clip = ClipRecord.model_validate(record())
+    views = views_of(clip, SETTINGS, np.random.default_rng(0))
+    assert [view[0] for view in views] == ["whole", "windows", "windows"]
+    for _, crop, size in views[1:]:
+        assert size == (48, 64)
+        assert crop[2] / crop[3] == pytest.approx(48 / 64)
+        assert crop[0] + crop[2] / 2 == pytest.approx(80, abs=20)
+        box = move_box(clip.persons[0].union_box, crop, size)
+        assert box is not None
+    assert move_box((0, 0, 20, 20), (80, 0, 40, 40), (48, 48)) is None
+
+
+def test_cutting_keeps_what_it_cuts() -> None:
+    frames = np.zeros((2, 40, 60, 3), np.uint8)
+    frames[:, 10:30, 20:40] = 255
+    for size in ((20, 20), (10, 10), (40, 40)):
+        cut = cut_frames(frames, (20, 10, 20, 20), size)
+        assert cut.shape == (2, size[1], size[0], 3)
+        assert cut.mean() > 240

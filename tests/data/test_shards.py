@@ -1,0 +1,80 @@
+"""Shards: what is written comes back, in an order that only the seed decides."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from anytalker import InputError
+from anytalker.data.shards import ShardStream, ShardWriter, decode_sample, read_all, read_index
+from tests.training.fixtures import sample, write_shards
+
+
+def keys(stream: ShardStream, count: int, start: int = 0) -> list[int]:
+    return [int(raw["__key__"]) for raw in itertools.islice(stream.read(start), count)]
+
+
+def test_samples_come_back_as_they_were_written(tmp_path) -> None:
+    write_shards(tmp_path, clips=5, clips_per_shard=2)
+    samples = list(read_all(tmp_path))
+    assert [entry["key"] for entry in samples] == [f"{number:08d}" for number in range(5)]
+    assert samples[3]["record"] == {"fps": 24.0}
+    for name, tensor in sample(3).items():
+        assert torch.equal(samples[3][name], tensor)
+
+
+@pytest.mark.parametrize(("streams", "per_shard"), [(1, 3), (2, 3), (4, 3), (5, 6)])
+def test_streams_share_every_epoch_without_doubles(tmp_path, streams: int, per_shard: int) -> None:
+    write_shards(tmp_path, clips=12, clips_per_shard=per_shard)
+    shares = [ShardStream([tmp_path], number, streams, seed=1, shuffle=4) for number in range(streams)]
+    first = [keys(share, share.length) for share in shares]
+    assert sorted(itertools.chain(*first)) == list(range(12))
+    second = [keys(share, share.length, share.length) for share in shares]
+    assert sorted(itertools.chain(*second)) == list(range(12))
+    assert first != second
+
+
+@pytest.mark.parametrize("start", [0, 1, 5, 11, 12, 13, 40])
+def test_reading_from_the_middle_equals_skipping(tmp_path, start: int) -> None:
+    write_shards(tmp_path)
+    stream = ShardStream([tmp_path], 0, 2, seed=3, shuffle=5)
+    assert keys(stream, 7, start) == keys(stream, start + 7)[start:]
+
+
+def test_another_seed_is_another_order(tmp_path) -> None:
+    write_shards(tmp_path)
+    assert keys(ShardStream([tmp_path], 0, 1, 1, 4), 12) != keys(ShardStream([tmp_path], 0, 1, 2, 4), 12)
+
+
+def test_an_interrupted_writer_goes_on_after_its_whole_shards(tmp_path) -> None:
+    writer = ShardWriter(tmp_path, 3)
+    for number in range(5):
+        writer.write(f"{number:08d}", {}, sample(number))
+    again = ShardWriter(tmp_path, 3)
+    assert again.done == 3
+    for number in range(again.done, 7):
+        again.write(f"{number:08d}", {}, sample(number))
+    again.close()
+    assert [entry["key"] for entry in read_all(tmp_path)] == [f"{number:08d}" for number in range(7)]
+    assert decode_sample(next(ShardStream([tmp_path], 0, 1, 0, 1).read()))["latents"].shape == (16, 6, 12, 12)
+
+
+def test_unfinished_empty_changed_and_missing_shards_are_refused(tmp_path) -> None:
+    with pytest.raises(InputError, match="no finished shards"):
+        read_index(tmp_path / "nowhere")
+    with ShardWriter(tmp_path / "empty"):
+        pass
+    with pytest.raises(InputError, match="hold no clips"):
+        read_index(tmp_path / "empty")
+    write_shards(tmp_path / "gone")
+    (tmp_path / "gone" / "clips-000001.tar").unlink()
+    with pytest.raises(InputError, match=r"clips-000001\.tar is missing"):
+        read_index(tmp_path / "gone")
+    ShardWriter(tmp_path / "other", about={"width": 1})
+    with pytest.raises(InputError, match="other settings"):
+        ShardWriter(tmp_path / "other", about={"width": 2})
+    write_shards(tmp_path / "few", clips=2)
+    with pytest.raises(InputError, match="can't be shared"):
+        ShardStream([tmp_path / "few"], 5, 6, 0, 1)

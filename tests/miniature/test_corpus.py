@@ -1,0 +1,57 @@
+"""The miniature's clips: the same seed, the same clip; voices, truth and pixels belong together."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from anytalker.conditioning.log_mel import LogMelFeatures
+from anytalker.data.encoding import ClipEncoder
+from anytalker.data.shards import read_all
+from anytalker.evaluation.mouths import mouth_signal
+from anytalker.miniature.autoencoder import MiniatureAutoencoder
+from anytalker.miniature.corpus import CorpusSettings, build_corpus, render_clip
+
+DUO = CorpusSettings(persons=2, frames=97)
+
+
+def test_a_seed_is_a_clip_and_unseen_people_are_others() -> None:
+    settings = CorpusSettings(frames=9)
+    first, again = (render_clip(3, settings) for _ in range(2))
+    np.testing.assert_array_equal(first.frames, again.frames)
+    np.testing.assert_array_equal(first.voices[0], again.voices[0])
+    other = render_clip(3, CorpusSettings(frames=9, unseen=True))
+    assert np.abs(first.frames[0].astype(int) - other.frames[0]).mean() > 5
+
+
+def test_in_conversations_mouths_follow_their_own_voices() -> None:
+    own, crossed = [], []
+    for seed in range(6):
+        clip = render_clip(seed, DUO)
+        assert clip.frames.shape == (97, 128, 256, 3)
+        openings = [np.array([state.opening for state in person]) for person in clip.states]
+        for person in range(2):
+            if openings[person].std() < 0.05:
+                continue
+            signal = mouth_signal(clip.frames / 255, clip.boxes[person])
+            own.append(np.corrcoef(signal, openings[person])[0, 1])
+            crossed.append(np.corrcoef(signal, openings[1 - person])[0, 1])
+    assert np.mean(own) > 0.7
+    assert np.nanmean(crossed) < 0.2
+
+
+def test_a_corpus_holds_the_truth_and_goes_on_where_it_stopped(tmp_path) -> None:
+    vae = MiniatureAutoencoder(width=16, blocks=1, fine_width=8, fine_blocks=1).eval()
+    encoder = ClipEncoder(vae, LogMelFeatures(), "still", 32)
+    settings = CorpusSettings(clips=4, persons=2, frames=9, size=48)
+    build_corpus(tmp_path, settings, encoder, clips_per_shard=2)
+    samples = list(read_all(tmp_path))
+    assert len(samples) == 4
+    assert samples[0]["openings"].shape == samples[0]["gazes"].shape == (2, 9)
+    assert samples[0]["condition"].shape == (16, 1, 6, 12)
+    assert len(samples[0]["record"]["persons"]) == 2
+    (tmp_path / "index.json").unlink()
+    (tmp_path / "clips-000001.tar").unlink()
+    build_corpus(tmp_path, settings, encoder, clips_per_shard=2)
+    again = list(read_all(tmp_path))
+    assert all(torch.equal(a["latents"], b["latents"]) for a, b in zip(samples, again, strict=True))

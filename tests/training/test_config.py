@@ -1,0 +1,63 @@
+"""Configurations: what is wrong is named, what is changed is changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from anytalker import InputError
+from anytalker.training.config import TrainingConfig, load_config
+
+PLAIN = "output: run\nmodel: model\nsteps: 10\nbatch_size: 2\ndata:\n  single: [shards]\n"
+
+
+@pytest.fixture
+def plain(tmp_path) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text(PLAIN)
+    return path
+
+
+def test_values_can_be_set_from_outside(plain) -> None:
+    changes = ["steps=20", "optimizer.learning_rate=3e-4", "batches.join=[1, 2, 3]", "batch_size=3", "lora.rank=4"]
+    config = load_config(plain, changes)
+    assert (config.steps, config.optimizer.learning_rate, config.batches.join) == (20, 3e-4, [1, 2, 3])
+    assert config.lora is not None
+    assert config.lora.rank == 4
+    assert load_config(plain).lora is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (["stepz=1"], "stepz"),
+        (["data.colour=red"], "data.colour"),
+        (["steps=0"], "steps"),
+        (["optimizer.learning_rate=-1"], "optimizer.learning_rate"),
+        (["batches.silent_probability=2"], "batches.silent_probability"),
+        (["precision=fp8"], "precision"),
+        (["batches.join=[3]"], "more than batch_size"),
+        (["validation.every=5"], "validation.data names no shards"),
+        (["lora.rank=4", "fsdp=true"], "can't be used together"),
+        (["steps"], "key=value"),
+        (["steps.more=1"], "not a part"),
+        (["data.crop=3"], "data.crop"),
+    ],
+)
+def test_what_is_wrong_is_named(plain, changes, reason) -> None:
+    with pytest.raises(InputError, match=reason):
+        load_config(plain, changes)
+
+
+def test_files_that_are_none_are_named(tmp_path) -> None:
+    with pytest.raises(InputError, match="no configuration"):
+        load_config(tmp_path / "gone.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1")
+    with pytest.raises(InputError, match="not YAML"):
+        load_config(tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_configurations_are_valid(path: Path) -> None:
+    assert isinstance(load_config(path), TrainingConfig)
