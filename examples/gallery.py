@@ -14,7 +14,13 @@ from anytalker.miniature.corpus import CorpusSettings, render_clip
 from anytalker.miniature.people import FaceState
 from anytalker.miniature.scenes import UNSEEN_SEED, Scene
 
-SHAPES = ((0.0, 0.5, 0.0, 0.0), (0.3, 0.95, 0.9, 0.0), (0.95, 0.5, 0.2, 0.0), (0.5, 0.05, 0.0, 0.0), (0.45, 0.6, 0.1, 1.0))
+SHAPES = (
+    (0.0, 0.5, 0.0, 0.0),
+    (0.3, 0.95, 0.9, 0.0),
+    (0.95, 0.5, 0.2, 0.0),
+    (0.5, 0.05, 0.0, 0.0),
+    (0.45, 0.6, 0.1, 1.0),
+)
 
 
 def people(rows: int, height: int) -> np.ndarray:

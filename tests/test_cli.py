@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from anytalker import cli
-from anytalker.pipelines.output import read_video
+from anytalker.pipelines.output import read_video, write_video
+from tests.training.fixtures import make_config
 
 
 def run(*arguments: str | Path) -> int:
@@ -212,3 +213,46 @@ def test_interruption_ends_with_130_and_leaves_nothing(tmp_path, drawn, write_wa
     assert process.returncode == 130
     assert "Traceback" not in rest
     assert list(folder.iterdir()) == []
+
+
+def test_training_from_the_command_line(tmp_path, capsys) -> None:
+    config = make_config(tmp_path)
+    (tmp_path / "run.yaml").write_text(config.model_dump_json())
+    assert run("train", tmp_path / "run.yaml", "--set", "steps=2", "--set", f"output={tmp_path / 'two'}") == 0
+    shown = capsys.readouterr().out
+    assert '"steps": 2' in shown
+    assert "step 2/2" in shown
+    assert (tmp_path / "two" / "model" / "anytalker.json").is_file()
+
+
+def test_footage_is_prepared_from_the_command_line(tmp_path, capsys) -> None:
+    config = make_config(tmp_path)
+    write_video(tmp_path / "a.mp4", np.full((9, 64, 96, 3), 90, np.uint8), 24)
+    person = {"audio_path": None, "face_boxes": [[30, 16, 32, 32]]}
+    record = {"video_path": "a.mp4", "n_frames": 9, "width": 96, "height": 64, "fps": 24, "persons": [person]}
+    (tmp_path / "clips.jsonl").write_text(json.dumps(record))
+    places = [tmp_path / "clips.jsonl", tmp_path / "shards", "--model", config.model, "--width", "96", "--height", "64"]
+    assert run("train", "prepare", *places) == 0
+    assert "Wrote 2 samples" in capsys.readouterr().out
+    assert run("train", "prepare", *places[:-1], "60") == 2
+    assert "--height is 60" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "culprit"),
+    [
+        (["gone.yaml"], "gone.yaml"),
+        (["run.yaml", "--set", "stepz=3"], "stepz"),
+        (["run.yaml", "--set", "model=nowhere"], "nowhere"),
+        (["run.yaml", "--set", "data.single=[nowhere]"], "nowhere"),
+        (["prepare", "gone.jsonl", "shards"], "gone.jsonl"),
+        (["ablation", "run.yaml", "nowhere", "out"], "nowhere"),
+    ],
+)
+def test_bad_training_input_is_named(tmp_path, monkeypatch, capsys, arguments, culprit) -> None:
+    (tmp_path / "run.yaml").write_text(make_config(tmp_path).model_dump_json())
+    monkeypatch.chdir(tmp_path)
+    assert run("train", *arguments) == 2
+    message = capsys.readouterr().err
+    assert culprit in message
+    assert "Traceback" not in message

@@ -247,6 +247,32 @@ def train_run(
 
 
 @train_app.command(
+    "ablation",
+    epilog="Example:  anytalker train ablation configs/miniature-stage1.yaml runs/miniature/shards/duo runs/ablation "
+    "--set steps=1200",
+)
+def train_ablation(
+    config: Annotated[Path, typer.Argument(help="A stage 1 configuration; its steps are each row's whole budget.")],
+    multi: Annotated[Path, typer.Argument(help="Shards of real clips of several people, for the rows that have them.")],
+    output: Annotated[Path, typer.Argument(help="Folder for runs, table.md and plot.png; run again, and it goes on.")],
+    scenes: Annotated[int, typer.Option(help="Held-out conversations to measure each row on.")] = 40,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a value.")] = None,
+) -> None:
+    """The paper's Table 4 on the miniature's world: five mixes of data at the same budget, a table and a plot."""
+    _range("--scenes", scenes, 1, 10_000)
+    from anytalker.training.config import load_config
+
+    base = load_config(config, set_ or ())
+    _quiet_libraries()
+    from anytalker.data.shards import read_index
+    from anytalker.miniature.ablation import run_ablation
+
+    read_index(multi)
+    run_ablation(base, [multi], output, scenes, typer.echo)
+    typer.echo((output / "table.md").read_text(encoding="utf-8"))
+
+
+@train_app.command(
     "prepare",
     epilog="Example:  anytalker train prepare clips.jsonl shards --model 1.3b --width 832 --height 480",
 )

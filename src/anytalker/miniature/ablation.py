@@ -21,7 +21,7 @@ MULTI_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Row:
-    """One row: kinds of data (`single` clips alone, `joined` pairs, real `multi`-person clips) and the paper's results."""
+    """One row: kinds of data (`single` alone, `joined` pairs, real `multi`-person clips) and the paper's results."""
 
     single: bool
     joined: bool
@@ -152,12 +152,13 @@ def _resized(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def write_table(results: list[dict[str, Any]], path: Path) -> None:
     """A Markdown table of the rows beside the paper's."""
     lines = [
-        "| data | interactivity | looks at the speaker | lip sync r | quality dB | paper: Interactivity | Sync-C* | FVD |",
+        "| data | interactivity | looks at the speaker | lip sync r | quality dB "
+        "| paper: Interactivity | Sync-C* | FVD |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row, result in zip(ROWS, results, strict=True):
-        ours = f"{result['interactivity']:.2f} | {result['looking']:.2f} | {result['lip_sync']:.2f} | {result['quality']:.1f}"
-        lines.append(f"| {row.name} | {ours} | " + " | ".join(f"{value:g}" for value in row.paper) + " |")
+        ours = [f"{result[name]:.2f}" for name in ("interactivity", "looking", "lip_sync", "quality")]
+        lines.append("| " + " | ".join([row.name, *ours, *(f"{value:g}" for value in row.paper)]) + " |")
     with atomic_path(path) as partial:
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -107,8 +107,9 @@ class AnyTalkerTransformerBlock(nn.Module):
 class ConditionSkip:
     """Lets a model see and predict only how the video deviates from its condition latents.
 
-    With sample = condition + deviation, noisy − (1 − σ)·condition is the noisy deviation, and its velocity is the video's
-    plus the condition. Input and output are preconditioned for deviations of the given size (EDM, Karras et al. 2022).
+    With sample = condition + deviation, noisy − (1 − σ)·condition is the noisy deviation, and its velocity is the
+    video's plus the condition. Input and output are preconditioned for deviations of the given size (EDM, Karras et al.
+    2022).
 
     Args:
         hidden_states: (B, in_channels, f, h, w): noisy latents first, condition latents last.

@@ -1,0 +1,45 @@
+"""The ablation: every row gets the same budget and its own data, and what is measured is written down."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from anytalker.miniature import ablation
+from anytalker.miniature.ablation import ROWS, row_configs, run_ablation
+from tests.training.fixtures import make_config, write_shards
+
+
+def test_rows_share_the_budget_and_differ_in_data(tmp_path) -> None:
+    base = make_config(tmp_path, steps=40, batch_size=4)
+    for row in ROWS:
+        runs = row_configs(row, base, [Path("duo")], tmp_path / "out")
+        assert sum(run.steps for run in runs) == 40
+        assert runs[0].batches.join == [1] * row.single + [2] * row.joined
+        assert len(runs) == 1 + row.multi
+        if row.multi:
+            assert runs[1].data.single == [Path("duo")]
+            assert runs[1].model == runs[0].output / "model"
+    assert [row.name for row in ROWS] == ["CM", "RS", "RS+CM", "RS+RM", "RS+CM+RM"]
+
+
+def test_an_ablation_trains_measures_and_goes_on(tmp_path, monkeypatch) -> None:
+    measured = []
+
+    def measure(pipeline, scenes: int) -> dict[str, float]:
+        measured.append(scenes)
+        return {"interactivity": 1.0, "looking": 0.5, "lip_sync": 0.25 * len(measured), "quality": 20.0}
+
+    monkeypatch.setattr(ablation, "measure", measure)
+    duo = write_shards(tmp_path / "duo", clips=4, persons=2)
+    base = make_config(tmp_path, steps=4, save_every=4)
+    lines: list[str] = []
+    results = run_ablation(base, [duo], tmp_path / "out", 3, lines.append)
+    assert measured == [3] * 5
+    assert [result["row"] for result in results] == [row.name for row in ROWS]
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "| RS+CM+RM | 1.00 | 0.50 | 1.25 | 20.00 | 0.97 | 4.56 | 468 |" in table
+    assert (tmp_path / "out" / "plot.png").stat().st_size > 10_000
+    assert run_ablation(base, [duo], tmp_path / "out", 3, lines.append) == results
+    assert len(measured) == 5
+    assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
