@@ -12,8 +12,7 @@ from diffusers import AutoencoderKLWan
 from PIL import Image
 
 from anytalker import AnyTalkerPipeline, InputError
-from anytalker.conditioning.log_mel import LogMelFeatures
-from anytalker.miniature.recipe import make_conditioner
+from anytalker.miniature.recipe import make_untrained
 from anytalker.pipelines.denoising import Denoiser
 from anytalker.pipelines.inputs import prepare_inputs, video_size
 from anytalker.pipelines.schedule import make_scheduler
@@ -34,27 +33,17 @@ FACES = [(10, 10, 60, 60), (110, 20, 60, 60)]
 
 def make_pipeline() -> AnyTalkerPipeline:
     torch.manual_seed(0)
-    conditioner = make_conditioner()
-    features = LogMelFeatures()
     vae = AutoencoderKLWan(
         base_dim=8, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
     )
-    transformer = small_model(
-        text_dim=conditioner.text_encoder.config.d_model,
+    parts = make_untrained(vae.eval()).components
+    parts["transformer"] = small_model(
+        text_dim=parts["text_encoder"].config.d_model,
         text_len=16,
-        image_dim=conditioner.image_encoder.config.hidden_size,
-        audio_channels=features.channels,
+        image_dim=parts["image_encoder"].config.hidden_size,
+        audio_channels=parts["audio_features"].channels,
     )
-    parts = {"text_encoder": conditioner.text_encoder, "tokenizer": conditioner.tokenizer}
-    pipeline = AnyTalkerPipeline(
-        transformer=transformer,
-        vae=vae.eval(),
-        image_encoder=conditioner.image_encoder.eval(),
-        scheduler=make_scheduler(3.0),
-        audio_features=features,
-        settings=SETTINGS,
-        **parts,
-    )
+    pipeline = AnyTalkerPipeline(**parts | {"scheduler": make_scheduler(3.0), "settings": SETTINGS})
     return pipeline
 
 

@@ -38,6 +38,8 @@ class Candidate(NamedTuple):
 class CascadeFaceDetector:
     """The face cascades that come with OpenCV, several merged: offline, from the front and the side.
 
+    They search the picture as it is, equalised, and brightened, without which they miss dark skin in shade.
+
     Args:
         scale_factor: growth of the search window from scale to scale.
         min_share: smallest face as a share of the picture's shorter side.
@@ -67,7 +69,8 @@ class CascadeFaceDetector:
         gray = np.asarray(image.convert("L").resize(size, Image.Resampling.BILINEAR))
         least = max(20, int(self.min_share * min(size)))
         candidates: list[list[Candidate]] = []
-        for view in (gray, cv2.equalizeHist(gray)):
+        brightened = cv2.LUT(gray, np.round(255 * (np.arange(256) / 255) ** 0.45).astype(np.uint8))
+        for view in (gray, cv2.equalizeHist(gray), brightened):
             for index, (cascade, weight) in enumerate(self._cascades):
                 candidates.append(self._search(cascade, view, least, weight, flip=False))
                 if index == len(self._cascades) - 1:
