@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from anytalker.data.encoding import Clip
-from anytalker.training.batches import crop_to_face, generic_prompts, lip_weights, make_batch, widen_box, window_of
+from anytalker.training.batches import crop_to_face, face_weights, generic_prompts, make_batch, widen_box, window_of
 from anytalker.training.config import BatchConfig
 
 
@@ -109,8 +109,8 @@ def test_boxes_widen_as_asked_and_stay_inside() -> None:
         assert x + width / 2 == pytest.approx(250, abs=1)
 
 
-def test_lips_weigh_more() -> None:
-    weights = lip_weights([(24, 24, 48, 48)], 12, 12, 10.0)
+def test_lips_and_eyes_weigh_more() -> None:
+    weights = face_weights([(24, 24, 48, 48)], (12, 12), 10.0, 5.0)
     assert weights[7, 6] == 10
-    assert weights[3, 6] == 1
-    assert weights[7, 0] == 1
+    assert weights[4, 6] == 5
+    assert weights[4, 1] == weights[1, 6] == weights[7, 0] == 1

@@ -127,7 +127,7 @@ def _make_sample(scene: Sequence[Clip], config: BatchConfig, rng: np.random.Gene
         "faces": torch.cat([clip.faces for clip in scene]),
         "pictures": torch.stack([clip.picture for clip in scene]).mean(0),
         "face_masks": face_token_masks(widened, height * 8, width * 8, frames),
-        "loss_weights": lip_weights(boxes, height, width, config.lip_weight)[None, None],
+        "loss_weights": face_weights(boxes, (height, width), config.lip_weight, config.eye_weight)[None, None],
     }
 
 
@@ -161,18 +161,19 @@ def widen_box(box: Box, config: BatchConfig, size: tuple[int, int], rng: np.rand
     return (round(left), round(top), round(right - left), round(bottom - top))
 
 
-def lip_weights(boxes: Sequence[Box], height: int, width: int, weight: float) -> torch.Tensor:
-    """Weights (height, width) of the loss on the latent grid: `weight` where a lip may be, 1 elsewhere.
+def face_weights(boxes: Sequence[Box], size: tuple[int, int], lip_weight: float, eye_weight: float) -> torch.Tensor:
+    """Weights (height, width) of the loss on the latent grid, larger where a face says most.
 
     Args:
         boxes: face boxes (x, y, width, height) in pixels, 8 pixels a latent.
-        height: rows of the latent grid.
-        width: columns of the latent grid.
-        weight: value inside the lower half and the middle of each box; 1 is the paper's loss.
+        size: rows and columns of the latent grid.
+        lip_weight: weight in the lower half and the middle of each box; 1 is the paper's loss.
+        eye_weight: weight of the band above it, where the eyes are.
     """
-    weights = torch.ones(height, width)
-    for x, y, box_width, box_height in boxes:
-        left, right = int((x + 0.18 * box_width) // 8), int(np.ceil((x + 0.82 * box_width) / 8))
-        top, bottom = int((y + 0.52 * box_height) // 8), int(np.ceil((y + 1.04 * box_height) / 8))
-        weights[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = weight
+    weights = torch.ones(size)
+    for x, y, width, height in boxes:
+        for weight, (side, top, bottom) in ((eye_weight, (0.08, 0.12, 0.5)), (lip_weight, (0.18, 0.52, 1.04))):
+            rows = slice(max(0, int((y + top * height) // 8)), max(0, int(np.ceil((y + bottom * height) / 8))))
+            columns = slice(max(0, int((x + side * width) // 8)), max(0, int(np.ceil((x + (1 - side) * width) / 8))))
+            weights[rows, columns] = weight
     return weights

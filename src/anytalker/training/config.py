@@ -55,7 +55,7 @@ class BatchConfig(_Part):
         box_jitter: relative spread of size and place of the boxes.
         widen_probability: chance that a box is widened by factors from `box_wide` and `box_tall` (release).
         box_wide, box_tall: ranges of these factors.
-        lip_weight: weight of the loss where lips are; 1 is the paper's loss.
+        lip_weight, eye_weight: weights of the loss where lips and eyes are; 1 is the paper's loss.
     """
 
     join: list[int] = Field(default=[1, 2], min_length=1)
@@ -68,6 +68,7 @@ class BatchConfig(_Part):
     box_wide: Span = (1.6, 2.0)
     box_tall: Span = (1.4, 1.8)
     lip_weight: float = Field(default=1.0, gt=0)
+    eye_weight: float = Field(default=1.0, gt=0)
 
 
 class OptimizerConfig(_Part):
