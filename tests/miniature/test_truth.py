@@ -8,7 +8,7 @@ import pytest
 
 from anytalker.miniature.corpus import CorpusSettings, render_clip
 from anytalker.miniature.scenes import UNSEEN_SEED, Scene
-from anytalker.miniature.truth import read_gazes, read_openings
+from anytalker.miniature.truth import FaceReader
 
 
 @pytest.mark.parametrize("blur", [0.0, 1.0])
@@ -23,12 +23,13 @@ def test_mouths_and_eyes_are_read_as_they_were_drawn(blur: float) -> None:
         if blur:
             frames = np.stack([cv2.GaussianBlur(frame, (0, 0), blur) for frame in frames])
         for person, states in enumerate(clip.states):
+            reader = FaceReader(scene, person, frames.shape[1])
             opening = np.array([state.opening for state in states])
             if opening.std() > 0.05:
-                follows.append(np.corrcoef(read_openings(frames, scene, person), opening)[0, 1])
+                follows.append(np.corrcoef(reader.openings(frames), opening)[0, 1])
             awake = np.array([state.blink < 0.3 for state in states])
             gaze = np.array([state.gaze[0] for state in states])
-            off.append(np.abs(read_gazes(frames, scene, person) - gaze)[awake].mean())
+            off.append(np.abs(reader.gazes(frames) - gaze)[awake].mean())
     assert follows
-    assert min(follows) > 0.85
-    assert np.mean(off) < 0.2
+    assert min(follows) > 0.97
+    assert np.mean(off) < 0.1

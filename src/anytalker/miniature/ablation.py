@@ -12,7 +12,7 @@ import numpy as np
 
 from anytalker.files import atomic_path, write_json_atomic
 from anytalker.miniature.exam import exam_clip, examine, play
-from anytalker.miniature.truth import read_gazes
+from anytalker.miniature.truth import FaceReader
 from anytalker.training.config import TrainingConfig
 
 MULTI_SHARE = 0.25
@@ -131,8 +131,8 @@ def measure(pipeline: Any, scenes: int) -> dict[str, float]:
         quality.append(-10 * np.log10(np.square(video.frames - true).mean()))
         for person, states in enumerate(clip.states):
             listening = np.array([state.opening == 0 for state in states])[1:]
-            gaze = read_gazes(video.frames, clip.scene, person)
             if listening.sum() > 12:
+                gaze = FaceReader(clip.scene, person, video.frames.shape[1]).gazes(video.frames)
                 motion.append(24 * np.abs(np.diff(gaze))[listening].mean())
     return {
         "interactivity": float(np.mean(motion)),

@@ -14,7 +14,7 @@ from PIL import Image
 from anytalker.evaluation.mouths import background_psnr, mouth_motion
 from anytalker.miniature.behaviour import LOOK, attention, is_speaking
 from anytalker.miniature.corpus import CorpusSettings, RenderedClip, render_clip
-from anytalker.miniature.truth import read_gazes, read_openings
+from anytalker.miniature.truth import FaceReader
 
 EXAM_SEED = 5_000_000
 """Seed of the first scene; no corpus uses seeds this high."""
@@ -76,9 +76,10 @@ def examine(
     for seed in scenes:
         clip = exam_clip(persons, seed, frames)
         video = play(pipeline, clip, clip.voices, seed)
-        _mark_lips(scores, clip, video.frames)
+        readers = [FaceReader(clip.scene, person, video.frames.shape[1]) for person in range(persons)]
+        _mark_lips(scores, clip, video.frames, readers)
         if persons > 1:
-            _mark_eyes(scores, clip, video.frames)
+            _mark_eyes(scores, clip, video.frames, readers)
             _mark_silence(scores, pipeline, clip, seed)
         picture = np.asarray(video.inputs.image, dtype=np.float64) / 255
         scores.background.append(background_psnr(video.frames, picture, video.inputs.boxes))
@@ -105,9 +106,9 @@ def _speakers(clip: RenderedClip) -> list[int]:
     return [index for index, opening in enumerate(_truth(clip)) if opening.std() > 0.05]
 
 
-def _mark_lips(scores: Scores, clip: RenderedClip, frames: np.ndarray) -> None:
+def _mark_lips(scores: Scores, clip: RenderedClip, frames: np.ndarray, readers: Sequence[FaceReader]) -> None:
     truth, speakers = _truth(clip), _speakers(clip)
-    seen = [read_openings(frames, clip.scene, person) for person in range(len(truth))]
+    seen = [reader.openings(frames) for reader in readers]
     fits = np.zeros((len(truth), len(truth)))
     for mouth, voice in product(speakers, speakers):
         if seen[mouth].std() > 0:
@@ -117,7 +118,7 @@ def _mark_lips(scores: Scores, clip: RenderedClip, frames: np.ndarray) -> None:
         scores.own_voice += [bool(fits[person].argmax() == person) for person in speakers]
 
 
-def _mark_eyes(scores: Scores, clip: RenderedClip, frames: np.ndarray) -> None:
+def _mark_eyes(scores: Scores, clip: RenderedClip, frames: np.ndarray, readers: Sequence[FaceReader]) -> None:
     openings = np.stack([np.repeat(opening[:, None], 4, axis=1) for opening in _truth(clip)])
     speaking = np.stack([is_speaking(track, 24.0) for track in openings])
     for person in range(len(speaking)):
@@ -125,7 +126,7 @@ def _mark_eyes(scores: Scores, clip: RenderedClip, frames: np.ndarray) -> None:
         listening = (side != 0) & _settled(side, 8)
         if listening.sum() < 8:
             continue
-        gaze = read_gazes(frames, clip.scene, person)[listening] * side[listening]
+        gaze = readers[person].gazes(frames)[listening] * side[listening]
         scores.looking.append(float((gaze > LOOK / 2).mean()))
         scores.by_chance.append(float((gaze < -LOOK / 2).mean()))
 

@@ -1,93 +1,121 @@
 """Reads the state of a known drawn face back from pixels: the truth that generated videos are held against.
 
-People of the drawn world are known exactly, so a frame can be compared with renders of the same person in many states;
-the closest render tells how far the mouth is open and where the eyes look. Nothing is learned.
+People of the drawn world are known exactly, so the same person can be drawn in many random states, and a small kernel
+regression from those pixels to those states reads any other frame of that person.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
 
+import cv2
 import numpy as np
+from scipy.linalg import solve
+from scipy.spatial.distance import cdist
 
 from anytalker.miniature.behaviour import LOOK_TURN
 from anytalker.miniature.drawing import EYE_Y, mouth_center
 from anytalker.miniature.people import FaceState
 from anytalker.miniature.scenes import Scene
 
-_OPENINGS = np.linspace(0, 1, 13)
-_WIDTHS = (0.2, 0.5, 0.85)
-_GAZES = np.linspace(-1, 1, 13)
-_TURNS = np.linspace(-1.2, 1.2, 5) * LOOK_TURN
-_SHIFTS = (0.0, -0.03)
+_SMOOTHING = 0.8
+_COMPONENTS = 24
+_RIDGE = 1e-2
 
 
-def read_openings(frames: np.ndarray, scene: Scene, person: int) -> np.ndarray:
-    """How far a person's mouth is open in each frame.
+class FaceReader:
+    """Reads one person's mouth and eyes in videos of a scene.
 
     Args:
-        frames: float (T, H, W, 3) in [0, 1], showing the scene at its own aspect.
         scene: who is there and where.
         person: index from the left.
-
-    Returns:
-        (T,) in 0 (closed) .. 1 (wide open).
+        height: height of the videos in pixels; their width follows from the scene.
+        drawings: random states that the person is drawn in to learn from.
     """
-    height = frames.shape[1]
-    place, drawn = scene.placements[person], scene.people[person]
-    x, y = mouth_center(drawn)
-    region = _region(frames, place, (x, y + 0.2), (0.62, 0.55))
-    rest = scene.neutral(person)
-    variants = list(product(_OPENINGS, _WIDTHS, _TURNS[::2], _SHIFTS))
-    states = [
-        replace(rest, opening=float(opening), width=width, turn=(float(turn), 0.0), shift=(0.0, shift))
-        for opening, width, turn, shift in variants
-    ]
-    found = _closest(region, _renders(scene, person, states, height, (x, y + 0.2), (0.62, 0.55)))
-    return np.array([variant[0] for variant in variants])[found]
+
+    def __init__(self, scene: Scene, person: int, height: int, drawings: int = 400) -> None:
+        drawn, place = scene.people[person], scene.placements[person]
+        rng = np.random.default_rng(0)
+        states = [_random_state(scene.neutral(person), rng) for _ in range(drawings)]
+        alone = replace(scene, people=[drawn], placements=[place], gazes=[scene.gazes[person]])
+        frames = np.stack(list(alone.render([states], height))).astype(np.float32) / 255
+        x, y = mouth_center(drawn)
+        self._mouth = _Regression(
+            frames, _region(place, (x, y + 0.2), (0.62, 0.55), height), [state.opening for state in states], (20, 16)
+        )
+        self._eyes = _Regression(
+            frames, _region(place, (0.0, EYE_Y), (0.75, 0.2), height), [state.gaze[0] for state in states], (30, 8)
+        )
+
+    def openings(self, frames: np.ndarray) -> np.ndarray:
+        """How far the mouth is open in each frame.
+
+        Args:
+            frames: float (T, H, W, 3) in [0, 1].
+
+        Returns:
+            (T,) from 0 (closed) to 1 (wide open).
+        """
+        return self._mouth(frames)
+
+    def gazes(self, frames: np.ndarray) -> np.ndarray:
+        """Where the eyes look in each frame (T, H, W, 3): (T,) from −1 (left of the picture) to 1."""
+        return self._eyes(frames)
 
 
-def read_gazes(frames: np.ndarray, scene: Scene, person: int) -> np.ndarray:
-    """Where a person's eyes look in each frame: (T,) from −1 (left of the picture) to 1; see `read_openings`."""
-    height = frames.shape[1]
-    center, reach = (0.0, EYE_Y), (0.75, 0.2)
-    region = _region(frames, scene.placements[person], center, reach)
-    rest = scene.neutral(person)
-    variants = list(product(_GAZES, _TURNS, _SHIFTS))
-    states = [
-        replace(rest, gaze=(float(gaze), rest.gaze[1]), turn=(float(turn), 0.0), shift=(0.0, shift))
-        for gaze, turn, shift in variants
-    ]
-    found = _closest(region, _renders(scene, person, states, height, center, reach))
-    return np.array([variant[0] for variant in variants])[found]
+class _Regression:
+    """Kernel ridge regression from a region's leading components to a number in the range that was learned from."""
+
+    def __init__(
+        self, frames: np.ndarray, region: tuple[slice, slice], values: Sequence[float], size: tuple[int, int]
+    ) -> None:
+        self.region, self.size = region, size
+        pixels, targets = self._pixels(frames), np.asarray(values)
+        self.mean, self.offset, self.range = pixels.mean(axis=0), targets.mean(), (targets.min(), targets.max())
+        _, scales, components = np.linalg.svd(pixels - self.mean, full_matrices=False)
+        self.components = components[:_COMPONENTS]
+        self.reach = 1.5 * scales[0] / np.sqrt(len(pixels))
+        self.known = (pixels - self.mean) @ self.components.T
+        kernel = self._kernel(self.known) + _RIDGE * np.eye(len(pixels))
+        self.weights = solve(kernel, targets - self.offset, assume_a="pos")
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        seen = (self._pixels(frames) - self.mean) @ self.components.T
+        return np.clip(self._kernel(seen) @ self.weights + self.offset, *self.range)
+
+    def _pixels(self, frames: np.ndarray) -> np.ndarray:
+        """The region of each frame, smoothed and shrunk: float64 (T, values)."""
+        views = np.ascontiguousarray(frames[:, self.region[0], self.region[1]], dtype=np.float32)
+        small = [
+            cv2.resize(cv2.GaussianBlur(v, (0, 0), _SMOOTHING), self.size, interpolation=cv2.INTER_AREA) for v in views
+        ]
+        return np.stack(small).reshape(len(small), -1).astype(np.float64)
+
+    def _kernel(self, points: np.ndarray) -> np.ndarray:
+        return np.exp(-cdist(points, self.known, "sqeuclidean") / (2 * self.reach**2))
 
 
-def _region(frames: np.ndarray, place, center: tuple[float, float], reach: tuple[float, float]) -> np.ndarray:
-    height = frames.shape[1]
+def _random_state(rest: FaceState, rng: np.random.Generator) -> FaceState:
+    opening = float(rng.uniform(0, 1) ** 1.3 * (rng.random() > 0.15))
+    voiced = min(1.0, 6 * opening)
+    blink = float(np.clip(rng.uniform(-3, 1.2), 0, 1))
+    return replace(
+        rest,
+        opening=opening,
+        width=float(0.5 + rng.uniform(-0.5, 0.5) * voiced),
+        teeth=float(rng.uniform(0, 1) * voiced),
+        tongue=float(rng.uniform(0, 1) ** 2 * voiced),
+        blink=blink,
+        brow=float(rng.uniform(0, 1)),
+        gaze=(float(rng.uniform(-1, 1)), float(rng.uniform(-0.6, 0.6))),
+        turn=(float(rng.normal(0, 0.7 * LOOK_TURN)), float(rng.normal(0, 0.5 * LOOK_TURN))),
+        shift=(0.0, float(-0.05 * rng.uniform(0, 1))),
+    )
+
+
+def _region(place, center: tuple[float, float], reach: tuple[float, float], height: int) -> tuple[slice, slice]:
+    """Rows and columns around a point of the face, in half face widths from its centre."""
     left, right = (int((place.x + (center[0] + side * reach[0]) * place.scale) * height) for side in (-1, 1))
     top, bottom = (int((place.y + (center[1] + side * reach[1]) * place.scale) * height) for side in (-1, 1))
-    return frames[:, max(0, top) : bottom, max(0, left) : right]
-
-
-def _renders(
-    scene: Scene,
-    person: int,
-    states: Sequence[FaceState],
-    height: int,
-    center: tuple[float, float],
-    reach: tuple[float, float],
-) -> np.ndarray:
-    alone = replace(
-        scene, people=[scene.people[person]], placements=[scene.placements[person]], gazes=[scene.gazes[person]]
-    )
-    rendered = np.stack(list(alone.render([list(states)], height))).astype(np.float32) / 255
-    return _region(rendered, scene.placements[person], center, reach)
-
-
-def _closest(seen: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """For each seen region (T, h, w, 3), the index of the closest known one (K, h, w, 3)."""
-    seen, known = seen.reshape(len(seen), -1).astype(np.float64), known.reshape(len(known), -1).astype(np.float64)
-    distances = (known**2).sum(1)[None] - 2 * seen @ known.T
-    return distances.argmin(axis=1)
+    return slice(max(0, top), bottom), slice(max(0, left), right)
