@@ -10,8 +10,9 @@ from anytalker.models.conversion import from_release, to_release
 from tests.models.test_transformer import small_model
 
 
-def test_round_trip_is_bit_for_bit() -> None:
-    model = small_model()
+@pytest.mark.parametrize("layout", ["A", "B"])
+def test_round_trip_is_bit_for_bit(layout: str) -> None:
+    model = small_model(audio_face_layout=layout)
     weights, config = to_release(model)
     back = from_release(weights, config)
     for name, value in model.config.items():
@@ -53,7 +54,7 @@ def test_a_damaged_checkpoint_is_named(damage: str) -> None:
 
 def test_the_other_layout_is_refused_clearly() -> None:
     weights, config = to_release(small_model())
-    with pytest.raises(InputError, match="layout B"):
+    with pytest.raises(InputError, match="says layout B"):
         from_release(weights, config | {"legacy_audio_cross_attn": True})
 
 

@@ -14,7 +14,6 @@ from anytalker.models.transformer import ConditionSkip
 from tests.conftest import GOLDENS
 
 CASES = {case["tag"]: case for case in json.loads((GOLDENS / "transformer.json").read_text())}
-LAYOUT_A = [tag for tag, case in CASES.items() if not case["config"].get("legacy_audio_cross_attn")]
 
 
 def small_model(**changes) -> AnyTalkerTransformer3DModel:
@@ -58,10 +57,11 @@ def run(model: AnyTalkerTransformer3DModel, inputs: dict) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("backend", ["dense", "sparse"])
-@pytest.mark.parametrize("tag", LAYOUT_A)
+@pytest.mark.parametrize("tag", CASES)
 def test_equals_the_release(tag: str, backend: str, recipe, error) -> None:
     case = CASES[tag]
-    shapes = json.loads((GOLDENS / "transformer_shapes.json").read_text())["layout_a"]
+    layout = "layout_b" if case["config"].get("legacy_audio_cross_attn") else "layout_a"
+    shapes = json.loads((GOLDENS / "transformer_shapes.json").read_text())[layout]
     weights = {key: recipe.weight(key, shape, case["salt"]) for key, shape in shapes.items()}
     model = from_release(weights, case["config"])
     model.set_audio_face_backend(backend)
@@ -94,15 +94,16 @@ def test_equals_the_release(tag: str, backend: str, recipe, error) -> None:
     assert error(velocity[0], load_file(GOLDENS / "transformer.safetensors")[tag]) <= 1e-5
 
 
+@pytest.mark.parametrize("layout", ["A", "B"])
 @pytest.mark.parametrize("persons", [1, 2, 3, 5])
-@pytest.mark.parametrize("frames", [1, 2, 4])
-def test_sparse_equals_dense_with_gradients(persons: int, frames: int, error) -> None:
+@pytest.mark.parametrize("frames", [1, 2, 4, 21])
+def test_sparse_equals_dense_with_gradients(layout: str, persons: int, frames: int, error) -> None:
     inputs = small_inputs(persons, frames, batch=2)
     inputs["face_masks"][:, 0] = 0.3
     inputs["face_masks"][1, -1] = 0
     results = {}
     for backend in ("dense", "sparse"):
-        model = small_model()
+        model = small_model(audio_face_layout=layout, audio_dim=12)
         model.set_audio_face_backend(backend)
         velocity = model(**inputs, return_dict=False)[0]
         velocity.square().mean().backward()
@@ -112,15 +113,41 @@ def test_sparse_equals_dense_with_gradients(persons: int, frames: int, error) ->
     assert error(results["sparse"][1], results["dense"][1]) <= 1e-5
 
 
-def test_permuting_people_changes_nothing(error) -> None:
-    model, inputs = small_model(), small_inputs(3)
+@pytest.mark.parametrize("layout", ["A", "B"])
+def test_a_context_made_once_gives_the_same_numbers(layout: str) -> None:
+    model, inputs = small_model(audio_face_layout=layout), small_inputs(3, batch=2)
+    moving = {key: inputs[key] for key in ("hidden_states", "timestep")}
+    still = {key: value for key, value in inputs.items() if key not in moving}
+    with torch.no_grad():
+        context = model.make_context(**still)
+    assert torch.equal(run(model, moving | {"context": context}), run(model, inputs))
+    with pytest.raises(InputError, match="needs text"):
+        run(model, moving)
+    with pytest.raises(InputError, match="latent frames"):
+        run(model, {"hidden_states": torch.randn(2, 36, 5, 8, 12), "timestep": moving["timestep"], "context": context})
+
+
+@pytest.mark.parametrize("layout", ["A", "B"])
+def test_few_face_tokens_and_soft_overlapping_masks(layout: str, error) -> None:
+    model, inputs = small_model(audio_face_layout=layout, audio_tokens=8), small_inputs(2)
+    torch.manual_seed(3)
+    inputs["face_masks"] = torch.rand(1, 2, 3, 4, 6)
+    sparse = run(model, inputs)
+    model.set_audio_face_backend("dense")
+    assert error(sparse, run(model, inputs)) <= 1e-5
+
+
+@pytest.mark.parametrize("layout", ["A", "B"])
+def test_permuting_people_changes_nothing(layout: str, error) -> None:
+    model, inputs = small_model(audio_face_layout=layout), small_inputs(3)
     order = [2, 0, 1]
     permuted = inputs | {key: inputs[key][:, order] for key in ("face_embeds", "audio_embeds", "face_masks")}
     assert error(run(model, permuted), run(model, inputs)) <= 1e-6
 
 
-def test_a_person_with_an_empty_mask_changes_nothing_at_all() -> None:
-    model, inputs = small_model(), small_inputs(2)
+@pytest.mark.parametrize("layout", ["A", "B"])
+def test_a_person_with_an_empty_mask_changes_nothing_at_all(layout: str) -> None:
+    model, inputs = small_model(audio_face_layout=layout), small_inputs(2)
     more = small_inputs(3)
     extended = dict(inputs)
     for key in ("face_embeds", "audio_embeds", "face_masks"):
@@ -130,8 +157,9 @@ def test_a_person_with_an_empty_mask_changes_nothing_at_all() -> None:
     assert torch.equal(run(model, extended), run(model, inputs))
 
 
-def test_a_voice_reaches_only_its_own_mask_within_a_block() -> None:
-    model, inputs = small_model(num_layers=1), small_inputs(2)
+@pytest.mark.parametrize("layout", ["A", "B"])
+def test_a_voice_reaches_only_its_own_mask_within_a_block(layout: str) -> None:
+    model, inputs = small_model(num_layers=1, audio_face_layout=layout), small_inputs(2)
     changed = inputs | {"audio_embeds": inputs["audio_embeds"].clone()}
     changed["audio_embeds"][:, 1] += 1.0
     difference = (run(model, changed) - run(model, inputs)).abs().amax(dim=1)

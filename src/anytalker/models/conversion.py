@@ -25,10 +25,6 @@ _OUTER = {
     "audio_ref_emb.proj.1": "face_embedder.ff.net.0.proj",
     "audio_ref_emb.proj.3": "face_embedder.ff.net.2",
     "audio_ref_emb.proj.4": "face_embedder.norm2",
-    "audio_emb.proj1": "audio_embedder.proj1",
-    "audio_emb.proj2": "audio_embedder.proj2",
-    "audio_emb.proj3": "audio_embedder.proj3",
-    "audio_emb.norm": "audio_embedder.norm",
     "head.head": "proj_out",
     "head.modulation": "scale_shift_table",
 }
@@ -50,16 +46,52 @@ _BLOCK = {
     "cross_attn.k_img": "attn2.add_k_proj",
     "cross_attn.v_img": "attn2.add_v_proj",
     "cross_attn.norm_k_img": "attn2.norm_added_k",
+    "ffn.0": "ffn.net.0.proj",
+    "ffn.2": "ffn.net.2",
+}
+_PEOPLE_IN_CROSS_ATTENTION = {
     "cross_attn.k_audio": "attn2.audio_k_proj",
     "cross_attn.v_audio": "attn2.audio_v_proj",
     "cross_attn.norm_k_audio": "attn2.norm_audio_k",
     "cross_attn.k_face": "attn2.face_k_proj",
     "cross_attn.v_face": "attn2.face_v_proj",
     "cross_attn.norm_k_face": "attn2.norm_face_k",
-    "ffn.0": "ffn.net.0.proj",
-    "ffn.2": "ffn.net.2",
 }
+_PEOPLE_APART = {
+    "norm_x": "norm_people",
+    "audio_cross_attn.q_linear": "attn_people.to_q",
+    "audio_cross_attn.kv_linear": "attn_people.audio_kv_proj",
+    "audio_cross_attn.k_face": "attn_people.face_k_proj",
+    "audio_cross_attn.v_face": "attn_people.face_v_proj",
+    "audio_cross_attn.proj": "attn_people.to_out",
+}
+_AUDIO_PARTS = ("proj1", "proj1_vf", "proj2", "proj3", "norm")
 _WINDOW = 5
+
+
+class Names:
+    """Names of the tensors of one layout, ours and the release's.
+
+    Args:
+        layout: "A" or "B".
+    """
+
+    def __init__(self, layout: str) -> None:
+        audio = "audio_emb" if layout == "A" else "audio_proj"
+        self._outer = _OUTER | {f"{audio}.{part}": f"audio_embedder.{part}" for part in _AUDIO_PARTS}
+        self._inner = _BLOCK | (_PEOPLE_IN_CROSS_ATTENTION if layout == "A" else _PEOPLE_APART)
+
+    def ours(self, key: str) -> str | None:
+        """Our name of one of the release's tensors; None if we have none."""
+        return _renamed(key, self._outer, self._inner)
+
+    def releases(self, key: str) -> str | None:
+        """The release's name of one of our tensors; None if it has none."""
+        return _renamed(key, _turned(self._outer), _turned(self._inner))
+
+
+def _turned(table: Mapping[str, str]) -> dict[str, str]:
+    return {ours: theirs for theirs, ours in table.items()}
 
 
 def _renamed(key: str, outer: Mapping[str, str], inner: Mapping[str, str]) -> str | None:
@@ -79,16 +111,6 @@ def _renamed(key: str, outer: Mapping[str, str], inner: Mapping[str, str]) -> st
     return None
 
 
-def release_name(key: str) -> str | None:
-    """The release's name of one of our tensors; None if it has none."""
-    return _renamed(key, {ours: theirs for theirs, ours in _OUTER.items()}, {o: t for t, o in _BLOCK.items()})
-
-
-def our_name(key: str) -> str | None:
-    """Our name of one of the release's tensors; None if we have none."""
-    return _renamed(key, _OUTER, _BLOCK)
-
-
 def from_release(state_dict: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> AnyTalkerTransformer3DModel:
     """Our model with the release's weights, bit for bit.
 
@@ -97,21 +119,22 @@ def from_release(state_dict: Mapping[str, torch.Tensor], config: Mapping[str, An
         config: the release's configuration, see `to_release`.
 
     Raises:
-        InputError: for a configuration of another layout, or missing, unexpected or wrongly shaped tensors.
+        InputError: for missing, unexpected or wrongly shaped tensors, or a configuration that lacks something.
     """
-    model = AnyTalkerTransformer3DModel(**model_config(state_dict, config))
+    values = model_config(state_dict, config)
+    model, names = AnyTalkerTransformer3DModel(**values), Names(values["audio_face_layout"])
     wanted = model.state_dict()
     given: dict[str, torch.Tensor] = {}
     unexpected = []
     for key, value in state_dict.items():
-        name = our_name(key)
+        name = names.ours(key)
         if name is None or name not in wanted:
             unexpected.append(key)
         else:
             given[name] = value
-    missing = [release_name(name) or name for name in wanted if name not in given]
+    missing = [names.releases(name) or name for name in wanted if name not in given]
     misshapen = [
-        f"{release_name(name)} is {tuple(value.shape)} instead of {tuple(wanted[name].shape)}"
+        f"{names.releases(name)} is {tuple(value.shape)} instead of {tuple(wanted[name].shape)}"
         for name, value in given.items()
         if value.shape != wanted[name].shape
     ]
@@ -130,16 +153,20 @@ def model_config(state_dict: Mapping[str, torch.Tensor], config: Mapping[str, An
     """Our configuration for a release's; sizes that its configuration leaves out are read off the tensors.
 
     Raises:
-        InputError: if the configuration is of another layout or lacks something.
+        InputError: if the checkpoint or the configuration lacks something.
     """
-    if config.get("legacy_audio_cross_attn"):
+    layout, audio = ("B", "audio_proj") if config.get("legacy_audio_cross_attn") else ("A", "audio_emb")
+    other = "audio_emb" if layout == "B" else "audio_proj"
+    if f"{other}.proj1.weight" in state_dict:
         raise InputError(
-            "This checkpoint has layout B (legacy_audio_cross_attn, the 14B); only layout A can be loaded yet."
+            f"The configuration says layout {layout}, but the checkpoint's tensors are those of the other layout; "
+            "take the configuration that lies beside the checkpoint."
         )
     try:
         dim, heads = config["dim"], config["num_heads"]
-        features = state_dict["audio_emb.proj1.weight"].shape
-        audio_tokens = state_dict["audio_emb.proj3.weight"].shape[0] // dim
+        features = state_dict[f"{audio}.proj1.weight"].shape
+        audio_dim = state_dict[f"{audio}.norm.weight"].shape[0]
+        audio_tokens = state_dict[f"{audio}.proj3.weight"].shape[0] // audio_dim
         image_dim = state_dict["img_emb.proj.0.weight"].shape[0]
         values = {
             "patch_size": tuple(config.get("patch_size", (1, 2, 2))),
@@ -165,8 +192,9 @@ def model_config(state_dict: Mapping[str, torch.Tensor], config: Mapping[str, An
         "audio_blocks": features[1] // (_WINDOW * channels),
         "audio_hidden_dim": features[0],
         "audio_tokens": audio_tokens,
+        "audio_face_layout": layout,
     }
-    return values
+    return values | ({"audio_dim": audio_dim} if layout == "B" else {})
 
 
 def to_release(model: AnyTalkerTransformer3DModel) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -194,4 +222,7 @@ def to_release(model: AnyTalkerTransformer3DModel) -> tuple[dict[str, torch.Tens
     }
     if ours.audio_channels != 768:
         config["audio_channels"] = ours.audio_channels
-    return {str(release_name(key)): value for key, value in model.state_dict().items()}, config
+    if ours.audio_face_layout == "B":
+        config["legacy_audio_cross_attn"] = True
+    names = Names(ours.audio_face_layout)
+    return {str(names.releases(key)): value for key, value in model.state_dict().items()}, config

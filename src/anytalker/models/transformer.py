@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -19,10 +20,19 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from anytalker.errors import InputError
-from anytalker.models.audio_face_attention import AudioFaceCrossAttention, check_backend
-from anytalker.models.audio_projection import AudioProjection
+from anytalker.models.audio_face_attention import (
+    AudioFaceCrossAttention,
+    BlockContext,
+    PeopleCrossAttention,
+    Streams,
+    TextImageCrossAttention,
+    check_backend,
+)
+from anytalker.models.audio_projection import AudioProjection, LatentAudioProjection
+from anytalker.models.face_regions import FaceRegions, people_present
 
 Rotary = tuple[torch.Tensor, torch.Tensor]
+Layout = Literal["A", "B"]
 
 
 def apply_rotary(states: torch.Tensor, rotary: Rotary) -> torch.Tensor:
@@ -61,7 +71,7 @@ class SelfAttention(nn.Module):
 
 
 class AnyTalkerTransformerBlock(nn.Module):
-    """Self attention, Audio-Face Cross Attention and feed-forward, modulated by the time step.
+    """Self attention, cross attention to text, picture and people, and feed-forward, modulated by the time step.
 
     Args:
         dim: width of the tokens.
@@ -69,39 +79,70 @@ class AnyTalkerTransformerBlock(nn.Module):
         ffn_dim: inner width of the feed-forward.
         cross_attn_norm: whether the norm before the cross attention exists.
         eps: of the norms.
+        audio_dim: None for layout A; for layout B, whose people have an attention of their own, the width of the audio
+            tokens.
     """
 
-    def __init__(self, dim: int, heads: int, ffn_dim: int, cross_attn_norm: bool, eps: float) -> None:
+    def __init__(
+        self, dim: int, heads: int, ffn_dim: int, cross_attn_norm: bool, eps: float, audio_dim: int | None = None
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps, elementwise_affine=False)
         self.attn1 = SelfAttention(dim, heads, eps)
         self.norm2 = nn.LayerNorm(dim, eps) if cross_attn_norm else nn.Identity()
-        self.attn2 = AudioFaceCrossAttention(dim, heads, eps)
+        self.attn2: TextImageCrossAttention
+        self.attn_people: PeopleCrossAttention | None = None
+        if audio_dim is None:
+            self.attn2 = AudioFaceCrossAttention(dim, heads, eps)
+        else:
+            self.attn2 = TextImageCrossAttention(dim, heads, eps, text_sees_image=True)
+            self.norm_people = nn.LayerNorm(dim, eps)
+            self.attn_people = PeopleCrossAttention(dim, heads, audio_dim)
         self.norm3 = nn.LayerNorm(dim, eps, elementwise_affine=False)
         self.ffn = FeedForward(dim, inner_dim=ffn_dim, activation_fn="gelu-approximate")
         self.scale_shift_table = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
+
+    def context(self, streams: Streams) -> BlockContext:
+        """Keys and values of everything that the video attends to."""
+        if isinstance(self.attn2, AudioFaceCrossAttention):
+            return self.attn2.context(streams)
+        assert self.attn_people is not None
+        return BlockContext(*self.attn2.text_and_image(streams), self.attn_people.people(streams))
 
     def forward(
         self,
         hidden_states: torch.Tensor,
         modulation: torch.Tensor,
         rotary: Rotary,
-        text: torch.Tensor,
-        image: torch.Tensor,
-        faces: torch.Tensor,
-        audio: torch.Tensor,
-        face_masks: torch.Tensor,
+        context: Streams | BlockContext,
+        regions: FaceRegions,
     ) -> torch.Tensor:
-        """One block on (B, tokens, dim); `modulation` (B, 6, dim), the others as in `AudioFaceCrossAttention`."""
+        """One block on (B, tokens, dim); `modulation` (B, 6, dim); a context of tokens is turned into keys here."""
+        if isinstance(context, Streams):
+            context = self.context(context)
         table = (self.scale_shift_table + modulation.float()).unsqueeze(2)
         shift1, scale1, gate1, shift2, scale2, gate2 = table.unbind(1)
         kind = hidden_states.dtype
         normed = (self.norm1(hidden_states.float()) * (1 + scale1) + shift1).to(kind)
         hidden_states = (hidden_states.float() + self.attn1(normed, rotary) * gate1).to(kind)
-        normed = self.norm2(hidden_states)
-        hidden_states = hidden_states + self.attn2(normed, text, image, faces, audio, face_masks)
+        if self.attn_people is None:
+            hidden_states = hidden_states + self.attn2(self.norm2(hidden_states), context, regions)
+        else:
+            hidden_states = hidden_states + self.attn2(self.norm2(hidden_states), context)
+            hidden_states = self.attn_people(hidden_states, self.norm_people, context.people, regions)
         normed = (self.norm3(hidden_states.float()) * (1 + scale2) + shift2).to(kind)
         return (hidden_states.float() + self.ffn(normed).float() * gate2).to(kind)
+
+
+@dataclass(frozen=True)
+class TransformerContext:
+    """All that stays the same from one denoising step to the next; see `make_context`.
+
+    `blocks`: keys and values of every block; `regions`: where the people are.
+    """
+
+    blocks: tuple[BlockContext, ...]
+    regions: FaceRegions
 
 
 class ConditionSkip:
@@ -133,7 +174,7 @@ class ConditionSkip:
 
 
 class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
-    """The video diffusion transformer (paper section 3; layout A of the release). The defaults are the 1.3B's.
+    """The video diffusion transformer (paper section 3; both layouts of the release). The defaults are the 1.3B's.
 
     Args:
         patch_size: latents a token in time, height and width.
@@ -151,7 +192,9 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         image_dim: channels of the image encoder's states.
         audio_window, audio_blocks, audio_channels: shape of a video frame's audio features.
         audio_hidden_dim: width inside the audio projection.
-        audio_tokens: audio tokens a video frame.
+        audio_tokens: audio tokens a video frame (layout A) or a latent frame (layout B).
+        audio_face_layout: "A" or "B", see `anytalker.models.audio_face_attention`.
+        audio_dim: width of the audio tokens in layout B; in layout A it is the transformer's.
         rope_max_seq_len: largest position in time, height or width.
         condition_skip: None (the release), or how far videos are expected to deviate from the condition latents, as a
             standard deviation: the blocks then see and predict the deviation alone, preconditioned as in EDM (Karras et
@@ -161,7 +204,7 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
 
     _supports_gradient_checkpointing = True
     _no_split_modules = ("AnyTalkerTransformerBlock",)
-    _keep_in_fp32_modules = ("time_embedder", "scale_shift_table")
+    _keep_in_fp32_modules = ("time_embedder", "time_proj", "scale_shift_table")
 
     @register_to_config
     def __init__(
@@ -184,21 +227,29 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         audio_channels: int = 768,
         audio_hidden_dim: int = 512,
         audio_tokens: int = 32,
+        audio_face_layout: Layout = "A",
+        audio_dim: int = 768,
         rope_max_seq_len: int = 1024,
         condition_skip: float | None = None,
     ) -> None:
         super().__init__()
         if patch_size[0] != 1:
             raise InputError(f"patch_size is {tuple(patch_size)}; its first value (time) must be 1.")
+        if audio_face_layout not in get_args(Layout):
+            raise InputError(f"audio_face_layout is {audio_face_layout!r}; it must be 'A' or 'B'.")
         dim = num_attention_heads * attention_head_dim
         self.rope = WanRotaryPosEmbed(attention_head_dim, patch_size, rope_max_seq_len)
         self.patch_embedding = nn.Conv3d(in_channels, dim, kernel_size=patch_size, stride=patch_size)
         self.condition_embedder = WanTimeTextImageEmbedding(dim, freq_dim, 6 * dim, text_dim, image_dim)
         self.face_embedder = WanImageEmbedding(image_dim, dim)
-        features = audio_window * audio_blocks * audio_channels
-        self.audio_embedder = AudioProjection(features, audio_hidden_dim, audio_tokens, dim)
+        projection = AudioProjection if audio_face_layout == "A" else LatentAudioProjection
+        audio_width = dim if audio_face_layout == "A" else audio_dim
+        self.audio_embedder = projection(
+            audio_blocks * audio_channels, audio_window, audio_hidden_dim, audio_tokens, audio_width
+        )
+        own_attention = None if audio_face_layout == "A" else audio_dim
         self.blocks = nn.ModuleList(
-            AnyTalkerTransformerBlock(dim, num_attention_heads, ffn_dim, cross_attn_norm, eps)
+            AnyTalkerTransformerBlock(dim, num_attention_heads, ffn_dim, cross_attn_norm, eps, own_attention)
             for _ in range(num_layers)
         )
         self.norm_out = nn.LayerNorm(dim, eps, elementwise_affine=False)
@@ -210,19 +261,40 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         """Choose how AFCA is computed: "sparse" (default) or "dense", the reference; both give the same numbers."""
         check_backend(backend)
         for module in self.modules():
-            if isinstance(module, AudioFaceCrossAttention):
+            if isinstance(module, (AudioFaceCrossAttention, PeopleCrossAttention)):
                 module.backend = backend  # type: ignore[assignment]
 
-    def forward(
+    def make_context(
         self,
-        hidden_states: torch.Tensor,
-        timestep: torch.Tensor,
         encoder_hidden_states: torch.Tensor,
         encoder_hidden_states_image: torch.Tensor,
         face_embeds: torch.Tensor,
         audio_embeds: torch.Tensor,
         face_masks: torch.Tensor,
+    ) -> TransformerContext:
+        """Compute once what every denoising step of a video needs: keys and values of text, picture and people.
+
+        Arguments and errors as for `forward`.
+        """
+        streams, regions = self._streams_and_regions(
+            encoder_hidden_states, encoder_hidden_states_image, face_embeds, audio_embeds, face_masks
+        )
+        blocks: list[Any] = list(self.blocks)
+        return TransformerContext(
+            tuple(block.context(stream) for block, stream in zip(blocks, streams, strict=True)), regions
+        )
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        timestep: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        encoder_hidden_states_image: torch.Tensor | None = None,
+        face_embeds: torch.Tensor | None = None,
+        audio_embeds: torch.Tensor | None = None,
+        face_masks: torch.Tensor | None = None,
         return_dict: bool = True,
+        context: TransformerContext | None = None,
     ) -> Any:
         """Predict the velocity noise − sample.
 
@@ -235,6 +307,7 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
             audio_embeds: (B, N, F, window, blocks, channels) of the people's voices, F = 4(f-1)+1.
             face_masks: (B, N, f, h/2, w/2) in [0, 1], where each person's face and voice may act.
             return_dict: False gives a tuple with the velocity.
+            context: from `make_context`, in place of the five before.
 
         Returns:
             The velocity (B, out_channels, f, h, w), as `.sample` or in a tuple.
@@ -242,21 +315,25 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         Raises:
             InputError: if the audio frames don't fit the latent frames, or the text is too long.
         """
-        frames, height, width = self._check(hidden_states, encoder_hidden_states, audio_embeds)
+        contexts: Any
+        if context is not None:
+            contexts, regions = context.blocks, context.regions
+        else:
+            contexts, regions = self._streams_and_regions(
+                encoder_hidden_states, encoder_hidden_states_image, face_embeds, audio_embeds, face_masks
+            )
+        frames, height, width = hidden_states.shape[2:]
+        if regions.face_masks.shape[2] != frames:
+            raise InputError(f"face_masks has {regions.face_masks.shape[2]} latent frames, the latents have {frames}.")
         skip = None
         if self.config.condition_skip is not None:
             skip = ConditionSkip(hidden_states, timestep, self.config.out_channels, self.config.condition_skip)
             hidden_states = skip.hidden_states
         rotary = self.rope(hidden_states)
         tokens = self.patch_embedding(hidden_states).flatten(2).transpose(1, 2)
-        padding = self.config.text_len - encoder_hidden_states.shape[1]
-        text = nn.functional.pad(encoder_hidden_states, (0, 0, 0, padding))
-        temb, modulation, text, image = self.condition_embedder(timestep, text, encoder_hidden_states_image)
-        modulation = modulation.unflatten(1, (6, -1))
-        faces = self.face_embedder(face_embeds.flatten(0, 1)).unflatten(0, face_embeds.shape[:2])
-        audio = self.audio_embedder(audio_embeds)
-        for block in self.blocks:
-            inputs = (tokens, modulation, rotary, text, image, faces, audio, face_masks)
+        temb, modulation = self._time(timestep)
+        for block, block_context in zip(self.blocks, contexts, strict=True):
+            inputs = (tokens, modulation, rotary, block_context, regions)
             if torch.is_grad_enabled() and self.gradient_checkpointing:
                 tokens = self._gradient_checkpointing_func(block, *inputs)
             else:
@@ -268,18 +345,43 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
             velocity = skip.velocity(velocity)
         return Transformer2DModelOutput(sample=velocity) if return_dict else (velocity,)
 
-    def _check(
-        self, hidden_states: torch.Tensor, text: torch.Tensor, audio_embeds: torch.Tensor
-    ) -> tuple[int, int, int]:
-        frames, height, width = hidden_states.shape[2:]
-        expected = 4 * (frames - 1) + 1
-        if audio_embeds.shape[2] != expected:
+    def _streams_and_regions(
+        self,
+        text: torch.Tensor | None,
+        image: torch.Tensor | None,
+        faces: torch.Tensor | None,
+        audio_embeds: torch.Tensor | None,
+        face_masks: torch.Tensor | None,
+    ) -> tuple[list[Streams], FaceRegions]:
+        """The same tokens for every block, and where people are; of people without a place nothing is computed."""
+        if text is None or image is None or faces is None or audio_embeds is None or face_masks is None:
+            raise InputError("The transformer needs text, image, face and audio embeddings and face masks.")
+        frames = face_masks.shape[2]
+        if audio_embeds.shape[2] != 4 * (frames - 1) + 1:
             raise InputError(
-                f"audio_embeds has {audio_embeds.shape[2]} video frames, but {frames} latent frames need {expected}."
+                f"audio_embeds has {audio_embeds.shape[2]} video frames, but {frames} latent frames need "
+                f"{4 * (frames - 1) + 1}."
             )
         if text.shape[1] > self.config.text_len:
             raise InputError(f"The text has {text.shape[1]} tokens; at most {self.config.text_len} are possible.")
-        return frames, height, width
+        present = people_present(face_masks)
+        faces, audio_embeds, face_masks = faces[:, present], audio_embeds[:, present], face_masks[:, present]
+        padded = nn.functional.pad(text, (0, 0, 0, self.config.text_len - text.shape[1]))
+        streams = Streams(
+            self.condition_embedder.text_embedder(padded),
+            self.condition_embedder.image_embedder(image),
+            self.face_embedder(faces.flatten(0, 1)).unflatten(0, faces.shape[:2]),
+            self.audio_embedder(audio_embeds),
+        )
+        return [streams] * len(self.blocks), FaceRegions(face_masks)
+
+    def _time(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embedding (B, dim) and modulation (B, 6, dim) of the time step, in the precision of their weights."""
+        embedder = self.condition_embedder
+        sinusoid = embedder.timesteps_proj(timestep).to(embedder.time_embedder.linear_1.weight.dtype)
+        temb = embedder.time_embedder(sinusoid)
+        modulation = embedder.time_proj(embedder.act_fn(temb).to(embedder.time_proj.weight.dtype))
+        return temb, modulation.unflatten(1, (6, -1))
 
     def _unpatchify(self, tokens: torch.Tensor, frames: int, height: int, width: int) -> torch.Tensor:
         _, tall, wide = self.config.patch_size
