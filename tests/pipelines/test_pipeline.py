@@ -132,7 +132,7 @@ def test_one_window_is_the_whole_and_several_stay_close(pipeline, picture, tone)
     noise = pipeline.prepare_noise(conditioning, torch.Generator().manual_seed(0))
 
     def denoise(window: int | None) -> torch.Tensor:
-        return Denoiser(pipeline.transformer, make_scheduler(3.0), 2, 1.0, window, 2)(noise, conditioning)
+        return Denoiser(pipeline.transformer, make_scheduler(3.0), 2, window=window)(noise, conditioning)
 
     whole = denoise(None)
     assert torch.equal(denoise(noise.shape[2] - 1), whole)

@@ -144,6 +144,12 @@ class TransformerContext:
     blocks: tuple[BlockContext, ...]
     regions: FaceRegions
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of all keys and values in bytes."""
+        pairs = [pair for block in self.blocks for pair in (block.text, block.image, *block.people[:2])]
+        return sum(tensor.nbytes for pair in pairs for tensor in pair)
+
 
 class ConditionSkip:
     """Lets a model see and predict only how the video deviates from its condition latents.

@@ -17,6 +17,7 @@ from anytalker.models.latents import decode_video, picture_latents, still_latent
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
 from anytalker.pipelines.components import load_components, save_components
 from anytalker.pipelines.denoising import Conditioning, Denoiser
+from anytalker.pipelines.guidance import Guidance, check_strengths
 from anytalker.pipelines.inputs import MAX_STEPS, Inputs, check_number, prepare_inputs
 from anytalker.pipelines.output import Stopwatch
 from anytalker.pipelines.result import TalkingVideo
@@ -93,6 +94,9 @@ class AnyTalkerPipeline(DiffusionPipeline):
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         generator: torch.Generator | None = None,
+        audio_guidance_scale: float | None = None,
+        voice_strengths: Sequence[float] | None = None,
+        guidance_interval: tuple[float, float] = (0.0, 1.0),
         mode: str = "pad",
         fps: float | None = None,
         max_frames: int | None = None,
@@ -110,6 +114,9 @@ class AnyTalkerPipeline(DiffusionPipeline):
             num_inference_steps: 1 to 1000; None: the model's default.
             guidance_scale: 0 to 100, 1 for none; None: the model's default.
             generator: source of the noise (on the CPU); None: a random one.
+            audio_guidance_scale: 0 to 100; None: the same as `guidance_scale`, as in the release.
+            voice_strengths: one factor a person, 0 to 10, on how much the voice moves the face; None: 1 for all.
+            guidance_interval: shares of the steps between which there is guidance; the release's is (0, 1).
             mode: "pad" if the audios share a clock, "concat" if they follow each other.
             fps: video frames a second; None: the model's default.
             max_frames: cut the video to at most that many frames.
@@ -126,17 +133,24 @@ class AnyTalkerPipeline(DiffusionPipeline):
         steps = int(check_number("num_inference_steps (--steps)", steps, 1, MAX_STEPS))
         scale = settings.guidance_scale if guidance_scale is None else guidance_scale
         scale = check_number("guidance_scale", scale, 0, 100)
+        audio_scale = scale if audio_guidance_scale is None else audio_guidance_scale
+        audio_scale = check_number("audio_guidance_scale", audio_scale, 0, 100)
+        start = check_number("guidance_interval's start", guidance_interval[0], 0, 1)
+        interval = (start, check_number("guidance_interval's end", guidance_interval[1], start, 1))
         report = on_progress or (lambda stage, done, total: None)
         stopwatch = Stopwatch()
         with stopwatch.stage("prepare"):
             report("prepare", 0, 1)
             inputs = prepare_inputs(image, audio, faces, settings, mode, fps, max_frames)
-            null = settings.negative_prompt if negative_prompt is None else negative_prompt
-            conditioning = self.encode(inputs, prompt, null)
+            strengths = check_strengths(voice_strengths, len(inputs.boxes))
+            conditioning = self.encode(inputs, prompt, negative_prompt)
             report("prepare", 1, 1)
         with stopwatch.stage("denoise"):
             noise = self.prepare_noise(conditioning, generator)
-            denoise = Denoiser(self.transformer, self.scheduler, steps, scale, settings.window, settings.window_overlap)
+            guidance = Guidance(scale, audio_scale, strengths, interval)
+            denoise = Denoiser(
+                self.transformer, self.scheduler, steps, guidance, settings.window, settings.window_overlap
+            )
             latents = denoise(noise, conditioning, lambda done, total: report("denoise", done, total))
         with stopwatch.stage("decode"):
             report("decode", 0, 1)
@@ -145,15 +159,18 @@ class AnyTalkerPipeline(DiffusionPipeline):
             report("decode", 1, 1)
         choices = {
             "prompt": prompt,
-            "negative_prompt": null,
+            "negative_prompt": settings.negative_prompt if negative_prompt is None else negative_prompt,
             "num_inference_steps": steps,
             "guidance_scale": scale,
+            "audio_guidance_scale": audio_scale,
+            "voice_strengths": strengths,
+            "guidance_interval": interval,
             "mode": mode,
         }
         return TalkingVideo(frames, inputs, settings.name, choices, stopwatch.seconds)
 
-    def encode(self, inputs: Inputs, prompt: str, negative_prompt: str) -> Conditioning:
-        """Run all encoders; see `Conditioning` for the shapes."""
+    def encode(self, inputs: Inputs, prompt: str, negative_prompt: str | None = None) -> Conditioning:
+        """Run all encoders; see `Conditioning` for the shapes. `negative_prompt` None: the model's null text."""
         latent_frames = (inputs.frames - 1) // 4 + 1
         width, height = inputs.image.size
         picture = to_video_tensor(inputs.image).to(self.device)
@@ -167,7 +184,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
         return Conditioning(
             condition=torch.cat([mask, latents], dim=1),
             prompt_embeds=self.encode_text(prompt),
-            negative_prompt_embeds=self.encode_text(negative_prompt),
+            negative_prompt_embeds=self.encode_null_text(negative_prompt),
             image_embeds=images[:1],
             face_embeds=images[None, 1:],
             audio_embeds=torch.stack(voices)[None].to(latents),
@@ -183,6 +200,12 @@ class AnyTalkerPipeline(DiffusionPipeline):
         """Text embeddings (1, tokens, channels) of a prompt, without padding."""
         tokens = self.tokenizer(prompt, truncation=True, max_length=self.settings.text_len, return_tensors="pt")
         return self.text_encoder(**tokens.to(self.device)).last_hidden_state
+
+    def encode_null_text(self, negative_prompt: str | None) -> torch.Tensor:
+        """Text embeddings (1, tokens, channels) of the null branch; None: the model's default."""
+        if negative_prompt is None and self.settings.null_text == "zeros":
+            return torch.zeros_like(self.encode_text("")[:, :1])
+        return self.encode_text(self.settings.negative_prompt if negative_prompt is None else negative_prompt)
 
     def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
         """CLIP's hidden states (n, tokens, channels) before the last layer, for pictures of any size."""

@@ -33,6 +33,8 @@ class PipelineSettings:
         image_size: side of the image encoder's input in pixels.
         text_len: tokens a prompt is cut to.
         negative_prompt: default prompt of the null branch.
+        null_text: what the null branch reads: "prompt", the negative prompt (release), or "zeros", no text at all
+            (paper) unless a negative prompt is given.
     """
 
     name: str = "anytalker"
@@ -49,6 +51,7 @@ class PipelineSettings:
     image_size: int = 224
     text_len: int = 512
     negative_prompt: str = ""
+    null_text: Literal["prompt", "zeros"] = "prompt"
 
     def save(self, folder: Path) -> None:
         """Write the settings into a model's folder."""

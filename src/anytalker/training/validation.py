@@ -14,6 +14,7 @@ from anytalker.data.shards import read_all
 from anytalker.evaluation.mouths import follows_voice
 from anytalker.models.latents import decode_video
 from anytalker.pipelines.denoising import Conditioning, Denoiser
+from anytalker.pipelines.guidance import Guidance
 from anytalker.pipelines.output import write_video
 from anytalker.training.batches import make_batch
 from anytalker.training.config import BatchConfig, TrainingConfig
@@ -85,7 +86,7 @@ def _video(pipeline: Any, batch: Any, prompts: torch.Tensor, generator: torch.Ge
         pipeline.transformer,
         pipeline.scheduler,
         settings.num_inference_steps,
-        settings.guidance_scale,
+        Guidance(settings.guidance_scale, settings.guidance_scale),
         settings.window,
         settings.window_overlap,
     )
