@@ -18,7 +18,7 @@ Box = tuple[int, int, int, int]
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 SAME_PERSON_OVERLAP = 0.5
-_LARGEST_SEARCH_SIDE = 1000
+_LARGEST_SEARCH_SIDE = 720
 
 
 class FaceDetector(Protocol):
@@ -70,11 +70,13 @@ class CascadeFaceDetector:
         least = max(20, int(self.min_share * min(size)))
         candidates: list[list[Candidate]] = []
         brightened = cv2.LUT(gray, np.round(255 * (np.arange(256) / 255) ** 0.45).astype(np.uint8))
-        for view in (gray, cv2.equalizeHist(gray), brightened):
-            for index, (cascade, weight) in enumerate(self._cascades):
+        for cascade, weight in self._cascades:
+            candidates.append(self._search(cascade, gray, least, weight, flip=False))
+        profile, weight = self._cascades[-1]
+        candidates.append(self._search(profile, gray, least, weight, flip=True))
+        for view in (cv2.equalizeHist(gray), brightened):
+            for cascade, weight in self._cascades[:2]:
                 candidates.append(self._search(cascade, view, least, weight, flip=False))
-                if index == len(self._cascades) - 1:
-                    candidates.append(self._search(cascade, view, least, weight, flip=True))
         merged = _merge(candidates)
         return [(_rounded(box / scale), score) for box, score in merged]
 
@@ -127,7 +129,7 @@ def _merge(searches: Sequence[Sequence[Candidate]], overlap: float = 0.3) -> lis
     votes = [(index, candidate) for index, search in enumerate(searches) for candidate in search]
     for index, candidate in sorted(votes, key=lambda vote: -vote[1].confidence):
         for group in groups:
-            if _overlap(candidate.box, group[0][1].box) > overlap:
+            if box_overlap(candidate.box, group[0][1].box) > overlap:
                 group.append((index, candidate))
                 break
         else:
@@ -152,15 +154,24 @@ def detect_faces(image: Image.Image, count: int | None = None, detector: FaceDet
     Returns:
         Face boxes (x, y, width, height) from left to right; the `count` with most area and confidence.
     """
-    if detector is None and yunet_path().is_file():
-        detector = YuNetFaceDetector(yunet_path())
-    if detector is not None:
-        return _best_faces(detector(image), count, image.size)
-    faces = _best_faces(CascadeFaceDetector()(image), count, image.size)
-    if count is not None and len(faces) < count:
-        lenient = CascadeFaceDetector(scale_factor=1.04, supporters=1)(image)
-        faces = _best_faces(lenient, count, image.size, least_share=0.05)
-    return faces
+    everybody, prominent = detect_people(image, count or 0, detector)
+    return everybody if count is None else prominent
+
+
+def detect_people(image: Image.Image, count: int, detector: FaceDetector | None = None) -> tuple[list[Box], list[Box]]:
+    """All faces that are sure, and the `count` most prominent, for which the search is more lenient if need be.
+
+    Arguments and form of the boxes as for `detect_faces`.
+    """
+    lenient = detector is None and not yunet_path().is_file()
+    if detector is None:
+        detector = CascadeFaceDetector() if lenient else YuNetFaceDetector(yunet_path())
+    found = detector(image)
+    everybody, prominent = _best_faces(found, None, image.size), _best_faces(found, count, image.size)
+    if lenient and len(prominent) < count:
+        found = CascadeFaceDetector(scale_factor=1.04, supporters=1)(image)
+        prominent = _best_faces(found, count, image.size, least_share=0.05)
+    return everybody, prominent
 
 
 def _best_faces(
@@ -177,7 +188,7 @@ def _best_faces(
     for box, _ in ranked:
         if count is not None and len(kept) == count:
             break
-        if all(_overlap(np.array(box), np.array(other)) < 0.2 and not _inside(box, other) for other in kept):
+        if all(box_overlap(box, other) < 0.2 and not _inside(box, other) for other in kept):
             kept.append(_clip(box, image_size))
     return sorted(kept, key=lambda box: box[0] + box[2] / 2)
 
@@ -219,7 +230,7 @@ def check_boxes(boxes: Sequence[Sequence[float]], image_size: tuple[int, int]) -
         checked.append(_clip(box, image_size))
     for index, box in enumerate(checked):
         for other in checked[:index]:
-            if _overlap(np.array(box), np.array(other)) > SAME_PERSON_OVERLAP:
+            if box_overlap(box, other) > SAME_PERSON_OVERLAP:
                 raise InputError(
                     f"The faces {','.join(map(str, other))} and {','.join(map(str, box))} overlap so much that they "
                     "are the same person; give one box a person."
@@ -272,11 +283,12 @@ def clip_pixels(images: Sequence[Image.Image], size: int = 224) -> torch.Tensor:
     return (torch.stack(rows) - mean) / deviation
 
 
-def _overlap(first: np.ndarray, second: np.ndarray) -> float:
+def box_overlap(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> float:
     """Intersection over union of two boxes (x, y, width, height)."""
-    sides = np.minimum(first[:2] + first[2:], second[:2] + second[2:]) - np.maximum(first[:2], second[:2])
+    one, other = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    sides = np.minimum(one[:2] + one[2:], other[:2] + other[2:]) - np.maximum(one[:2], other[:2])
     shared = float(np.prod(np.maximum(sides, 0)))
-    return shared / (float(np.prod(first[2:])) + float(np.prod(second[2:])) - shared)
+    return shared / (float(np.prod(one[2:])) + float(np.prod(other[2:])) - shared)
 
 
 def _inside(box: Box, other: Box) -> bool:

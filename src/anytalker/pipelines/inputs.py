@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from anytalker.conditioning.audio import SAMPLE_RATE, audio_array, combine, frame_count
-from anytalker.conditioning.faces import Box, check_boxes, detect_faces, scale_box, square_box
+from anytalker.conditioning.binding import bind_faces
+from anytalker.conditioning.faces import Box, scale_box, square_box
 from anytalker.conditioning.image import frame_size, load_image, resize_image
 from anytalker.errors import InputError
 from anytalker.pipelines.settings import PipelineSettings
@@ -47,11 +48,16 @@ class Inputs:
     frames: int
     fps: float
 
+    @property
+    def listeners(self) -> list[int]:
+        """Indices of the people without a voice; they keep silent by an audio stream of silence."""
+        return [index for index, voice in enumerate(self.voices) if voice.name is None]
+
 
 def prepare_inputs(
     image: Image.Image | str | Path,
     audio: Sequence[Any],
-    faces: Sequence[Sequence[float]] | None,
+    faces: Sequence[Any] | None,
     settings: PipelineSettings,
     mode: str = "pad",
     fps: float | None = None,
@@ -62,7 +68,7 @@ def prepare_inputs(
     Args:
         image: the picture or its path.
         audio: one entry a person: a path, a 16 kHz array (samples,), or None for a person who only listens.
-        faces: face boxes (x, y, width, height) in pixels of the picture, the i-th for the i-th audio; None: found.
+        faces: who speaks, one choice an audio, see `bind_faces`; None: found.
         settings: sizes of the model.
         mode: "pad": the audios share a clock; "concat": they follow each other.
         fps: video frames a second; None: the model's.
@@ -83,7 +89,7 @@ def prepare_inputs(
     waveforms = combine(streams, mode)
     frames = _frames(len(waveforms[0]) / SAMPLE_RATE, fps, max_frames)
     samples = int(round(frames / fps * SAMPLE_RATE))
-    boxes = _faces(picture, faces, len(waveforms))
+    boxes = bind_faces(picture, faces, len(waveforms))
     voices = [
         Voice(_name(entry), np.pad(waveform, (0, max(0, samples - len(waveform))))[:samples])
         for entry, waveform in zip(
@@ -133,25 +139,6 @@ def _frames(seconds: float, fps: float, max_frames: int | None) -> int:
     if frames < 5:
         raise InputError(f"The audio lasts {seconds:.2f} s, too short for a video at {fps:g} fps; give at least 0.3 s.")
     return frames
-
-
-def _faces(picture: Image.Image, faces: Sequence[Sequence[float]] | None, persons: int) -> list[Box]:
-    if faces is not None:
-        boxes = check_boxes(faces, picture.size)
-        if len(boxes) < persons:
-            raise InputError(
-                f"{persons} audios were given for {len(boxes)} face boxes; give one --face for each --audio, "
-                "or fewer audios."
-            )
-        return boxes
-    found = detect_faces(picture, persons)
-    if len(found) < persons:
-        count = "no face was" if not found else f"only {len(found)} face{'s were' if len(found) > 1 else ' was'}"
-        raise InputError(
-            f"{persons} audios were given but {count} found in the picture. Give fewer audios, or say where each "
-            "face is with --face X,Y,WIDTH,HEIGHT, once for each --audio."
-        )
-    return found
 
 
 def _fill(waveforms: list[np.ndarray], persons: int) -> list[np.ndarray]:

@@ -88,7 +88,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
         self,
         image: Image.Image | str | Path,
         audio: Sequence[Any],
-        faces: Sequence[Sequence[float]] | None = None,
+        faces: Sequence[Any] | None = None,
         prompt: str = "",
         negative_prompt: str | None = None,
         num_inference_steps: int | None = None,
@@ -107,8 +107,9 @@ class AnyTalkerPipeline(DiffusionPipeline):
         Args:
             image: the picture, or its path.
             audio: one entry a person: a path, a 16 kHz mono array (samples,), or None for a person who listens.
-            faces: face boxes (x, y, width, height) in pixels of the picture, the i-th for the i-th audio; None: the
-                largest faces found, from left to right.
+            faces: who speaks, the i-th for the i-th audio: face boxes (x, y, width, height) in pixels of the picture,
+                points (x, y), numbers from the left, or `FaceMask`s; None: the most prominent, from left to right.
+                Everybody else who is found listens.
             prompt: what happens in the video.
             negative_prompt: prompt of the null branch of guidance; None: the model's.
             num_inference_steps: 1 to 1000; None: the model's default.

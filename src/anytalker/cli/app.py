@@ -1,0 +1,74 @@
+"""The command line as a whole: its commands, its exit codes, and how it fails."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+
+from anytalker.cli import generate, miniature, train
+from anytalker.errors import AnyTalkerError, InputError
+
+app = typer.Typer(
+    name="anytalker",
+    help="Talking videos of any number of people: one picture, one voice each, and everyone speaks their own words.",
+    epilog="Start with:  anytalker demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+app.add_typer(generate.commands)
+app.add_typer(train.commands, name="train")
+app.add_typer(miniature.commands, name="miniature")
+
+
+def _version(show: bool) -> None:
+    if show:
+        from anytalker import __version__
+
+        typer.echo(f"anytalker {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; exit with 0 done, 2 wrong input, 130 interrupted, 1 anything else."""
+    with suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        code = app(standalone_mode=False)
+        if code == 130:
+            raise KeyboardInterrupt
+        sys.exit(code or 0)
+    except InputError as error:
+        _fail(str(error), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("Interrupted; nothing half-written was left.", 130)
+    except MemoryError:
+        _fail("Out of memory; give a smaller picture or fewer frames (--max-frames).", 1)
+    except ModuleNotFoundError as error:
+        _fail(f"{error.name} is missing. Install what this command needs:  pip install 'anytalker[train]'", 1)
+    except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
+            error.show()
+            sys.exit(error.exit_code)
+        _fail(str(error) if isinstance(error, AnyTalkerError) else f"{type(error).__name__}: {error}", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    typer.echo(f"Error: {message}", err=True)
+    sys.exit(code)

@@ -1,0 +1,108 @@
+"""What the commands share: checks of options, loading models, progress, and the closing line."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from anytalker.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from anytalker.pipelines.pipeline import AnyTalkerPipeline
+    from anytalker.pipelines.result import TalkingVideo
+
+_STAGES = {"prepare": "Preparing", "denoise": "Making the video", "decode": "Decoding frames"}
+
+
+class Device(str, Enum):
+    """Where the model runs."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def check_output(output: Path, suffix: str) -> None:
+    from anytalker.files import check_writable_output
+
+    check_writable_output(output, suffix)
+    check_writable_output(output.with_suffix(".json"), ".json")
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise InputError(f"{name} is {value}; it must be from {low} to {high}.")
+
+
+def load_pipeline(model: str, device: Device | None) -> AnyTalkerPipeline:
+    from anytalker.pipelines.components import model_folder
+
+    model_folder(model)
+    import torch
+
+    quiet_libraries()
+    if device is Device.cuda and not torch.cuda.is_available():
+        raise InputError("--device is cuda, but no CUDA GPU can be used here; leave it out or give --device cpu.")
+    from anytalker.pipelines.pipeline import AnyTalkerPipeline
+
+    chosen = device.value if device else ("cuda" if torch.cuda.is_available() else "cpu")
+    pipeline = AnyTalkerPipeline.from_pretrained(model)
+    return pipeline.to(chosen)
+
+
+def quiet_libraries() -> None:
+    import logging
+
+    for library in ("diffusers", "transformers"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    diffusers_logging.disable_progress_bar()
+
+
+def make_video(pipeline: AnyTalkerPipeline, seed: int, **inputs: Any) -> TalkingVideo:
+    import torch
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description:<18}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(_STAGES.get(stage, stage), total=total)
+                if not console.is_terminal:
+                    typer.echo(f"{_STAGES.get(stage, stage)} …", err=True)
+            progress.update(tasks[stage], completed=done, total=total)
+
+        generator = torch.Generator().manual_seed(seed)
+        return pipeline(generator=generator, on_progress=report, **inputs)
+
+
+def finish(video: TalkingVideo, output: Path, seed: int) -> None:
+    from anytalker.files import write_json_atomic
+
+    video.save(output)
+    record = output.with_suffix(".json")
+    write_json_atomic(record, video.record(seed).model_dump())
+    frames, height, width = video.frames.shape[:3]
+    seconds = sum(video.seconds.values())
+    typer.echo(
+        f"Wrote {output}: {frames / video.fps:.1f} s, {width}×{height}, {len(video.inputs.boxes)} "
+        f"{'people' if len(video.inputs.boxes) > 1 else 'person'}, made in {seconds:.0f} s. How: {record}"
+    )

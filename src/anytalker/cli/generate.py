@@ -1,0 +1,120 @@
+"""`anytalker demo` and `anytalker generate`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anytalker.cli.console import Device, check_output, check_range, finish, load_pipeline, make_video
+
+commands = typer.Typer()
+
+
+class Mode(str, Enum):
+    """How several audios relate in time."""
+
+    pad = "pad"
+    concat = "concat"
+
+
+@commands.command(
+    epilog="Examples:\n\n  anytalker demo\n\n  anytalker demo --persons 3 --seconds 6 --output three.mp4",
+)
+def demo(
+    persons: Annotated[int, typer.Option(help="How many drawn people talk, 1 to 6.")] = 2,
+    seconds: Annotated[float, typer.Option(help="Length of the video in seconds, 1 to 60.")] = 4.0,
+    seed: Annotated[int, typer.Option(help="Another seed, other people and other words.")] = 0,
+    output: Annotated[Path, typer.Option(help="The video to write.")] = Path("demo.mp4"),
+) -> None:
+    """Make a video of drawn people who talk to each other. Needs no picture, no voice, no GPU and no download."""
+    check_output(output, ".mp4")
+    check_range("--persons", persons, 1, 6)
+    check_range("--seconds", seconds, 1, 60)
+    check_range("--seed", seed, 0, 2**31)
+    from anytalker.miniature.demo import demo_scene
+
+    pipeline = load_pipeline("tiny", Device.cpu)
+    image, boxes, voices = demo_scene(persons, seconds, seed)
+    frames = int(round(seconds * pipeline.settings.fps)) // 4 * 4 + 1
+    video = make_video(
+        pipeline, seed, image=image, audio=voices, faces=boxes, max_frames=frames, prompt="people are talking"
+    )
+    finish(video, output, seed)
+
+
+@commands.command(
+    epilog="Examples:\n\n"
+    "  anytalker generate --image two.png --audio anna.wav --audio ben.wav\n\n"
+    "  anytalker generate --image two.png --audio none --audio ben.wav --output listen.mp4\n\n"
+    "  anytalker generate --image group.png --audio a.wav --face 120,80,90,90 --audio b.wav --face 300,70,95,95",
+)
+def generate(
+    image: Annotated[Path, typer.Option(help="The picture.")],
+    audio: Annotated[
+        list[str],
+        typer.Option(help="A person's voice, any audio or video file, once a person; 'none' for one who listens."),
+    ],
+    face: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="X,Y,W,H",
+            help="A face box in pixels of the picture; the i-th face gets the i-th audio. "
+            "Left out: the faces are found, and taken from left to right.",
+        ),
+    ] = None,
+    prompt: Annotated[str, typer.Option(help="What happens in the video.")] = "",
+    negative_prompt: Annotated[str | None, typer.Option(help="What should not happen (used with guidance).")] = None,
+    mode: Annotated[
+        Mode, typer.Option(help="pad: the audios share a clock. concat: people speak one after another.")
+    ] = Mode.pad,
+    model: Annotated[str, typer.Option(help="tiny (comes with the package) or a model's folder.")] = "tiny",
+    steps: Annotated[int | None, typer.Option(help="Denoising steps, 1 to 1000; more is finer and slower.")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="Pull of prompt and voice, 0 to 100; 1 is none.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same video.")] = 0,
+    fps: Annotated[float | None, typer.Option(help="Video frames a second, 1 to 120.")] = None,
+    max_frames: Annotated[int | None, typer.Option(help="Stop after that many video frames.")] = None,
+    device: Annotated[Device | None, typer.Option(help="cpu or cuda; left out: a GPU if there is one.")] = None,
+    output: Annotated[Path, typer.Option(help="The video to write; OUT.json beside it says how it was made.")] = Path(
+        "talk.mp4"
+    ),
+) -> None:
+    """Make everyone in a picture speak their own words."""
+    check_output(output, ".mp4")
+    check_range("--seed", seed, 0, 2**63 - 1)
+    from anytalker.conditioning.audio import load_audio
+    from anytalker.conditioning.faces import parse_box
+    from anytalker.conditioning.image import load_image
+    from anytalker.pipelines.inputs import MAX_FPS, MAX_STEPS, check_number
+
+    for name, value, low, high in (
+        ("--steps", steps, 1, MAX_STEPS),
+        ("--fps", fps, 1, MAX_FPS),
+        ("--guidance-scale", guidance_scale, 0, 100),
+        ("--max-frames", max_frames, 5, 10**9),
+    ):
+        if value is not None:
+            check_number(name, value, low, high)
+    boxes = [parse_box(text) for text in face] if face else None
+    voices = [None if path == "none" else path for path in audio]
+    load_image(image)
+    for path in voices:
+        if path is not None:
+            load_audio(path)
+    video = make_video(
+        load_pipeline(model, device),
+        seed,
+        image=image,
+        audio=voices,
+        faces=boxes,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        num_inference_steps=steps,
+        guidance_scale=guidance_scale,
+        mode=mode.value,
+        fps=fps,
+        max_frames=max_frames,
+    )
+    finish(video, output, seed)

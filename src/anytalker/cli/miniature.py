@@ -1,0 +1,51 @@
+"""`anytalker miniature …`: the drawn world and what its training needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anytalker.cli.console import check_output, check_range
+
+commands = typer.Typer(help="The drawn world of the built-in miniature.", no_args_is_help=True)
+
+
+@commands.command(epilog="Example:  anytalker miniature picture --persons 3 --seed 1000007 --output three.png")
+def picture(
+    persons: Annotated[int, typer.Option(help="How many people, 1 to 20.")] = 2,
+    seed: Annotated[int, typer.Option(help="Which people; seeds from 1,000,000 up were never trained on.")] = 1_000_000,
+    output: Annotated[Path, typer.Option(help="The picture to write; its face boxes go to a .json beside it.")] = Path(
+        "picture.png"
+    ),
+) -> None:
+    """Draw people of the miniature's world, and say where their faces are."""
+    check_output(output, ".png")
+    check_range("--persons", persons, 1, 20)
+    check_range("--seed", seed, 0, 2**31)
+    from anytalker.miniature.demo import write_picture
+
+    write_picture(persons, seed, output)
+    typer.echo(f"Wrote {output} and {output.with_suffix('.json')}.")
+
+
+@commands.command("prepare", epilog="Example:  anytalker miniature prepare runs/miniature")
+def prepare_miniature(
+    folder: Annotated[Path, typer.Argument(help="Where everything goes; run again, and it goes on.")],
+    autoencoder_steps: Annotated[int, typer.Option(help="Steps of the autoencoder's training.")] = 4000,
+    clips: Annotated[int | None, typer.Option(help="Single clips; left out: as for the shipped weights.")] = None,
+) -> None:
+    """Train the miniature's autoencoder, make its untrained model, render its clips: all that its training needs."""
+    check_range("--autoencoder-steps", autoencoder_steps, 1, 10**6)
+    from dataclasses import replace
+
+    from anytalker.miniature import recipe
+    from anytalker.training.autoencoder import AutoencoderTraining
+
+    corpora = dict(recipe.CORPORA)
+    if clips is not None:
+        check_range("--clips", clips, 1, 10**6)
+        corpora["single"] = replace(corpora["single"], clips=clips)
+    training = AutoencoderTraining(autoencoder_steps, learning_rate=1.5e-3)
+    recipe.prepare_miniature(folder, training, corpora=corpora, log=typer.echo)

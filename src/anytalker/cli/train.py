@@ -1,0 +1,119 @@
+"""`anytalker train …`: training, its preparation, and the ablation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import typer.core
+
+from anytalker.cli.console import check_range, load_pipeline, quiet_libraries
+from anytalker.errors import InputError
+
+
+class _TrainGroup(typer.core.TyperGroup):
+    """`anytalker train CONFIG` beside `anytalker train prepare`: whatever is no command is a configuration."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+commands = typer.Typer(
+    cls=_TrainGroup,
+    help="Train a model:  anytalker train CONFIG [--set key=value]",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@commands.command(
+    "run",
+    hidden=True,
+    epilog="Examples:\n\n  anytalker train configs/miniature-stage1.yaml\n\n"
+    "  anytalker train run.yaml --set optimizer.learning_rate=1e-5 --set lora.rank=16\n\n"
+    "  accelerate launch -m anytalker train run.yaml",
+)
+def train_run(
+    config: Annotated[Path, typer.Argument(help="The run's YAML file, see configs/.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a value.")] = None,
+) -> None:
+    """Train a model, or go on with an interrupted run."""
+    from anytalker.training.config import load_config
+
+    run = load_config(config, set_ or ())
+    typer.echo(run.model_dump_json(indent=2))
+    quiet_libraries()
+    from anytalker.training.trainer import Trainer
+
+    trainer = Trainer(run, typer.echo)
+    trainer.run()
+    typer.echo(f"Done. The model: {run.output / 'model'}")
+
+
+@commands.command(
+    "ablation",
+    epilog="Example:  anytalker train ablation configs/miniature-stage1.yaml runs/miniature/shards/duo runs/ablation "
+    "--set steps=1200",
+)
+def train_ablation(
+    config: Annotated[Path, typer.Argument(help="A stage 1 configuration; its steps are each row's whole budget.")],
+    multi: Annotated[Path, typer.Argument(help="Shards of real clips of several people, for the rows that have them.")],
+    output: Annotated[Path, typer.Argument(help="Folder for runs, table.md and plot.png; run again, and it goes on.")],
+    scenes: Annotated[int, typer.Option(help="Held-out conversations to measure each row on.")] = 40,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a value.")] = None,
+) -> None:
+    """The paper's Table 4 on the miniature's world: five mixes of data at the same budget, a table and a plot."""
+    check_range("--scenes", scenes, 1, 10_000)
+    from anytalker.training.config import load_config
+
+    base = load_config(config, set_ or ())
+    quiet_libraries()
+    from anytalker.data.shards import read_index
+    from anytalker.miniature.ablation import run_ablation
+
+    read_index(multi)
+    run_ablation(base, [multi], output, scenes, typer.echo)
+    typer.echo((output / "table.md").read_text(encoding="utf-8"))
+
+
+@commands.command(
+    "prepare",
+    epilog="Example:  anytalker train prepare clips.jsonl shards --model 1.3b --width 832 --height 480",
+)
+def train_prepare(
+    records: Annotated[Path, typer.Argument(help="JSON lines, one record a clip; see docs/training.md.")],
+    output: Annotated[Path, typer.Argument(help="Folder for the shards: whole/ and windows/.")],
+    model: Annotated[str, typer.Option(help="The model that will be trained on them.")] = "tiny",
+    width: Annotated[int, typer.Option(help="Width of a whole frame in pixels, a multiple of 32.")] = 832,
+    height: Annotated[int, typer.Option(help="Height in pixels, a multiple of 32.")] = 480,
+    windows: Annotated[int, typer.Option(help="Face-centred windows of each single-person clip.")] = 1,
+) -> None:
+    """Encode footage into shards: latents, audio features, text embeddings, face boxes and crops."""
+    for name, value in (("--width", width), ("--height", height)):
+        check_range(name, value, 32, 4096)
+        if value % 32:
+            raise InputError(f"{name} is {value}; it must be a multiple of 32.")
+    check_range("--windows", windows, 0, 100)
+    from anytalker.data.records import read_records
+
+    clips = list(read_records(records))
+    pipeline = load_pipeline(model, None)
+    from anytalker.data.encoding import ClipEncoder
+    from anytalker.data.prepare import PrepareSettings, prepare
+
+    settings = pipeline.settings
+    encoder = ClipEncoder(pipeline.vae, pipeline.audio_features, settings.condition, settings.image_size)
+    report = prepare(
+        clips,
+        encoder,
+        lambda caption: pipeline.encode_text(caption)[0].cpu(),
+        output,
+        PrepareSettings(width, height, windows),
+        lambda done, total: typer.echo(f"{done} of {total} clips", err=True),
+    )
+    for reason in report.left_out:
+        typer.echo(f"Left out: {reason}", err=True)
+    typer.echo(f"Wrote {report.samples} samples to {output}; {len(report.left_out)} clips left out.")

@@ -1,0 +1,132 @@
+"""Which face belongs to which voice: people chosen by box, point, number or mask, or taken from left to right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from anytalker.conditioning.faces import Box, box_overlap, check_boxes, detect_people, parse_box
+from anytalker.conditioning.image import load_image
+from anytalker.errors import InputError
+
+_LEAST_LISTENER = 0.2
+"""Faces with less than this share of the speakers' median area are people in the background, or none at all."""
+
+
+@dataclass(frozen=True)
+class FaceMask:
+    """A person chosen by a black-and-white picture: white where the person is."""
+
+    picture: Image.Image
+    name: str = "mask"
+
+
+FaceChoice = Box | tuple[float, float] | int | FaceMask
+
+
+def parse_face(text: str) -> FaceChoice:
+    """A choice from the command line: a box "X,Y,W,H", a point "X,Y", a number from the left "2", or a mask's path.
+
+    Raises:
+        InputError: if the text is none of these, or the mask can't be read.
+    """
+    if Path(text).suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".bmp"):
+        return FaceMask(load_image(text), text)
+    parts = text.split(",")
+    try:
+        if len(parts) == 1:
+            return int(parts[0])
+        if len(parts) == 2:
+            return float(parts[0]), float(parts[1])
+    except ValueError:
+        pass
+    return parse_box(text)
+
+
+def bind_faces(picture: Image.Image, choices: Sequence[Any] | None, voices: int) -> list[Box]:
+    """Face boxes of everybody: first the people with voices, in the order of these, then those who only listen.
+
+    Args:
+        picture: the picture.
+        choices: one face a voice: a box (x, y, width, height), a point (x, y) on the face, a number from the left (from
+            1), or a `FaceMask`. Further choices, and everybody else who is found unless all choices are boxes, listen.
+            None: the `voices` most prominent faces, from left to right (release).
+        voices: number of voices.
+
+    Raises:
+        InputError: if a choice fits nobody, two choices are the same person, or there are fewer faces than voices.
+    """
+    if choices is not None and len(choices) < voices:
+        raise InputError(
+            f"{voices} audios were given for {len(choices)} faces; give one --face for each --audio, or fewer audios."
+        )
+    if choices is not None and all(_is_box(choice) for choice in choices):
+        return check_boxes(choices, picture.size)
+    found, prominent = detect_people(picture, voices)
+    if choices is None:
+        speakers = _enough(prominent, voices)
+    else:
+        speakers = check_boxes([_chosen(choice, found, picture) for choice in choices], picture.size)
+    area = float(np.median([box[2] * box[3] for box in speakers]))
+    listeners = [
+        box
+        for box in found
+        if box[2] * box[3] >= _LEAST_LISTENER * area and all(box_overlap(box, speaker) < 0.1 for speaker in speakers)
+    ]
+    return [*speakers, *listeners]
+
+
+def _enough(found: list[Box], voices: int) -> list[Box]:
+    if len(found) < voices:
+        count = "no face was" if not found else f"only {len(found)} face{'s were' if len(found) > 1 else ' was'}"
+        raise InputError(
+            f"{voices} audios were given but {count} found in the picture. Give fewer audios, or say where each "
+            "face is with --face X,Y,WIDTH,HEIGHT, once for each --audio."
+        )
+    return found
+
+
+def _is_box(choice: Any) -> bool:
+    return not isinstance(choice, (int, FaceMask)) and len(choice) != 2
+
+
+def _chosen(choice: Any, found: list[Box], picture: Image.Image) -> Box:
+    if isinstance(choice, FaceMask):
+        return _masked(choice, found, picture)
+    if isinstance(choice, int):
+        if not 1 <= choice <= len(found):
+            raise InputError(f"The face {choice} can't be chosen: {len(found)} were found, counted from 1 at the left.")
+        return found[choice - 1]
+    if _is_box(choice):
+        return check_boxes([choice], picture.size)[0]
+    x, y = choice
+    under = [box for box in found if box[0] <= x <= box[0] + box[2] and box[1] <= y <= box[1] + box[3]]
+    if not under:
+        places = ", ".join(f"{box[0] + box[2] // 2},{box[1] + box[3] // 2}" for box in found) or "none"
+        raise InputError(
+            f"No face was found at the point {x:g},{y:g}; faces were found at {places}. Choose one of them, or give a "
+            "box X,Y,WIDTH,HEIGHT."
+        )
+    return min(under, key=lambda box: abs(box[0] + box[2] / 2 - x) + abs(box[1] + box[3] / 2 - y))
+
+
+def _masked(mask: FaceMask, found: list[Box], picture: Image.Image) -> Box:
+    """The face that lies in the mask; where none was found, the mask's own bounds."""
+    if mask.picture.size != picture.size:
+        raise InputError(
+            f"The mask {mask.name} is {mask.picture.width}×{mask.picture.height} pixels, the picture "
+            f"{picture.width}×{picture.height}; make them the same size."
+        )
+    white = np.asarray(mask.picture.convert("L")) > 127
+    if not white.any():
+        raise InputError(f"The mask {mask.name} is all black; paint the person white.")
+    inside = [box for box in found if white[box[1] + box[3] // 2, box[0] + box[2] // 2]]
+    if inside:
+        return max(inside, key=lambda box: box[2] * box[3])
+    rows, columns = np.flatnonzero(white.any(axis=1)), np.flatnonzero(white.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1
