@@ -90,6 +90,19 @@ def test_the_same_seed_gives_the_same_video(tmp_path, drawn, write_wave, tone) -
     np.testing.assert_array_equal(videos[0], videos[1])
 
 
+def test_a_preview_shows_whose_voice_is_whose(tmp_path, drawn, write_wave, tone) -> None:
+    first, second = boxes_of(drawn)
+    voice = write_wave(tone)
+    people = ["--audio", voice, "--face", second, "--audio", "none", "--face", first]
+    assert run("generate", "--image", drawn, *people, "--preview", "--output", tmp_path / "talk.mp4") == 0
+    assert not (tmp_path / "talk.mp4").exists()
+    shown = np.asarray(Image.open(tmp_path / "talk.preview.png"), dtype=float)
+    changed = np.abs(shown - np.asarray(Image.open(drawn).convert("RGB"), dtype=float)).max(axis=(0, 2)) > 20
+    for box in (first, second):
+        x, _, width, _ = map(int, box.split(","))
+        assert changed[x : x + width].mean() > 0.9
+
+
 def bad_files(folder: Path) -> None:
     (folder / "text.png").write_text("no picture")
     noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8)

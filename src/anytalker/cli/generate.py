@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from anytalker.cli.console import Device, check_output, check_range, finish, load_pipeline, make_video
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 commands = typer.Typer()
 
@@ -49,6 +52,7 @@ def demo(
     epilog="Examples:\n\n"
     "  anytalker generate --image two.png --audio anna.wav --audio ben.wav\n\n"
     "  anytalker generate --image two.png --audio none --audio ben.wav --output listen.mp4\n\n"
+    "  anytalker generate --image group.png --audio a.wav --face 3 --audio b.wav --face 1 --preview\n\n"
     "  anytalker generate --image group.png --audio a.wav --face 120,80,90,90 --audio b.wav --face 300,70,95,95",
 )
 def generate(
@@ -61,8 +65,9 @@ def generate(
         list[str] | None,
         typer.Option(
             metavar="X,Y,W,H",
-            help="A face box in pixels of the picture; the i-th face gets the i-th audio. "
-            "Left out: the faces are found, and taken from left to right.",
+            help="Whose voice it is, the i-th face for the i-th audio: a box X,Y,W,H or a point X,Y in pixels of the "
+            "picture, a number from the left, or a picture of the same size, white where the person is. "
+            "Left out: the most prominent faces, from left to right. Everybody else listens.",
         ),
     ] = None,
     prompt: Annotated[str, typer.Option(help="What happens in the video.")] = "",
@@ -70,13 +75,23 @@ def generate(
     mode: Annotated[
         Mode, typer.Option(help="pad: the audios share a clock. concat: people speak one after another.")
     ] = Mode.pad,
-    model: Annotated[str, typer.Option(help="tiny (comes with the package) or a model's folder.")] = "tiny",
+    model: Annotated[str, typer.Option(help="tiny (comes with the package), 1.3b, 14b, or a model's folder.")] = "tiny",
     steps: Annotated[int | None, typer.Option(help="Denoising steps, 1 to 1000; more is finer and slower.")] = None,
     guidance_scale: Annotated[float | None, typer.Option(help="Pull of prompt and voice, 0 to 100; 1 is none.")] = None,
+    audio_guidance_scale: Annotated[
+        float | None, typer.Option(help="Pull of the voices alone; left out: that of the prompt.")
+    ] = None,
+    voice_strength: Annotated[
+        list[float] | None,
+        typer.Option(help="How much a voice moves its face, 0 to 10, once a person; left out: 1."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same video.")] = 0,
     fps: Annotated[float | None, typer.Option(help="Video frames a second, 1 to 120.")] = None,
     max_frames: Annotated[int | None, typer.Option(help="Stop after that many video frames.")] = None,
     device: Annotated[Device | None, typer.Option(help="cpu or cuda; left out: a GPU if there is one.")] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Only write a picture beside OUT that shows whose voice is whose.")
+    ] = False,
     output: Annotated[Path, typer.Option(help="The video to write; OUT.json beside it says how it was made.")] = Path(
         "talk.mp4"
     ),
@@ -85,7 +100,7 @@ def generate(
     check_output(output, ".mp4")
     check_range("--seed", seed, 0, 2**63 - 1)
     from anytalker.conditioning.audio import load_audio
-    from anytalker.conditioning.faces import parse_box
+    from anytalker.conditioning.binding import parse_face
     from anytalker.conditioning.image import load_image
     from anytalker.pipelines.inputs import MAX_FPS, MAX_STEPS, check_number
 
@@ -93,28 +108,50 @@ def generate(
         ("--steps", steps, 1, MAX_STEPS),
         ("--fps", fps, 1, MAX_FPS),
         ("--guidance-scale", guidance_scale, 0, 100),
+        ("--audio-guidance-scale", audio_guidance_scale, 0, 100),
         ("--max-frames", max_frames, 5, 10**9),
+        *(("--voice-strength", strength, 0, 10) for strength in voice_strength or ()),
     ):
         if value is not None:
             check_number(name, value, low, high)
-    boxes = [parse_box(text) for text in face] if face else None
+    faces = [parse_face(text) for text in face] if face else None
     voices = [None if path == "none" else path for path in audio]
-    load_image(image)
+    picture = load_image(image)
     for path in voices:
         if path is not None:
             load_audio(path)
+    if preview:
+        _preview(picture, faces, voices, output.with_suffix(".preview.png"))
+        return
     video = make_video(
         load_pipeline(model, device),
         seed,
-        image=image,
+        image=picture,
         audio=voices,
-        faces=boxes,
+        faces=faces,
         prompt=prompt,
         negative_prompt=negative_prompt,
         num_inference_steps=steps,
         guidance_scale=guidance_scale,
+        audio_guidance_scale=audio_guidance_scale,
+        voice_strengths=voice_strength,
         mode=mode.value,
         fps=fps,
         max_frames=max_frames,
     )
+    for person in video.inputs.listeners:
+        box = ",".join(map(str, video.inputs.boxes[person]))
+        typer.echo(f"Person {person + 1} (at {box} in the video) has no voice and listens.", err=True)
     finish(video, output, seed)
+
+
+def _preview(picture: Image.Image, faces: list[Any] | None, voices: list[str | None], output: Path) -> None:
+    from anytalker.conditioning.binding import bind_faces
+    from anytalker.files import atomic_path
+    from anytalker.pipelines.preview import draw_preview
+
+    boxes = bind_faces(picture, faces, len(voices))
+    names = [Path(voice).name if voice else None for voice in voices] + [None] * (len(boxes) - len(voices))
+    with atomic_path(output) as partial:
+        draw_preview(picture, boxes, names).save(partial)
+    typer.echo(f"Wrote {output}: who gets which voice. Without --preview the video is made.")
