@@ -67,6 +67,7 @@ _PEOPLE_APART = {
 }
 _AUDIO_PARTS = ("proj1", "proj1_vf", "proj2", "proj3", "norm")
 _WINDOW = 5
+Shape = tuple[int, ...]
 
 
 class Names:
@@ -121,53 +122,65 @@ def from_release(state_dict: Mapping[str, torch.Tensor], config: Mapping[str, An
     Raises:
         InputError: for missing, unexpected or wrongly shaped tensors, or a configuration that lacks something.
     """
-    values = model_config(state_dict, config)
+    shapes = {key: tuple(tensor.shape) for key, tensor in state_dict.items()}
+    values = model_config(shapes, config)
     model, names = AnyTalkerTransformer3DModel(**values), Names(values["audio_face_layout"])
-    wanted = model.state_dict()
-    given: dict[str, torch.Tensor] = {}
-    unexpected = []
-    for key, value in state_dict.items():
-        name = names.ours(key)
-        if name is None or name not in wanted:
-            unexpected.append(key)
-        else:
-            given[name] = value
-    missing = [names.releases(name) or name for name in wanted if name not in given]
-    misshapen = [
-        f"{names.releases(name)} is {tuple(value.shape)} instead of {tuple(wanted[name].shape)}"
-        for name, value in given.items()
-        if value.shape != wanted[name].shape
-    ]
-    problems = [
-        f"{len(names)} {kind} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-        for kind, names in (("missing", missing), ("unexpected", unexpected), ("of the wrong shape", misshapen))
-        if names
-    ]
-    if problems:
-        raise InputError(f"The checkpoint doesn't fit its configuration: tensors {'; '.join(problems)}.")
-    model.load_state_dict(given, assign=True)
+    check_tensors(shapes, {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}, names)
+    model.load_state_dict({str(names.ours(key)): value for key, value in state_dict.items()}, assign=True)
     return model.eval()
 
 
-def model_config(state_dict: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
+def check_tensors(given: Mapping[str, Shape], wanted: Mapping[str, Shape], names: Names) -> None:
+    """Make sure that a checkpoint has the tensors of a model, all of them and no others.
+
+    Args:
+        given: shapes of the checkpoint's tensors by the release's names.
+        wanted: shapes of the model's by ours.
+        names: of the layout.
+
+    Raises:
+        InputError: naming what is missing, unexpected, or of the wrong shape.
+    """
+    shapes = {names.ours(key): shape for key, shape in given.items()}
+    unexpected = [key for key in given if names.ours(key) not in wanted]
+    missing = [names.releases(name) or name for name in wanted if name not in shapes]
+    misshapen = [
+        f"{names.releases(name)} is {shapes[name]} instead of {shape}"
+        for name, shape in wanted.items()
+        if name in shapes and shapes[name] != shape
+    ]
+    problems = [
+        f"{len(culprits)} {kind} ({', '.join(culprits[:3])}{', …' if len(culprits) > 3 else ''})"
+        for kind, culprits in (("missing", missing), ("unexpected", unexpected), ("of the wrong shape", misshapen))
+        if culprits
+    ]
+    if problems:
+        raise InputError(f"The checkpoint doesn't fit its configuration: tensors {'; '.join(problems)}.")
+
+
+def model_config(shapes: Mapping[str, Shape], config: Mapping[str, Any]) -> dict[str, Any]:
     """Our configuration for a release's; sizes that its configuration leaves out are read off the tensors.
+
+    Args:
+        shapes: shapes of the checkpoint's tensors by the release's names.
+        config: the release's configuration.
 
     Raises:
         InputError: if the checkpoint or the configuration lacks something.
     """
     layout, audio = ("B", "audio_proj") if config.get("legacy_audio_cross_attn") else ("A", "audio_emb")
     other = "audio_emb" if layout == "B" else "audio_proj"
-    if f"{other}.proj1.weight" in state_dict:
+    if f"{other}.proj1.weight" in shapes:
         raise InputError(
             f"The configuration says layout {layout}, but the checkpoint's tensors are those of the other layout; "
             "take the configuration that lies beside the checkpoint."
         )
     try:
         dim, heads = config["dim"], config["num_heads"]
-        features = state_dict[f"{audio}.proj1.weight"].shape
-        audio_dim = state_dict[f"{audio}.norm.weight"].shape[0]
-        audio_tokens = state_dict[f"{audio}.proj3.weight"].shape[0] // audio_dim
-        image_dim = state_dict["img_emb.proj.0.weight"].shape[0]
+        features = shapes[f"{audio}.proj1.weight"]
+        audio_dim = shapes[f"{audio}.norm.weight"][0]
+        audio_tokens = shapes[f"{audio}.proj3.weight"][0] // audio_dim
+        image_dim = shapes["img_emb.proj.0.weight"][0]
         values = {
             "patch_size": tuple(config.get("patch_size", (1, 2, 2))),
             "num_attention_heads": heads,
@@ -182,6 +195,8 @@ def model_config(state_dict: Mapping[str, torch.Tensor], config: Mapping[str, An
         raise InputError(
             f"The checkpoint or its configuration lacks {error}; is it one of AnyTalker's release?"
         ) from error
+    except (TypeError, ZeroDivisionError) as error:
+        raise InputError(f"The checkpoint's configuration holds values that can't be ({error}).") from error
     channels = int(config.get("audio_channels", 768))
     values |= {
         "cross_attn_norm": config.get("cross_attn_norm", True),
@@ -203,26 +218,34 @@ def to_release(model: AnyTalkerTransformer3DModel) -> tuple[dict[str, torch.Tens
     Raises:
         InputError: if the model works in a way the release's code doesn't know.
     """
-    ours = model.config
-    if ours.condition_skip is not None:
+    config, names = release_config(model.config), Names(model.config.audio_face_layout)
+    return {str(names.releases(key)): value for key, value in model.state_dict().items()}, config
+
+
+def release_config(ours: Mapping[str, Any]) -> dict[str, Any]:
+    """The release's configuration for ours.
+
+    Raises:
+        InputError: if the model works in a way the release's code doesn't know.
+    """
+    if ours.get("condition_skip") is not None:
         raise InputError("A model with condition_skip can't be written in the release's layout.")
     config = {
         "model_type": "a2v_af",
-        "patch_size": list(ours.patch_size),
-        "text_len": ours.text_len,
-        "in_dim": ours.in_channels,
-        "freq_dim": ours.freq_dim,
-        "text_dim": ours.text_dim,
-        "out_dim": ours.out_channels,
-        "cross_attn_norm": ours.cross_attn_norm,
-        "dim": ours.num_attention_heads * ours.attention_head_dim,
-        "num_heads": ours.num_attention_heads,
-        "ffn_dim": ours.ffn_dim,
-        "num_layers": ours.num_layers,
+        "patch_size": list(ours["patch_size"]),
+        "text_len": ours["text_len"],
+        "in_dim": ours["in_channels"],
+        "freq_dim": ours["freq_dim"],
+        "text_dim": ours["text_dim"],
+        "out_dim": ours["out_channels"],
+        "cross_attn_norm": ours["cross_attn_norm"],
+        "dim": ours["num_attention_heads"] * ours["attention_head_dim"],
+        "num_heads": ours["num_attention_heads"],
+        "ffn_dim": ours["ffn_dim"],
+        "num_layers": ours["num_layers"],
     }
-    if ours.audio_channels != 768:
-        config["audio_channels"] = ours.audio_channels
-    if ours.audio_face_layout == "B":
+    if ours["audio_channels"] != 768:
+        config["audio_channels"] = ours["audio_channels"]
+    if ours.get("audio_face_layout") == "B":
         config["legacy_audio_cross_attn"] = True
-    names = Names(ours.audio_face_layout)
-    return {str(names.releases(key)): value for key, value in model.state_dict().items()}, config
+    return config
