@@ -34,3 +34,13 @@ def convert(
         f"Converted {done.tensors} tensors of layout {done.layout}, {done.bytes / 2**20:.1f} MiB; none missing, none "
         f"unexpected. Wrote {', '.join(path.name for path in done.files)} in {done.files[0].parent}."
     )
+
+
+@commands.command(epilog="Example:  anytalker download 1.3b")
+def download(
+    model: Annotated[str, typer.Argument(help="1.3b or 14b.")],
+) -> None:
+    """Get a full-size model; run it again after an interruption, and it goes on. ANYTALKER_HOME says where to."""
+    from anytalker.pipelines.download import download as download_model
+
+    download_model(model, log=typer.echo)

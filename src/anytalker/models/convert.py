@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from anytalker.errors import InputError
 from anytalker.files import atomic_path, write_json_atomic
-from anytalker.models.checkpoints import TORCH_SUFFIXES, Checkpoint, find_checkpoint, write_shards
+from anytalker.models.checkpoints import TORCH_SUFFIXES, Checkpoint, write_shards
 from anytalker.models.conversion import Names, check_tensors, model_config, release_config
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
 
@@ -135,6 +135,3 @@ def read_release_config(checkpoint: Path, config: Path | None = None) -> Mapping
     if not isinstance(values, dict):
         raise InputError(f"The configuration {config} is no JSON object.")
     return values
-
-
-__all__ = ["Conversion", "convert", "find_checkpoint", "read_release_config"]

@@ -11,6 +11,8 @@ import torch
 
 from anytalker.conditioning.audio_features import audio_features_from_pretrained
 from anytalker.errors import InputError
+from anytalker.pipelines.presets import PRESETS, SHARED, models_home
+from anytalker.pipelines.release_folder import find_release, load_release, looks_like_release
 from anytalker.pipelines.settings import SETTINGS_FILE, PipelineSettings
 
 PARTS = ("transformer", "vae", "text_encoder", "tokenizer", "image_encoder", "scheduler", "audio_features")
@@ -24,15 +26,28 @@ def model_folder(model: str | Path) -> Path:
     """
     if str(model) == "tiny":
         return Path(str(resources.files("anytalker.miniature") / "weights"))
-    folder = Path(model)
+    folder = models_home() / str(model) if str(model) in PRESETS else Path(model)
     if not folder.is_dir():
+        if str(model) in PRESETS:
+            raise InputError(f"The model {model} is not here yet. Get it with:  anytalker download {model}")
         raise InputError(
-            f"There is no model {str(model)!r}; use 'tiny', which comes with the package, or a model's folder."
+            f"There is no model {str(model)!r}; use 'tiny', which comes with the package, "
+            f"{', '.join(PRESETS)}, or a model's folder."
         )
-    missing = [name for name in (SETTINGS_FILE, *PARTS) if not (folder / name).exists()]
+    if looks_like_release(folder):
+        find_release(folder)
+        return folder
+    missing = [name for name in (SETTINGS_FILE, *PARTS) if not _part(folder, name).exists()]
     if missing:
-        raise InputError(f"{folder} is not a complete model: it lacks {', '.join(missing)}.")
+        again = f" Finish it with:  anytalker download {model}" if str(model) in PRESETS else ""
+        raise InputError(f"{folder} is not a complete model: it lacks {', '.join(missing)}.{again}")
     return folder
+
+
+def _part(folder: Path, name: str) -> Path:
+    """A part of a model: in the model's own folder, or among those that models share."""
+    shared = folder.parent / SHARED / name
+    return shared if not (folder / name).exists() and shared.exists() else folder / name
 
 
 def load_components(model: str | Path, torch_dtype: torch.dtype = torch.float32) -> dict[str, Any]:
@@ -47,6 +62,8 @@ def load_components(model: str | Path, torch_dtype: torch.dtype = torch.float32)
     """
     folder = model_folder(model)
     try:
+        if looks_like_release(folder):
+            return load_release(folder, torch_dtype)
         settings = PipelineSettings.from_dict(json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8")))
         return {**_load_parts(folder, torch_dtype), "settings": settings}
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -64,16 +81,20 @@ def _load_parts(folder: Path, torch_dtype: torch.dtype) -> dict[str, Any]:
     loading = {"local_files_only": True, "use_safetensors": True}
     return {
         "transformer": AnyTalkerTransformer3DModel.from_pretrained(
-            folder / "transformer", torch_dtype=torch_dtype, **loading
+            _part(folder, "transformer"), torch_dtype=torch_dtype, **loading
         ).eval(),
-        "vae": _autoencoder_class(folder / "vae")
-        .from_pretrained(folder / "vae", torch_dtype=torch_dtype, **loading)
+        "vae": _autoencoder_class(_part(folder, "vae"))
+        .from_pretrained(_part(folder, "vae"), torch_dtype=torch_dtype, **loading)
         .eval(),
-        "text_encoder": UMT5EncoderModel.from_pretrained(folder / "text_encoder", dtype=torch_dtype, **loading).eval(),
-        "tokenizer": AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
-        "image_encoder": CLIPVisionModel.from_pretrained(folder / "image_encoder", dtype=torch_dtype, **loading).eval(),
-        "scheduler": UniPCMultistepScheduler.from_pretrained(folder / "scheduler", local_files_only=True),
-        "audio_features": audio_features_from_pretrained(folder / "audio_features"),
+        "text_encoder": UMT5EncoderModel.from_pretrained(
+            _part(folder, "text_encoder"), dtype=torch_dtype, **loading
+        ).eval(),
+        "tokenizer": AutoTokenizer.from_pretrained(_part(folder, "tokenizer"), local_files_only=True),
+        "image_encoder": CLIPVisionModel.from_pretrained(
+            _part(folder, "image_encoder"), dtype=torch_dtype, **loading
+        ).eval(),
+        "scheduler": UniPCMultistepScheduler.from_pretrained(_part(folder, "scheduler"), local_files_only=True),
+        "audio_features": audio_features_from_pretrained(_part(folder, "audio_features")),
     }
 
 
