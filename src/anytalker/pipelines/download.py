@@ -73,16 +73,26 @@ class Hub:
         return str(getattr(card, "license", None) or "not stated")
 
     def fetch(self, file: HubFile, folder: Path) -> Path:
-        """Download a file below `folder`, going on with a part that is there already; its path."""
-        from huggingface_hub import hf_hub_download
+        """Download a file below `folder`, going on in the middle of one that is there in part; its path."""
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.file_download import http_get
+        from huggingface_hub.utils import build_hf_headers
 
+        target = folder / file.path
+        revision = self._info(file.repository).sha
+        partial = target.with_name(f"{target.name}.{revision}.partial")
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        url = hf_hub_url(file.repository, file.path, revision=revision, endpoint=self.api.endpoint)
+        headers = build_hf_headers() | {"Accept-Encoding": "identity"}
         try:
-            return Path(hf_hub_download(file.repository, file.path, local_dir=folder, endpoint=self.api.endpoint))
+            with partial.open("ab") as stream:
+                http_get(url, stream, resume_size=stream.tell(), headers=headers, expected_size=file.size)
         except Exception as error:
             raise AnyTalkerError(
                 f"{file.path} of {file.repository} could not be downloaded ({_reason(error)}). Run the same command "
                 "again: it goes on where it stopped."
             ) from error
+        return partial.rename(target)
 
 
 def download(name: str, hub: Hub | None = None, home: Path | None = None, log: Callable[[str], None] = print) -> Path:
