@@ -135,7 +135,8 @@ def test_a_downloaded_preset_is_complete_and_generates(hub, tmp_path, monkeypatc
 
 def test_an_interrupted_download_goes_on_in_the_middle_of_a_file(hub, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("ANYTALKER_HOME", str(tmp_path))
-    hub.cut_after[CHECKPOINT] = 10_000
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1024)
+    hub.cut_after[CHECKPOINT] = 10 * 1024
     with pytest.raises(AnyTalkerError, match=f"{CHECKPOINT}.*goes on where it stopped"):
         download("1.3b", Hub(hub.endpoint))
     with pytest.raises(InputError, match=r"anytalker download 1\.3b"):

@@ -50,7 +50,8 @@ def load_pipeline(model: str, device: Device | None) -> AnyTalkerPipeline:
     from anytalker.pipelines.pipeline import AnyTalkerPipeline
 
     chosen = device.value if device else ("cuda" if torch.cuda.is_available() else "cpu")
-    pipeline = AnyTalkerPipeline.from_pretrained(model)
+    half = chosen == "cuda" and model != "tiny"
+    pipeline = AnyTalkerPipeline.from_pretrained(model, torch_dtype=torch.bfloat16 if half else torch.float32)
     return pipeline.to(chosen)
 
 

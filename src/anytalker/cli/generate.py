@@ -85,6 +85,9 @@ def generate(
         list[float] | None,
         typer.Option(help="How much a voice moves its face, 0 to 10, once a person; left out: 1."),
     ] = None,
+    batch_guidance: Annotated[
+        bool, typer.Option("--batch-guidance", help="With guidance: both branches at once, faster where memory allows.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="The same seed gives the same video.")] = 0,
     fps: Annotated[float | None, typer.Option(help="Video frames a second, 1 to 120.")] = None,
     max_frames: Annotated[int | None, typer.Option(help="Stop after that many video frames.")] = None,
@@ -135,6 +138,7 @@ def generate(
         guidance_scale=guidance_scale,
         audio_guidance_scale=audio_guidance_scale,
         voice_strengths=voice_strength,
+        batch_guidance=batch_guidance,
         mode=mode.value,
         fps=fps,
         max_frames=max_frames,

@@ -60,6 +60,16 @@ class Wav2Vec2Features(torch.nn.Module):
         """Width of the model."""
         return self.model.config.hidden_size
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is, as a pipeline asks of all its parts."""
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating point type of the model."""
+        return self.model.dtype
+
     @torch.no_grad()
     def forward(self, waveform: np.ndarray, num_frames: int, fps: float) -> torch.Tensor:
         """Features (num_frames, window, blocks, channels) of a 16 kHz waveform (samples,), stretched over the frames.

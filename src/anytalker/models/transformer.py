@@ -316,7 +316,8 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
             context: from `make_context`, in place of the five before.
 
         Returns:
-            The velocity (B, out_channels, f, h, w), as `.sample` or in a tuple.
+            The velocity (B, out_channels, f, h, w) in the precision of `hidden_states`, as `.sample` or in a tuple;
+            inside, everything is computed in the precision of the weights.
 
         Raises:
             InputError: if the audio frames don't fit the latent frames, or the text is too long.
@@ -336,7 +337,7 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
             skip = ConditionSkip(hidden_states, timestep, self.config.out_channels, self.config.condition_skip)
             hidden_states = skip.hidden_states
         rotary = self.rope(hidden_states)
-        tokens = self.patch_embedding(hidden_states).flatten(2).transpose(1, 2)
+        tokens = self.patch_embedding(hidden_states.to(self._precision)).flatten(2).transpose(1, 2)
         temb, modulation = self._time(timestep)
         for block, block_context in zip(self.blocks, contexts, strict=True):
             inputs = (tokens, modulation, rotary, block_context, regions)
@@ -346,10 +347,14 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
                 tokens = block(*inputs)
         shift, scale = (self.scale_shift_table + temb.float().unsqueeze(1)).chunk(2, dim=1)
         tokens = self.proj_out((self.norm_out(tokens.float()) * (1 + scale) + shift).to(tokens.dtype))
-        velocity = self._unpatchify(tokens, frames, height, width)
+        velocity = self._unpatchify(tokens, frames, height, width).to(hidden_states.dtype)
         if skip is not None:
             velocity = skip.velocity(velocity)
         return Transformer2DModelOutput(sample=velocity) if return_dict else (velocity,)
+
+    @property
+    def _precision(self) -> torch.dtype:
+        return self.patch_embedding.weight.dtype
 
     def _streams_and_regions(
         self,
@@ -372,6 +377,9 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
             raise InputError(f"The text has {text.shape[1]} tokens; at most {self.config.text_len} are possible.")
         present = people_present(face_masks)
         faces, audio_embeds, face_masks = faces[:, present], audio_embeds[:, present], face_masks[:, present]
+        text, image, faces, audio_embeds, face_masks = (
+            tensor.to(self._precision) for tensor in (text, image, faces, audio_embeds, face_masks)
+        )
         padded = nn.functional.pad(text, (0, 0, 0, self.config.text_len - text.shape[1]))
         streams = Streams(
             self.condition_embedder.text_embedder(padded),

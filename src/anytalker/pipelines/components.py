@@ -55,7 +55,8 @@ def load_components(model: str | Path, torch_dtype: torch.dtype = torch.float32)
 
     Args:
         model: name or folder, see `model_folder`.
-        torch_dtype: floating point type of the weights, whatever they are stored in.
+        torch_dtype: floating point type of the transformer and the text encoder, whatever they are stored in; the
+            autoencoder and the encoders of pictures and voices are small and exact, in float32.
 
     Raises:
         InputError: if there is no such model, or a part can't be read.
@@ -84,14 +85,14 @@ def _load_parts(folder: Path, torch_dtype: torch.dtype) -> dict[str, Any]:
             _part(folder, "transformer"), torch_dtype=torch_dtype, **loading
         ).eval(),
         "vae": _autoencoder_class(_part(folder, "vae"))
-        .from_pretrained(_part(folder, "vae"), torch_dtype=torch_dtype, **loading)
+        .from_pretrained(_part(folder, "vae"), torch_dtype=torch.float32, **loading)
         .eval(),
         "text_encoder": UMT5EncoderModel.from_pretrained(
             _part(folder, "text_encoder"), dtype=torch_dtype, **loading
         ).eval(),
         "tokenizer": AutoTokenizer.from_pretrained(_part(folder, "tokenizer"), local_files_only=True),
         "image_encoder": CLIPVisionModel.from_pretrained(
-            _part(folder, "image_encoder"), dtype=torch_dtype, **loading
+            _part(folder, "image_encoder"), dtype=torch.float32, **loading
         ).eval(),
         "scheduler": UniPCMultistepScheduler.from_pretrained(_part(folder, "scheduler"), local_files_only=True),
         "audio_features": audio_features_from_pretrained(_part(folder, "audio_features")),

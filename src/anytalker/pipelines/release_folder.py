@@ -93,10 +93,10 @@ def load_release(folder: Path, torch_dtype: torch.dtype = torch.float32) -> dict
     image_encoder = _load(parts.image_encoder, clip_from_wan)
     return {
         "transformer": transformer.to(torch_dtype),
-        "vae": _load(parts.vae, vae_from_wan).to(torch_dtype),
+        "vae": _load(parts.vae, vae_from_wan).to(torch.float32),
         "text_encoder": _load(parts.text_encoder, t5_from_wan).to(torch_dtype),
         "tokenizer": AutoTokenizer.from_pretrained(parts.tokenizer, local_files_only=True),
-        "image_encoder": image_encoder.to(torch_dtype),
+        "image_encoder": image_encoder.to(torch.float32),
         "scheduler": make_scheduler(settings.shift),
         "audio_features": audio_features_from_pretrained(parts.audio_features),
         "settings": settings,
