@@ -1,0 +1,66 @@
+"""Detectors for face tracks: `uniface` with its downloaded weights, or the cascades that need no download."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from anytalker.conditioning.faces import CascadeFaceDetector
+from anytalker.errors import AnyTalkerError
+from anytalker.evaluation.tracks import Detection
+
+
+class UnifaceDetector:
+    """Boxes, 106 points and identities by `uniface` (RetinaFace, 2d106det, ArcFace); downloads its weights once.
+
+    Args:
+        identities: also compute embeddings, which keep people apart where they cross, and measure identity.
+
+    Raises:
+        AnyTalkerError: if `uniface` is not installed, or its weights can't be had.
+    """
+
+    def __init__(self, identities: bool = True) -> None:
+        try:
+            import uniface
+        except ImportError as error:
+            raise AnyTalkerError(
+                "Landmarks need uniface:  pip install 'anytalker[faces]' — or give tracks (NAME.tracks.safetensors)."
+            ) from error
+        try:
+            self._detector = uniface.RetinaFace()
+            self._landmarks = uniface.Landmark106()
+            self._recognizer: Any = uniface.ArcFace() if identities else None
+        except Exception as error:
+            raise AnyTalkerError(
+                f"uniface can't get its weights ({error}). Check the connection, or give tracks."
+            ) from error
+
+    def __call__(self, frame: np.ndarray) -> list[Detection]:
+        """Faces in a frame, uint8 RGB (H, W, 3)."""
+        image = np.ascontiguousarray(frame[..., ::-1])
+        found = []
+        for face in self._detector.detect(image):
+            points = np.asarray(self._landmarks.get_landmarks(image, face.bbox), dtype=np.float32)
+            embedding = None
+            if self._recognizer is not None:
+                embedding = np.asarray(self._recognizer.get_normalized_embedding(image, face.landmarks)).ravel()
+            found.append(Detection(np.asarray(face.bbox[:4], dtype=np.float32), points, embedding))
+        return found
+
+
+class CascadeFrameDetector:
+    """Boxes alone, by the cascades that come with OpenCV."""
+
+    def __init__(self, least_confidence: float = 0.3) -> None:
+        self._detector, self.least_confidence = CascadeFaceDetector(), least_confidence
+
+    def __call__(self, frame: np.ndarray) -> list[Detection]:
+        """Faces in a frame, uint8 RGB (H, W, 3)."""
+        return [
+            Detection(np.array([x, y, x + width, y + height], dtype=np.float32))
+            for (x, y, width, height), confidence in self._detector(Image.fromarray(frame))
+            if confidence >= self.least_confidence
+        ]
