@@ -75,8 +75,8 @@ def test_passers_by_are_left_out() -> None:
 
 
 def test_drawn_people_are_found_and_followed() -> None:
-    clip = render_clip(3, CorpusSettings(persons=2, frames=9, size=192, unseen=True))
-    tracks = track_faces(clip.frames, CascadeFrameDetector(), 24.0)
+    clip = render_clip(5, CorpusSettings(persons=2, frames=9, size=192, unseen=True))
+    tracks = track_faces(clip.frames, CascadeFrameDetector(), 24.0, persons=2)
     truth = scene_tracks(clip.scene, clip.states, 192, 24.0)
     assert tracks.boxes.shape == truth.boxes.shape
     np.testing.assert_allclose(
