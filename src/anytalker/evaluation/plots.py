@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -90,5 +91,5 @@ def _svg(figure: Any) -> str:
     text = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "anytalker", "svg.fonttype": "none", "font.family": "sans-serif"}):
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    svg = text.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>", "", text.getvalue(), flags=re.DOTALL)
     return svg[svg.index("<svg") :]
