@@ -70,11 +70,9 @@ def test_a_killed_run_resumes_to_the_same_losses_and_weights(tmp_path, monkeypat
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_two_processes_train_as_one_that_accumulates(tmp_path) -> None:
-    alone = make_config(tmp_path, output=tmp_path / "one", groups=2, steps=3)
-    losses = train(alone)
-    config = make_config(tmp_path, output=tmp_path / "two", groups=2, steps=3)
-    (tmp_path / "config.json").write_text(config.model_dump_json())
+def train_in_two_processes(config, folder: Path, port: int) -> list[float]:
+    """The losses of a run in two processes that talk through gloo."""
+    (folder / "config.json").write_text(config.model_dump_json())
     program = (
         "import sys, json\n"
         "from anytalker.training.config import TrainingConfig\n"
@@ -86,18 +84,35 @@ def test_two_processes_train_as_one_that_accumulates(tmp_path) -> None:
     processes = []
     for rank in range(2):
         place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-        place |= {"MASTER_PORT": "29617", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+        place |= {"MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
         place |= {"PYTHONPATH": os.pathsep.join(sys.path)}
-        command = [sys.executable, "-c", program, str(tmp_path / "config.json"), str(tmp_path / "losses"), str(rank)]
+        command = [sys.executable, "-c", program, str(folder / "config.json"), str(folder / "losses"), str(rank)]
         processes.append(subprocess.Popen(command, env=os.environ | place, stderr=subprocess.PIPE, text=True))
     for process in processes:
         _, errors = process.communicate(timeout=240)
         assert process.returncode == 0, errors[-2000:]
-    together = json.loads((tmp_path / "losses0").read_text())
-    assert together == pytest.approx(losses, rel=1e-4)
-    first, second = weights(tmp_path / "one"), weights(tmp_path / "two")
+    return json.loads((folder / "losses0").read_text())
+
+
+def assert_same_weights(first: dict, second: dict) -> None:
     for name, value in first.items():
         assert float((second[name] - value).norm()) <= 1e-4 * max(1e-3, float(value.norm())), name
+
+
+def test_two_processes_train_as_one_that_accumulates(tmp_path) -> None:
+    losses = train(make_config(tmp_path, output=tmp_path / "one", groups=2, steps=3))
+    config = make_config(tmp_path, output=tmp_path / "two", groups=2, steps=3)
+    assert train_in_two_processes(config, tmp_path, 29617) == pytest.approx(losses, rel=1e-4)
+    assert_same_weights(weights(tmp_path / "one"), weights(tmp_path / "two"))
+
+
+def test_a_sharded_run_trains_the_same_and_resumes(tmp_path) -> None:
+    losses = train(make_config(tmp_path, output=tmp_path / "one", groups=2, steps=4))
+    options = {"output": tmp_path / "two", "groups": 2, "fsdp": True}
+    first = train_in_two_processes(make_config(tmp_path, steps=2, **options), tmp_path, 29618)
+    rest = train_in_two_processes(make_config(tmp_path, steps=4, **options), tmp_path, 29618)
+    assert [*first, *rest] == pytest.approx(losses, rel=1e-4)
+    assert_same_weights(weights(tmp_path / "one"), weights(tmp_path / "two"))
 
 
 def test_accumulation_changes_the_losses_but_not_their_order(tmp_path) -> None:

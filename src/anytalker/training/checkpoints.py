@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -25,8 +26,17 @@ def checkpoint_path(folder: Path, step: int) -> Path:
     return folder / f"step-{step:08d}"
 
 
-def save_checkpoint(accelerator: Accelerator, folder: Path, step: int, keep: int) -> None:
-    """Write all registered state, then show it under its name, then drop all but the newest `keep`.
+def save_checkpoint(
+    accelerator: Accelerator, folder: Path, step: int, keep: int, save: Callable[[Path], object] | None = None
+) -> None:
+    """Write a run's state, then show it under its name, then drop all but the newest `keep`.
+
+    Args:
+        accelerator: of the run.
+        folder: for all checkpoints.
+        step: of this one.
+        keep: how many are kept.
+        save: writes the state to a folder, on every process; None: all that the accelerator knows of.
 
     Raises:
         AnyTalkerError: if it can't be written, for example on a full disk; older checkpoints are untouched.
@@ -38,7 +48,7 @@ def save_checkpoint(accelerator: Accelerator, folder: Path, step: int, keep: int
             folder.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(unfinished, ignore_errors=True)
         accelerator.wait_for_everyone()
-        accelerator.save_state(str(unfinished))
+        (save or (lambda place: accelerator.save_state(str(place))))(unfinished)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             write_json_atomic(unfinished / "step.json", {"step": step})

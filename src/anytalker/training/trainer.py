@@ -23,6 +23,7 @@ from anytalker.training.checkpoints import checkpoint_path, checkpoint_steps, sa
 from anytalker.training.config import OptimizerConfig, TrainingConfig
 from anytalker.training.model import TextEmbeddings, TrainedModel, group_loss
 from anytalker.training.reader import Group, GroupReader, group_loader
+from anytalker.training.sharded import ShardedState, allow_on_cpu, filled_pipeline, fsdp_plugin
 from anytalker.training.validation import validate
 
 
@@ -54,13 +55,14 @@ class Trainer:
         self.text = TextEmbeddings(self.pipeline.encode_text, self.pipeline.settings.text_len)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.model = model
-        self.wrapped = self.accelerator.prepare_model(model)
+        optimizer = make_optimizer(trained, config.optimizer)
+        self.wrapped, self.optimizer = self.accelerator.prepare(model, optimizer)
         if config.fsdp:
             trained = [parameter for parameter in self.wrapped.parameters() if parameter.requires_grad]
-        self.optimizer = self.accelerator.prepare_optimizer(make_optimizer(trained, config.optimizer))
         self.trained = trained
         self.average = EMAModel(trained, decay=config.optimizer.average)
         self.accelerator.register_for_checkpointing(self.average)
+        self.sharded = ShardedState(self.wrapped, self.optimizer.optimizer, self.average) if config.fsdp else None
         self.step = self._resume()
 
     def _resume(self) -> int:
@@ -68,7 +70,8 @@ class Trainer:
         if not steps:
             return 0
         try:
-            self.accelerator.load_state(str(checkpoint_path(self.checkpoints, steps[-1])))
+            newest = checkpoint_path(self.checkpoints, steps[-1])
+            self.sharded.load(newest) if self.sharded else self.accelerator.load_state(str(newest))
         except (RuntimeError, ValueError, KeyError) as error:
             raise InputError(
                 f"The run in {self.config.output} was made with another model or optimizer; choose another output "
@@ -113,7 +116,8 @@ class Trainer:
             if self.step % config.log_every == 0 or self.step == config.steps:
                 self._report(losses[-config.log_every :], (time.monotonic() - started) / (self.step - first))
             if self.step % config.save_every == 0 or self.step == config.steps:
-                save_checkpoint(accelerator, self.checkpoints, self.step, config.keep)
+                save = self.sharded.save if self.sharded else None
+                save_checkpoint(accelerator, self.checkpoints, self.step, config.keep, save)
             if config.validation.every and self.step % config.validation.every == 0:
                 self._validate()
         self.export()
@@ -177,16 +181,13 @@ class Trainer:
         unfinished = self.config.output / "model-unfinished"
         self.average.store(self.trained)
         self.average.copy_to(self.trained)
-        state = self.accelerator.get_state_dict(self.wrapped) if self.config.fsdp else None
+        state = self.sharded.whole_model() if self.sharded else None
         if self.accelerator.is_main_process:
             shutil.rmtree(unfinished, ignore_errors=True)
-            if state is not None:
-                self.pipeline.transformer.load_state_dict(
-                    {k.removeprefix("transformer."): v for k, v in state.items() if k.startswith("transformer.")}
-                )
+            pipeline = self.pipeline if state is None else filled_pipeline(self.config.model, state)
             if self.config.lora:
                 save_adapter(self.pipeline.transformer, self.config.output / "adapter.safetensors")
-            write_model(self.pipeline, unfinished, merge=self.config.lora is not None)
+            write_model(pipeline, unfinished, merge=self.config.lora is not None)
             shutil.rmtree(target, ignore_errors=True)
             unfinished.rename(target)
         self.average.restore(self.trained)
@@ -205,19 +206,18 @@ def write_model(pipeline: AnyTalkerPipeline, folder: Path, merge: bool) -> None:
 
 def make_accelerator(config: TrainingConfig) -> Accelerator:
     """The accelerator of a run: precision, FSDP2, TensorBoard logs in the run's folder."""
-    plugin = None
-    if config.fsdp:
-        from accelerate import FullyShardedDataParallelPlugin
-
-        plugin = FullyShardedDataParallelPlugin(fsdp_version=2, reshard_after_forward=True)
+    plugin = fsdp_plugin() if config.fsdp else None
     AcceleratorState._reset_state()  # an earlier run of this process may have had another precision
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision="bf16" if config.precision == "bf16" else "no",
         fsdp_plugin=plugin,
         log_with="tensorboard",
         project_dir=str(config.output),
         step_scheduler_with_optimizer=False,
     )
+    if plugin is not None:
+        allow_on_cpu(accelerator, plugin)
+    return accelerator
 
 
 def make_optimizer(parameters: list[torch.nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:
