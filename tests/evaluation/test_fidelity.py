@@ -12,6 +12,7 @@ from anytalker.evaluation.fidelity import (
     FeatureNetwork,
     FrameComparison,
     FrechetDistance,
+    clip_features,
     identity_similarity,
     load_torchscript_features,
     load_videomae_features,
@@ -65,9 +66,10 @@ class Moments(torch.nn.Module):
 @pytest.mark.parametrize("video", [False, True])
 def test_frechet_distance_grows_with_the_difference(video: bool) -> None:
     def distance(mean: float) -> float:
-        measure = FrechetDistance(FeatureNetwork(Moments(), video, 6))
-        measure.add([noisy(seed) for seed in range(6)], real=True)
-        measure.add([noisy(100 + seed, mean=mean) for seed in range(6)], real=False)
+        measure, network = FrechetDistance(6), FeatureNetwork(Moments(), video, 6)
+        for seed in range(6):
+            measure.add(clip_features(network, noisy(seed)), real=True)
+            measure.add(clip_features(network, noisy(100 + seed, mean=mean)), real=False)
         return measure.compute()
 
     near, middle, far = distance(128), distance(140), distance(190)
@@ -75,8 +77,8 @@ def test_frechet_distance_grows_with_the_difference(video: bool) -> None:
 
 
 def test_a_frechet_distance_needs_clips_on_both_sides() -> None:
-    measure = FrechetDistance(FeatureNetwork(Moments(), True, 6))
-    measure.add([noisy(0)], real=True)
+    measure = FrechetDistance(6)
+    measure.add(np.zeros((1, 6), dtype=np.float32), real=True)
     with pytest.raises(NoScoreError, match=r"\(1, 0\)"):
         measure.compute()
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from anytalker.cli import generate, miniature, models, train
+from anytalker.cli import evaluate, generate, miniature, models, train
 from anytalker.errors import AnyTalkerError, InputError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 
 
 app.add_typer(generate.commands)
+app.add_typer(evaluate.commands)
 app.add_typer(models.commands)
 app.add_typer(train.commands, name="train")
 app.add_typer(miniature.commands, name="miniature")

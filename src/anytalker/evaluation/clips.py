@@ -209,6 +209,16 @@ class VideoFrames:
         if not self.times:
             raise InputError(f"{self.path.name} holds no frames.")
 
+    def probe(self) -> tuple[tuple[int, int], float]:
+        """Size (width, height) and frame rate, from the first frame.
+
+        Raises:
+            InputError: if there is none.
+        """
+        for frame in self:
+            return (frame.shape[1], frame.shape[0]), self.fps
+        raise InputError(f"{self.path.name} holds no frames.")
+
     def uneven(self) -> bool:
         """Whether the frames read are not evenly spaced in time, by more than half a frame."""
         if len(self.times) < 3:

@@ -107,11 +107,7 @@ def interactivity(
     if len(spoken) != persons:
         raise InputError(f"speaking names {len(spoken)} people, the tracks have {persons}.")
     _check_faces(points, places, rules)
-    crop = crop_side(places, frame_size, rules.smallest_crop)
-    steps = np.stack(
-        [person_motion(points[:, person], places[:, person], frame_size, crop, rules) for person in range(persons)],
-        axis=1,
-    )
+    steps = _all_motion(points, places, frame_size, rules)
     silent = np.stack([is_silent(spans, len(points), fps) for spans in spoken], axis=1)
     counted = silent & np.isfinite(steps)
     if not counted.any():
@@ -124,6 +120,25 @@ def interactivity(
         interval=bootstrap_interval(values, block=max(1, round(fps / 2))),
         listening_seconds=[len(own) / fps for own in values],
     )
+
+
+def eye_motion(
+    landmarks: np.ndarray, boxes: np.ndarray, frame_size: tuple[int, int], protocol: str = "release"
+) -> np.ndarray:
+    """Everybody's eye motion from the frame before, (T, P) canvas pixels, NaN where there is none.
+
+    Arguments and errors as for `interactivity`.
+    """
+    points, places, rules = _checked(landmarks, boxes, frame_size, 1.0, protocol)
+    return _all_motion(points, places, frame_size, rules)
+
+
+def _all_motion(
+    points: np.ndarray, places: np.ndarray, frame_size: tuple[int, int], rules: ProtocolRules
+) -> np.ndarray:
+    crop = crop_side(places, frame_size, rules.smallest_crop)
+    people = range(points.shape[1])
+    return np.stack([person_motion(points[:, i], places[:, i], frame_size, crop, rules) for i in people], axis=1)
 
 
 def is_silent(spans: Spans, frames: int, fps: float) -> np.ndarray:

@@ -6,7 +6,7 @@ are used where their files are given, and left out, never replaced, where not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,25 +154,38 @@ def load_videomae_features(folder: str | Path) -> FeatureNetwork:
     return FeatureNetwork(features, True, model.config.hidden_size)
 
 
+@torch.no_grad()
+def clip_features(network: FeatureNetwork, clip: np.ndarray) -> np.ndarray:
+    """Features of a clip, uint8 (T, 224, 224, 3): float32 (1, features), or (8, features) of a network of pictures."""
+    values = torch.from_numpy(np.ascontiguousarray(clip))
+    if network.video:
+        return network(values.permute(3, 0, 1, 2)[None]).float().numpy()
+    chosen = np.linspace(0, len(clip) - 1, min(_IMAGES_A_CLIP, len(clip))).round().astype(int)
+    return network(values[chosen].permute(0, 3, 1, 2)).float().numpy()
+
+
+class _Features(torch.nn.Module):
+    """Passes features on, where torchmetrics would compute them."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features
+
+
 class FrechetDistance:
     """Fréchet distance between the features of generated and real clips; memory does not grow with their number."""
 
-    def __init__(self, network: FeatureNetwork) -> None:
+    def __init__(self, num_features: int) -> None:
         from torchmetrics.image.fid import FrechetInceptionDistance
 
-        self.network = network
-        self._metric = FrechetInceptionDistance(feature=network)
+        self._metric = FrechetInceptionDistance(feature=_Features(num_features))
 
-    @torch.no_grad()
-    def add(self, clips: Iterable[np.ndarray], real: bool) -> None:
-        """Count clips, each uint8 (T, 224, 224, 3); a network of pictures sees some of their frames."""
-        for clip in clips:
-            values = torch.from_numpy(np.ascontiguousarray(clip))
-            if self.network.video:
-                self._metric.update(values.permute(3, 0, 1, 2)[None], real=real)
-            else:
-                chosen = np.linspace(0, len(clip) - 1, min(_IMAGES_A_CLIP, len(clip))).round().astype(int)
-                self._metric.update(values[chosen].permute(0, 3, 1, 2), real=real)
+    def add(self, features: np.ndarray, real: bool) -> None:
+        """Count features (n, features) of a generated or a real clip."""
+        self._metric.update(torch.from_numpy(np.ascontiguousarray(features)), real=real)
 
     def compute(self) -> float:
         """The distance, 0 for the same distribution.

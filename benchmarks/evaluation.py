@@ -1,0 +1,199 @@
+"""Can the scores be trusted, and are they fast? Drawn conversations, whole and spoiled in known ways.
+
+    python benchmarks/evaluation.py effects            # a table: what each kind of damage does to each score
+    python benchmarks/evaluation.py speed --clips 100  # sharing and parallel work against one score after another
+
+Nobody in these clips was ever trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from anytalker.evaluation.binding import binding
+from anytalker.evaluation.crops import crop_faces
+from anytalker.evaluation.lip_sync import embed_tracks, lip_sync_of
+from anytalker.evaluation.silence import mouth_motions
+
+from anytalker.conditioning.audio import SAMPLE_RATE, mix
+from anytalker.conditioning.timeline import speaking_spans
+from anytalker.errors import NoScoreError
+from anytalker.evaluation import interactivity
+from anytalker.evaluation.clips import VideoFrames, find_clips
+from anytalker.evaluation.run import evaluate
+from anytalker.evaluation.scoring import ScoringSettings, Tools
+from anytalker.evaluation.tracks import FaceTracks
+from anytalker.miniature.corpus import CorpusSettings, RenderedClip, render_clip
+from anytalker.miniature.landmarks import scene_tracks
+from anytalker.pipelines.output import write_video
+
+FPS, FIRST_SEED = 24.0, 7_000_000
+
+
+def rendered(clip: RenderedClip, **frozen: object) -> RenderedClip:
+    """The clip drawn again with parts of every face held fixed."""
+    states = [[replace(state, **frozen) for state in person] for person in clip.states]
+    frames = np.stack(list(clip.scene.render(states, clip.frames.shape[1])))
+    return replace(clip, frames=frames, states=states)
+
+
+def frozen_eyes(clip: RenderedClip) -> RenderedClip:
+    """Nobody blinks, looks elsewhere, raises brows or turns the head."""
+    return rendered(clip, gaze=(0.0, 0.0), blink=0.0, brow=0.0, turn=(0.0, 0.0), shift=(0.0, 0.0))
+
+
+def frozen_mouths(clip: RenderedClip) -> RenderedClip:
+    """No mouth ever opens."""
+    return rendered(clip, opening=0.0, width=0.5, teeth=0.0, tongue=0.0)
+
+
+def late_sound(clip: RenderedClip) -> RenderedClip:
+    """The sound comes four frames late."""
+    late = int(4 / FPS * SAMPLE_RATE)
+    return replace(clip, voices=[np.pad(voice, (late, 0))[: len(voice)] for voice in clip.voices])
+
+
+def swapped_voices(clip: RenderedClip) -> RenderedClip:
+    """Everybody has the next one's voice."""
+    return replace(clip, voices=clip.voices[1:] + clip.voices[:1])
+
+
+def dropped_frames(clip: RenderedClip) -> RenderedClip:
+    """Only every fourth frame is shown, four times."""
+    kept = np.arange(len(clip.frames)) // 4 * 4
+    states = [[person[i] for i in kept] for person in clip.states]
+    return replace(clip, frames=clip.frames[kept], states=states)
+
+
+DAMAGES: dict[str, Callable[[RenderedClip], RenderedClip]] = {
+    "none": lambda clip: clip,
+    "sound 4 frames late": late_sound,
+    "voices swapped": swapped_voices,
+    "eyes frozen": frozen_eyes,
+    "mouths frozen": frozen_mouths,
+    "3 of 4 frames dropped": dropped_frames,
+}
+
+
+def marks(clip: RenderedClip, tools: Tools) -> dict[str, float]:
+    """Scores of one clip in memory."""
+    tracks = scene_tracks(clip.scene, clip.states, clip.frames.shape[1], FPS)
+    speaking = [speaking_spans(voice) for voice in clip.voices]
+    found: dict[str, float] = {}
+    assert tracks.landmarks is not None
+    try:
+        found["interactivity"] = interactivity(tracks.landmarks, tracks.boxes, tracks.frame_size, FPS, speaking).overall
+        crops, seen = crop_faces(clip.frames, tracks.boxes, tools.syncnet.crop)
+        embedded = embed_tracks(crops, seen, clip.voices, FPS, tools.syncnet)
+        scores = [lip_sync_of(embedded, person) for person in np.flatnonzero(embedded.sounding)]
+        found["sync_c"] = float(np.mean([score.confidence for score in scores]))
+        found["sync_d"] = float(np.mean([score.distance for score in scores]))
+        found["offset"] = float(np.median([score.offset for score in scores]))
+        found["mouth motion"] = float(np.nanmean(mouth_motions(crops, seen)))
+        found["binding"] = binding(embedded).accuracy
+    except NoScoreError:
+        pass
+    return found
+
+
+def effects(clips: int) -> None:
+    """Print the table of damages and scores."""
+    tools = Tools(ScoringSettings())
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in DAMAGES}
+    for seed in range(FIRST_SEED, FIRST_SEED + clips):
+        clip = render_clip(seed, CorpusSettings(persons=2, frames=121, unseen=True))
+        for name, damage in DAMAGES.items():
+            rows[name].append(marks(damage(clip), tools))
+    metrics = ("interactivity", "sync_c", "sync_d", "offset", "binding", "mouth motion")
+    print(f"{clips} conversations of two people, 5 s each; means\n")
+    print("| damage | " + " | ".join(metrics) + " |\n" + "|---" * (len(metrics) + 1) + "|")
+    for name, scores in rows.items():
+        cells = []
+        for metric in metrics:
+            values = [score[metric] for score in scores if metric in score]
+            cells.append(f"{np.mean(values):.3f}" if values else "")
+        print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def write_clips(folder: Path, clips: int) -> None:
+    """Conversations as videos of 5 s with records and tracks."""
+    for number in range(clips):
+        clip = render_clip(FIRST_SEED + number % 10, CorpusSettings(persons=2, frames=121, unseen=True))
+        name = folder / f"clip{number:03d}"
+        write_video(name.with_suffix(".mp4"), clip.frames, FPS, mix(clip.voices), SAMPLE_RATE)
+        scene_tracks(clip.scene, clip.states, 128, FPS).save(folder / f"{name.name}.tracks.safetensors")
+        people = [
+            {"box_xywh": list(box), "audio": None, "speaking": speaking_spans(voice)}
+            for box, voice in zip(clip.boxes, clip.voices, strict=True)
+        ]
+        name.with_suffix(".json").write_text(json.dumps({"persons": people}), encoding="utf-8")
+
+
+def one_by_one(folder: Path) -> float:
+    """Seconds for every score on its own: decoded, cropped and embedded again for each, as separate scripts do."""
+    from anytalker.evaluation.mouth_scores import voices_of
+
+    tools = Tools(ScoringSettings())
+    assert tools.syncnet is not None
+    started = time.perf_counter()
+    for source in find_clips(folder):
+        assert source.tracks is not None
+        for score in ("interactivity", "sync", "sync star", "matrix", "silence"):
+            tracks, frames = FaceTracks.load(source.tracks), np.stack(list(VideoFrames(source.video)))
+            if score == "interactivity":
+                assert tracks.landmarks is not None
+                interactivity(tracks.landmarks, tracks.boxes, tracks.frame_size, FPS, source.speaking)
+                continue
+            people, voices = range(tracks.boxes.shape[1]), voices_of(source, tracks.boxes.shape[1], 0)
+            if score == "silence":
+                mouth_motions(*crop_faces(frames, tracks.boxes, tools.syncnet.crop))
+                continue
+            for face in people:
+                for voice in people if score == "matrix" else [face]:
+                    crops, seen = crop_faces(frames, tracks.boxes[:, [face]], tools.syncnet.crop)
+                    embedded = embed_tracks(crops, seen, [voices[voice]], FPS, tools.syncnet)
+                    try:
+                        lip_sync_of(embedded, 0)
+                    except NoScoreError:
+                        continue
+    return time.perf_counter() - started
+
+
+def speed(clips: int, workers: int) -> None:
+    """Print the ratio of the two ways."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "clips"
+        folder.mkdir()
+        write_clips(folder, clips)
+        alone = one_by_one(folder)
+        started = time.perf_counter()
+        evaluate(find_clips(folder), ScoringSettings(), Path(place) / "report", workers)
+        together = time.perf_counter() - started
+    print(
+        f"{clips} clips of 5 s: {together:.1f} s with shared work and {workers} processes, report and all; "
+        f"{alone:.1f} s one score after another: {alone / together:.1f} times as long"
+    )
+
+
+def main() -> None:
+    """Run one of the two."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["effects", "speed"])
+    parser.add_argument("--clips", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    if options.what == "effects":
+        effects(options.clips)
+    else:
+        speed(options.clips, options.workers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,340 @@
+"""All scores of one clip from one pass over its frames: what one score decodes or embeds, the others use."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anytalker.errors import InputError, NoScoreError
+from anytalker.evaluation.clips import ClipSource, VideoFrames
+from anytalker.evaluation.crops import crop_faces
+from anytalker.evaluation.eye_motion import eye_motion, interactivity
+from anytalker.evaluation.fidelity import ClipSample, FrameComparison, clip_features
+from anytalker.evaluation.mouth_scores import MouthScores
+from anytalker.evaluation.tracks import FaceTracks, FrameDetector, track_faces
+from anytalker.files import atomic_path
+
+MOUTH_SCORES = ("sync_c", "sync_d", "sync_c_star", "sync_offset", "binding", "silence")
+FACE_SCORES = ("interactivity", *MOUTH_SCORES)
+_TIMELINE_RATE = 6.0
+
+
+@dataclass(frozen=True)
+class ScoringSettings:
+    """How clips are scored.
+
+    Attributes:
+        metrics: scores wanted, keys of `summary.METRICS`; empty: all that can be had.
+        protocol: of Interactivity, see `eye_motion.interactivity`.
+        detector: "uniface", "cascade" or "none": what finds faces where there are neither tracks nor boxes.
+        syncnet: file of the original SyncNet's weights; None: the small one that comes with the package.
+        networks: (score, file) of the feature networks for "fid" and "fvd".
+    """
+
+    metrics: tuple[str, ...] = ()
+    protocol: str = "release"
+    detector: str = "cascade"
+    syncnet: Path | None = None
+    networks: tuple[tuple[str, Path], ...] = ()
+
+    def wants(self, *metrics: str) -> bool:
+        """Whether any of these scores is wanted."""
+        return not self.metrics or any(metric in self.metrics for metric in metrics)
+
+
+class Tools:
+    """The networks that scoring needs, loaded when first used and then kept."""
+
+    def __init__(self, settings: ScoringSettings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def detector(self) -> FrameDetector | None:
+        """Finds faces; None: nothing does."""
+        from anytalker.evaluation.detectors import CascadeFrameDetector, UnifaceDetector
+
+        return {"uniface": UnifaceDetector, "cascade": CascadeFrameDetector, "none": lambda: None}[
+            self.settings.detector
+        ]()
+
+    @cached_property
+    def syncnet(self) -> Any:
+        """The network of lip sync."""
+        from anytalker.evaluation.syncnet import load_sync_model
+
+        return load_sync_model(self.settings.syncnet)
+
+    @cached_property
+    def networks(self) -> dict[str, Any]:
+        """Feature networks of FID and FVD."""
+        from anytalker.evaluation.fidelity import load_torchscript_features, load_videomae_features
+
+        return {
+            metric: load_videomae_features(path)
+            if path.is_dir()
+            else load_torchscript_features(path, video=metric == "fvd")
+            for metric, path in self.settings.networks
+        }
+
+
+class ClipScores:
+    """The result of a clip as it grows: scores, and reasons for those that can't be had."""
+
+    def __init__(self, clip: ClipSource) -> None:
+        self.clip = clip
+        self.scores: dict[str, float] = {}
+        self.problems: dict[str, str] = {}
+        self.more: dict[str, Any] = {}
+
+    def attempt(self, metrics: Sequence[str], compute: Callable[[], dict[str, float]]) -> None:
+        """Add what `compute` gives, or its reason to the problems of all `metrics`."""
+        try:
+            self.scores.update({key: float(value) for key, value in compute().items() if math.isfinite(value)})
+        except NoScoreError as error:
+            self.problems.update(dict.fromkeys(metrics, str(error)))
+
+    def line(self, video: VideoFrames, tracks: FaceTracks | None, seconds: float) -> dict[str, Any]:
+        """The result as one line of JSON."""
+        people = 0 if tracks is None else tracks.boxes.shape[1]
+        return {
+            "clip": self.clip.name,
+            "people": people,
+            "frames": len(video.times),
+            "fps": video.fps,
+            "size": list(video.size),
+            "scores": self.scores,
+            "problems": self.problems,
+            "speaking": self.clip.speaking,
+            "seconds": round(seconds, 2),
+            **self.more,
+        }
+
+
+def score_clip(clip: ClipSource, tools: Tools, features: Path | None = None) -> dict[str, Any]:
+    """Score one clip.
+
+    Args:
+        clip: the video and what is known of it.
+        tools: networks and settings.
+        features: folder for the features that FID and FVD are made of later; None: none are made.
+
+    Returns:
+        One line of the report: `scores`, `problems` (score → why there is none), `real` (scores of the real video), the
+        timeline and the binding matrix.
+
+    Raises:
+        InputError: if the video can't be decoded.
+    """
+    started, settings = time.monotonic(), tools.settings
+    result = ClipScores(clip)
+    video = VideoFrames(clip.video)
+    tracks = clip_tracks(clip, video, tools)
+    watched = watch(clip, video, tracks, tools)
+    if video.uneven():
+        result.more["notes"] = ["The frame rate varies; times are those of an even one."]
+    if tracks is None or not tracks.boxes.shape[1]:
+        wanted = [metric for metric in FACE_SCORES if settings.wants(metric)]
+        result.problems.update(dict.fromkeys(wanted, "No face was found in this clip."))
+    else:
+        tracks = _for_frames(tracks, len(video.times))
+        _score_eyes(result, tracks, settings)
+        motion = None
+        if watched.crops is not None and watched.found is not None:
+            mouths = MouthScores(clip, watched.crops, watched.found, video.fps, tools.syncnet)
+            motion = mouths.motion()
+            _score_mouths(result, mouths, settings)
+        result.more["timeline"] = _timeline(tracks, motion, settings)
+    if watched.comparison is not None:
+        comparison = watched.comparison
+        result.attempt(("psnr", "ssim"), lambda: {"psnr": comparison.result().psnr, "ssim": comparison.result().ssim})
+    if clip.real is not None:
+        _score_real(result, clip, settings)
+        if features is not None:
+            _keep_features(clip.name, watched, tools, features)
+    return result.line(video, tracks, time.monotonic() - started)
+
+
+def clip_tracks(clip: ClipSource, video: VideoFrames, tools: Tools) -> FaceTracks | None:
+    """Tracks of a clip: given ones, boxes that hold for the whole video, or what the detector finds; None without."""
+    size, fps = video.probe()
+    if clip.tracks is not None:
+        return FaceTracks.load(clip.tracks, size, fps)
+    if clip.boxes is not None:
+        boxes = np.array([[x, y, x + width, y + height] for x, y, width, height in clip.boxes], dtype=np.float32)
+        return FaceTracks(boxes[None], None, size, fps)
+    if tools.detector is None:
+        return None
+    return track_faces(video, tools.detector, fps, len(clip.speaking) if clip.speaking else None)
+
+
+def _for_frames(tracks: FaceTracks, frames: int) -> FaceTracks:
+    """Tracks whose boxes hold for the whole video, repeated for every frame.
+
+    Raises:
+        InputError: if tracks of every frame are not of that many frames.
+    """
+    known = len(tracks.boxes)
+    if known == 1 and tracks.landmarks is None:
+        return FaceTracks(np.repeat(tracks.boxes, frames, axis=0), None, tracks.frame_size, tracks.fps)
+    if known != frames:
+        raise InputError(f"The tracks have {known} frames, the video has {frames}; they are not of the same video.")
+    return tracks
+
+
+@dataclass
+class Watched:
+    """What one pass over a video gives.
+
+    `crops` uint8 (T, P, …) of the faces and `found` (T, P), where they are; the `comparison` with the real video;
+    `made` and `real`, samples of frames.
+    """
+
+    crops: np.ndarray | None = None
+    found: np.ndarray | None = None
+    comparison: FrameComparison | None = None
+    made: ClipSample | None = None
+    real: ClipSample | None = None
+
+    def look(self, video: VideoFrames, real: Path | None) -> Iterator[np.ndarray]:
+        """The frames of a video, after the comparisons with those of the real one."""
+        compared = real is not None and (self.comparison is not None or self.made is not None)
+        for frame, other in zip_longest(video, VideoFrames(real) if compared and real else ()):
+            if frame is None:
+                return
+            if self.made is not None:
+                self.made.add(frame)
+            if other is not None:
+                if self.real is not None:
+                    self.real.add(other)
+                if self.comparison is not None:
+                    self.comparison.add(frame, other)
+            yield frame
+
+
+def watch(clip: ClipSource, video: VideoFrames, tracks: FaceTracks | None, tools: Tools) -> Watched:
+    """Decode a video, and its real counterpart beside it, once."""
+    watched, settings = Watched(), tools.settings
+    if clip.real is not None and settings.wants("psnr", "ssim"):
+        watched.comparison = FrameComparison()
+    if clip.real is not None and settings.networks:
+        watched.made, watched.real = ClipSample(), ClipSample()
+    frames = watched.look(video, clip.real)
+    if tracks is not None and tracks.boxes.shape[1] and settings.wants(*MOUTH_SCORES):
+        boxes = tracks.boxes[0] if len(tracks.boxes) == 1 else tracks.boxes
+        watched.crops, watched.found = crop_faces(frames, boxes, tools.syncnet.crop)
+    else:
+        for _ in frames:
+            pass
+    return watched
+
+
+def _score_eyes(result: ClipScores, tracks: FaceTracks, settings: ScoringSettings) -> None:
+    if not settings.wants("interactivity"):
+        return
+
+    def compute() -> dict[str, float]:
+        if tracks.landmarks is None:
+            raise NoScoreError("There are no landmarks: give tracks with 106 points, or --detector uniface.")
+        score = interactivity(
+            tracks.landmarks,
+            tracks.boxes,
+            tracks.frame_size,
+            tracks.fps,
+            _spans_of(result.clip, tracks),
+            settings.protocol,
+        )
+        result.more["interactivity"] = {
+            "per_person": [None if math.isnan(value) else value for value in score.per_person],
+            "interval": list(score.interval),
+            "spans": [[vars(span) for span in spans] for spans in score.spans],
+        }
+        return {"interactivity": score.overall}
+
+    result.attempt(("interactivity",), compute)
+
+
+def _score_mouths(result: ClipScores, mouths: MouthScores, settings: ScoringSettings) -> None:
+    def bind() -> dict[str, float]:
+        scores, result.more["binding_matrix"] = mouths.binding()
+        return scores
+
+    if settings.wants("sync_c", "sync_d", "sync_offset"):
+        result.attempt(("sync_c", "sync_d", "sync_offset"), mouths.lip_sync)
+    if settings.wants("sync_c_star"):
+        result.attempt(("sync_c_star",), mouths.sync_c_star)
+    if settings.wants("binding"):
+        result.attempt(("binding",), bind)
+    if settings.wants("silence"):
+        result.attempt(("silence",), mouths.silence)
+
+
+def _spans_of(clip: ClipSource, tracks: FaceTracks) -> list[list[tuple[float, float]]] | None:
+    """Speaking spans, one list a tracked person.
+
+    Raises:
+        NoScoreError: if they are of another number of people.
+    """
+    people = tracks.boxes.shape[1]
+    if clip.speaking is not None and len(clip.speaking) != people:
+        raise NoScoreError(f"The spans are of {len(clip.speaking)} people, but {people} were found.")
+    return clip.speaking
+
+
+def _score_real(result: ClipScores, clip: ClipSource, settings: ScoringSettings) -> None:
+    """Interactivity of the real video by the same protocol, where its tracks are known."""
+    if clip.real_tracks is None or clip.real is None or not settings.wants("interactivity"):
+        return
+    tracks = FaceTracks.load(clip.real_tracks, *VideoFrames(clip.real).probe())
+    with suppress(NoScoreError):
+        if tracks.landmarks is not None:
+            score = interactivity(
+                tracks.landmarks,
+                tracks.boxes,
+                tracks.frame_size,
+                tracks.fps,
+                _spans_of(clip, tracks),
+                settings.protocol,
+            )
+            result.more["real"] = {"interactivity": score.overall}
+
+
+def _timeline(tracks: FaceTracks, mouths: np.ndarray | None, settings: ScoringSettings) -> dict[str, Any]:
+    """Mouth and eye motion a person, (T, P) each, averaged to a few values a second, for the plots."""
+    step = max(1, round(tracks.fps / _TIMELINE_RATE))
+    drawn: dict[str, Any] = {"rate": tracks.fps / step}
+    if mouths is not None:
+        drawn["mouth"] = _thinned(mouths, step)
+    if tracks.landmarks is not None:
+        eyes = eye_motion(tracks.landmarks, tracks.boxes, tracks.frame_size, settings.protocol)
+        drawn["eyes"] = _thinned(eyes, step)
+    return drawn
+
+
+def _thinned(values: np.ndarray, step: int) -> list[list[float | None]]:
+    """Means over `step` frames of (T, P) values, a list a person, None where there is none."""
+    parts = np.array_split(values, range(step, len(values), step))
+    means = [[part[np.isfinite(part[:, person]), person] for part in parts] for person in range(values.shape[1])]
+    return [[round(float(part.mean()), 4) if len(part) else None for part in person] for person in means]
+
+
+def _keep_features(name: str, watched: Watched, tools: Tools, folder: Path) -> None:
+    """Write the features that FID and FVD are made of; one file a clip and score."""
+    if watched.made is None or watched.real is None or not watched.real.seen:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for metric, network in tools.networks.items():
+        with atomic_path(folder / f"{name}.{metric}.npz") as partial, partial.open("wb") as file:
+            np.savez(
+                file,
+                made=clip_features(network, watched.made.frames()),
+                real=clip_features(network, watched.real.frames()),
+            )

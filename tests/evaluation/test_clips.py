@@ -1,0 +1,86 @@
+"""Finding what belongs to a clip, and decoding it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anytalker.errors import InputError
+from anytalker.evaluation.clips import Folders, VideoFrames, find_clips, find_voices, read_spans
+from anytalker.evaluation.tracks import FaceTracks
+from anytalker.pipelines.output import write_video
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    place = tmp_path / "made"
+    place.mkdir()
+    frames = np.random.default_rng(0).integers(0, 255, (12, 48, 64, 3), dtype=np.uint8)
+    for name in ("two", "one"):
+        write_video(place / f"{name}.mp4", frames, 24.0)
+    return place
+
+
+def test_what_lies_beside_a_video_is_found(folder, tmp_path) -> None:
+    persons = [{"box_xywh": [1, 2, 20, 21], "audio": None, "speaking": [[0.0, 0.2]]}]
+    (folder / "one.json").write_text(json.dumps({"persons": persons}))
+    FaceTracks(np.zeros((12, 1, 4), "f4"), None, (64, 48), 24.0).save(folder / "two.tracks.safetensors")
+    (tmp_path / "real").mkdir()
+    write_video(tmp_path / "real" / "two.mp4", np.zeros((5, 48, 64, 3), np.uint8), 24.0)
+    one, two = find_clips(folder, Folders(real=tmp_path / "real"))
+    assert (one.name, two.name) == ("one", "two")
+    assert one.boxes == [(1, 2, 20, 21)]
+    assert one.speaking == [[(0.0, 0.2)]]
+    assert one.tracks is None
+    assert one.real is None
+    assert two.tracks == folder / "two.tracks.safetensors"
+    assert two.real == tmp_path / "real" / "two.mp4"
+
+
+def test_the_benchmarks_spans_and_voices_are_found(folder, tmp_path) -> None:
+    spans = {"one.mp4": {"left": [[0, 1]], "right": []}, "two.mp4": [[[0, 0.5]], [], [[1, 2]]]}
+    (folder / "speaker_duration.json").write_text(json.dumps(spans))
+    for side in ("left", "right"):
+        (tmp_path / "voices" / f"audio_{side}").mkdir(parents=True)
+    (tmp_path / "voices" / "audio_right" / "one_right.wav").write_bytes(b"")
+    one, two = find_clips(folder, Folders(voices=tmp_path / "voices"))
+    assert one.speaking == [[(0.0, 1.0)], []]
+    assert two.speaking == [[(0.0, 0.5)], [], [(1.0, 2.0)]]
+    assert one.voices == [None, tmp_path / "voices" / "audio_right" / "one_right.wav"]
+    assert two.voices is None
+    (tmp_path / "voices" / "audio_left" / "one_left.wav").write_bytes(b"")
+    assert [path.name for path in find_voices("one", tmp_path / "voices")] == ["one_left.wav", "one_right.wav"]
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", '{"a.mp4": {"left": [["x", 1]]}}', '{"a.mp4": {"left": 3}}'])
+def test_spans_of_another_form_are_named(tmp_path, text: str) -> None:
+    path = tmp_path / "spans.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"spans\.json"):
+        read_spans(path)
+
+
+def test_folders_without_videos_are_named(tmp_path) -> None:
+    with pytest.raises(InputError, match="holds no videos"):
+        find_clips(tmp_path)
+    with pytest.raises(InputError, match="There is no folder"):
+        find_clips(tmp_path / "none")
+
+
+def test_frames_are_decoded_again_and_again(folder) -> None:
+    video = VideoFrames(folder / "one.mp4")
+    assert len(list(video)) == len(list(video)) == 12
+    assert (video.size, video.fps, video.uneven()) == ((64, 48), 24.0, False)
+    assert video.probe() == ((64, 48), 24.0)
+
+
+def test_broken_videos_are_named(folder, tmp_path) -> None:
+    whole = (folder / "one.mp4").read_bytes()
+    broken = tmp_path / "broken.mp4"
+    for content in (b"", b"nothing", whole[: len(whole) // 2]):
+        broken.write_bytes(content)
+        with pytest.raises(InputError, match=r"broken\.mp4"):
+            list(VideoFrames(broken))
