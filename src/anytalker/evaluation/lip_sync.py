@@ -45,7 +45,7 @@ class SyncTracks:
         missing: (P,) share of the video's frames in which the face is missing.
         fps: frames a second of the windows.
         window: frames a window.
-        zero_padding: whether what lies beyond the sound counts as a vector of zeros (the original SyncNet) or not at all.
+        zero_padding: whether windows beyond the sound are vectors of zeros (original SyncNet), else they don't count.
     """
 
     faces: np.ndarray
@@ -64,9 +64,9 @@ class LipSync:
     Attributes:
         confidence: Sync-C: median minus minimum of the mean distances over all delays; higher is better, 0 is none.
         distance: Sync-D: the smallest mean distance; lower is better.
-        offset: how many frames (of `fps`) the voice comes late; negative: early. SyncNet's own code prints the negative.
-        frame_confidence: (W,) median of the mean distances minus each window's distance at the best delay; NaN where the
-            face is missing, or nothing can be heard so much later or earlier.
+        offset: how many frames (of `fps`) the voice comes late; negative: early. The authors' code prints the opposite.
+        frame_confidence: (W,) median of the mean distances minus each window's distance at the best delay; NaN where
+            the window doesn't count, or there is no sound so much later or earlier.
         distances: (2·15+1,) mean distance for each delay from −15 to 15 frames.
         seconds: length of what was judged.
         fps: frames a second that were judged.

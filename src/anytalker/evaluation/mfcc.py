@@ -18,9 +18,9 @@ PREEMPHASIS = 0.97
 def mfcc(samples: np.ndarray) -> np.ndarray:
     """Cepstra (rows, 13), float64, of a 16 kHz waveform (samples,); the first is the logarithm of the energy.
 
-    Windows of 25 ms without a taper, one every 10 ms, the last one filled up with zeros: 1 + ⌈(samples − 400)/160⌉ rows,
-    at least 1. Pre-emphasis 0.97, 512-point power spectrum, 26 triangular filters from 0 to 8 kHz, orthonormal DCT-II,
-    sine lifter 22. The level matters: SyncNet's authors give samples from −32768 to 32767.
+    Windows of 25 ms without a taper, one every 10 ms, the last one filled up with zeros: 1 + ⌈(samples − 400)/160⌉
+    rows, at least 1. Pre-emphasis 0.97, 512-point power spectrum, 26 triangular filters from 0 to 8 kHz, orthonormal
+    DCT-II, sine lifter 22. The level matters: SyncNet's authors give samples from −32768 to 32767.
     """
     emphasized = signal.lfilter([1.0, -PREEMPHASIS], [1.0], np.asarray(samples, dtype=np.float64))
     rows = 1 + max(0, -(-(len(emphasized) - FRAME) // STEP))
@@ -35,7 +35,7 @@ def mfcc(samples: np.ndarray) -> np.ndarray:
 
 
 def mel_filters() -> np.ndarray:
-    """Triangles (26, 257) over the bins of the power spectrum, evenly spaced on the mel scale, corners on whole bins."""
+    """Triangles (26, 257) over the bins of the power spectrum: even on the mel scale, corners on whole bins."""
     highest = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)
     hertz = 700 * (10 ** (np.linspace(0, highest, FILTERS + 2) / 2595) - 1)
     corners = np.floor((TRANSFORM + 1) * hertz / SAMPLE_RATE)

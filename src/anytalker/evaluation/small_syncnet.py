@@ -131,8 +131,8 @@ class SmallSyncModel:
         tracks = normalize_tracks(pixels[None], torch.from_numpy(there).to(self.device)[None])[0]
         described = torch.cat([self.network.encode_mouths(part) for part in tracks.split(_BATCH)])
         embeddings = self.network.embed_mouths(described[None])[0].cpu().numpy()
-        whole = np.lib.stride_tricks.sliding_window_view(there, WINDOW).all(axis=1)
-        return np.where(whole[:, None], embeddings, np.nan).astype(np.float32)
+        whole = np.lib.stride_tricks.sliding_window_view(there, WINDOW).all(axis=1, keepdims=True)
+        return np.where(whole, embeddings, np.nan).astype(np.float32)
 
     @torch.no_grad()
     def embed_audio(self, waveform: np.ndarray, num_frames: int, fps: float) -> np.ndarray:

@@ -49,7 +49,7 @@ class SyncModel(Protocol):
             found: boolean (T,), frames that show the face; None: all.
 
         Returns:
-            float32 (T - window + 1, channels), NaN where a window misses a face; row i is of frames i to i + window − 1.
+            float32 (T - window + 1, channels), NaN where a window misses a face; row i is of `window` frames from i.
         """
 
     def embed_audio(self, waveform: np.ndarray, num_frames: int, fps: float) -> np.ndarray:
@@ -61,7 +61,7 @@ class SyncModel(Protocol):
             fps: its rate, as `frame_rate` gave it.
 
         Returns:
-            float32 (T - window + 1, channels); row i is of the sound during frames i to i + window − 1.
+            float32 (T - window + 1, channels); row i is of the sound during `window` frames from i.
         """
 
 
@@ -131,9 +131,9 @@ class OriginalSyncNet(nn.Module):
 class OriginalSyncModel:
     """The original SyncNet as a `SyncModel`, with its own preprocessing: 25 fps, wide face crops, cepstra.
 
-    The crop is that of the authors' pipeline around a detected face (box side × 1.4, moved down by a fifth, boxes smoothed by a
-    median over 13 frames, grey 110 outside the picture); other detectors' boxes give slightly other scores. There is
-    one window more than in the authors' code, which leaves out the last.
+    The crop is that of the authors' pipeline around a detected face (box side × 1.4, moved down by a fifth, boxes
+    smoothed by a median over 13 frames, grey 110 outside the picture); other detectors' boxes give slightly other
+    scores. There is one window more than in the authors' code, which leaves out the last.
     """
 
     name = "syncnet_v2"
@@ -160,8 +160,8 @@ class OriginalSyncModel:
         embeddings = np.concatenate(parts)
         if found is None:
             return embeddings
-        whole = np.lib.stride_tricks.sliding_window_view(found, self.window).all(axis=1)
-        return np.where(whole[:, None], embeddings, np.float32(np.nan))
+        whole = np.lib.stride_tricks.sliding_window_view(found, self.window).all(axis=1, keepdims=True)
+        return np.where(whole, embeddings, np.float32(np.nan))
 
     @torch.no_grad()
     def embed_audio(self, waveform: np.ndarray, num_frames: int, fps: float = 25.0) -> np.ndarray:
@@ -198,8 +198,8 @@ def load_sync_model(source: str | Path | None = None, device: str | torch.device
     wrong = [name for name in sorted(wanted.keys() | state.keys()) if _shape(state, name) != wanted.get(name)]
     if wrong:
         raise InputError(
-            f"{path} holds no weights of a SyncNet ({len(wrong)} tensors are missing, unknown or of another shape, such "
-            f"as {wrong[0]}); give the authors' syncnet_v2.model, or leave it out for the small one of the package."
+            f"{path} holds no weights of a SyncNet ({len(wrong)} tensors are missing, unknown or of another shape, "
+            f"such as {wrong[0]}); give the authors' syncnet_v2.model, or none for the small one of the package."
         )
     network.load_state_dict(state, strict=False)
     if isinstance(network, SmallSyncNet):
@@ -223,8 +223,8 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{path} is no file of weights, or holds more than tensors and could run code when loaded; give a plain state "
-            "dict or safetensors."
+            f"{path} is no file of weights, or holds more than tensors and could run code when loaded; give a plain "
+            "state dict or safetensors."
         ) from error
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is damaged or no file of weights; download it again.") from error

@@ -104,7 +104,7 @@ class SyncTraining:
     `reach` the largest delay in frames of the loss over whole tracks, `track_weight` that loss's weight.
     """
 
-    steps: int = 2500
+    steps: int = 900
     batch_size: int = 20
     frames: int = 36
     learning_rate: float = 2e-3
@@ -137,6 +137,7 @@ def train_sync(
     """
     torch.manual_seed(config.seed)
     network = (start or SmallSyncNet()).train()
+    network.mouth = network.mouth.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster
     sharpness = torch.nn.Parameter(torch.tensor([2.5, 3.0]))  # logarithms of the two losses' inverse temperatures
     decayed = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1] + [sharpness]
@@ -174,7 +175,9 @@ def train_sync(
 
 def save_sync(network: SmallSyncNet, path: Path) -> None:
     """Write a network's weights in half precision, whole or not at all."""
-    state = {name: value.half() for name, value in network.state_dict().items() if value.is_floating_point()}
+    state = {
+        name: value.half().contiguous() for name, value in network.state_dict().items() if value.is_floating_point()
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as partial:
         save_file(state, partial)
@@ -255,7 +258,7 @@ def vary_crops(crops: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     padded = torch.nn.functional.pad(pixels, (0, 0, 0, 0, 1, 1), mode="replicate")
     around = (padded[:, :-2] + padded[:, 2:]) / 2
     pixels = pixels + soft[:, None, None, None] * (around - pixels)
-    low = int(torch.randint(14, 44, (1,), generator=generator))
+    low = int(torch.randint(12, 44, (1,), generator=generator))
     half = some(0.5)[:, None, None, None]
     small = torch.nn.functional.interpolate(pixels, size=(low, low), mode="area")
     pixels = pixels + half * (
