@@ -1,0 +1,132 @@
+"""Faces cut out of a video in one pass, for the models that judge them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from anytalker.errors import InputError
+
+
+@dataclass(frozen=True)
+class FaceCrop:
+    """Which square around a face box a model looks at.
+
+    Attributes:
+        size: side of the crop in pixels.
+        side: side of the square, in units of the box's larger side.
+        shift: how far its centre lies to the right of the box's and below it, in the same units.
+        color: "gray" (one channel) or "bgr" (three).
+        smoothing: frames (odd) of a running median over the boxes; 1 leaves them as they are.
+        filling: value of what lies outside the picture, 0 to 255; None repeats the picture's edge.
+    """
+
+    size: int
+    side: float
+    shift: tuple[float, float] = (0.0, 0.0)
+    color: str = "gray"
+    smoothing: int = 1
+    filling: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a crop: (size, size) or (size, size, 3)."""
+        return (self.size, self.size) if self.color == "gray" else (self.size, self.size, 3)
+
+    def cut(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+        """The crop, uint8 of `shape`, of a frame uint8 (H, W, 3) RGB at a face box (4,) xyxy px."""
+        larger = max(box[2] - box[0], box[3] - box[1])
+        side = self.side * larger
+        x = (box[0] + box[2]) / 2 + self.shift[0] * larger
+        y = (box[1] + box[3]) / 2 + self.shift[1] * larger
+        # Cut whole pixels with a margin, then place the square exactly: averaging first keeps thin lips.
+        view, left, top = self._around(frame, x, y, side)
+        scale = self.size / side
+        if scale < 1:
+            view = cv2.resize(view, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            # cv2 rounds the size, so the true factors differ a little from `scale`.
+            factors = view.shape[1] / self._reach(side), view.shape[0] / self._reach(side)
+            shift = [(x - left) * factors[0] - self.size / 2, (y - top) * factors[1] - self.size / 2]
+            place = np.array([[1, 0, shift[0]], [0, 1, shift[1]]])
+        else:
+            corner = (x - left - side / 2 + 0.5 / scale - 0.5, y - top - side / 2 + 0.5 / scale - 0.5)
+            place = np.array([[1 / scale, 0, corner[0]], [0, 1 / scale, corner[1]]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        crop = cv2.warpAffine(view, place, (self.size, self.size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY if self.color == "gray" else cv2.COLOR_RGB2BGR)
+
+    @staticmethod
+    def _reach(side: float) -> int:
+        return int(np.ceil(side)) + 4
+
+    def _around(self, frame: np.ndarray, x: float, y: float, side: float) -> tuple[np.ndarray, int, int]:
+        """A view around the square with 2 pixels to spare, and where in the frame it starts."""
+        reach = self._reach(side)
+        left, top = int(np.floor(x - side / 2)) - 1, int(np.floor(y - side / 2)) - 1
+        height, width = frame.shape[:2]
+        rows, columns = np.arange(top, top + reach), np.arange(left, left + reach)
+        view = frame[np.clip(rows, 0, height - 1)[:, None], np.clip(columns, 0, width - 1)[None]]
+        if self.filling is not None:
+            view[(rows < 0) | (rows >= height)] = self.filling
+            view[:, (columns < 0) | (columns >= width)] = self.filling
+        return view, left, top
+
+
+def crop_faces(frames: Iterable[np.ndarray], boxes: np.ndarray, crop: FaceCrop) -> tuple[np.ndarray, np.ndarray]:
+    """Cut every person's face out of a video, reading its frames once and keeping none.
+
+    Args:
+        frames: uint8 (H, W, 3) RGB each; an array (T, H, W, 3) or any iterator.
+        boxes: face boxes (T, P, 4) xyxy px, NaN where a face is missing; (P, 4): the same in every frame.
+        crop: what to cut.
+
+    Returns:
+        Crops uint8 (T, P, *crop.shape), black where a face is missing; and boolean (T, P), where it is there.
+
+    Raises:
+        InputError: if the boxes have another shape, or there are fewer or more frames than boxes.
+    """
+    still = boxes.ndim == 2
+    if boxes.shape[-1:] != (4,) or boxes.ndim not in (2, 3):
+        raise InputError(f"Face boxes have shape {boxes.shape}; give (frames, people, 4) or (people, 4).")
+    smooth = boxes if still else smooth_boxes(boxes, crop.smoothing)
+    crops: list[np.ndarray] = []
+    found: list[np.ndarray] = []
+    for index, frame in enumerate(frames):
+        if not still and index >= len(boxes):
+            raise InputError(f"The video has more frames than the {len(boxes)} of the face boxes.")
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise InputError(f"A frame is {frame.dtype} {frame.shape}; give uint8 (height, width, 3).")
+        here = smooth if still else smooth[index]
+        there = present(here)
+        row = np.zeros((len(here), *crop.shape), dtype=np.uint8)
+        for person in np.flatnonzero(there):
+            row[person] = crop.cut(frame, here[person])
+        crops.append(row)
+        found.append(there)
+    if not crops or (not still and len(crops) < len(boxes)):
+        raise InputError(f"The video has {len(crops)} frames, and there are face boxes for {len(boxes)}.")
+    return np.stack(crops), np.stack(found)
+
+
+def present(boxes: np.ndarray) -> np.ndarray:
+    """Boolean (...): where boxes (..., 4) xyxy are those of a face: finite, and at least two pixels wide and high."""
+    with np.errstate(invalid="ignore"):
+        sides = boxes[..., 2:] - boxes[..., :2]
+        return np.isfinite(boxes).all(axis=-1) & (sides >= 2).all(axis=-1)
+
+
+def smooth_boxes(boxes: np.ndarray, width: int) -> np.ndarray:
+    """Running median over `width` frames (odd) of boxes (T, P, 4); missing ones count for nothing and stay missing."""
+    if width <= 1:
+        return boxes
+    known = np.where(present(boxes)[..., None], boxes, np.nan)
+    reach = width // 2
+    smooth = np.full(boxes.shape, np.nan)
+    for frame, person in zip(*np.nonzero(present(boxes)), strict=True):
+        around = known[max(0, frame - reach) : frame + reach + 1, person]
+        smooth[frame, person] = np.nanmedian(around, axis=0)
+    return smooth
