@@ -23,7 +23,7 @@ from tests.evaluation.videos import write_uneven_video
 FPS = 24.0
 
 
-def write_clip(folder: Path, name: str, seed: int, persons: int, frames: int = 49) -> None:
+def write_clip(folder: Path, name: str, seed: int, persons: int, frames: int = 73) -> None:
     """A rendered conversation with its record, its tracks, and everybody's voice."""
     clip = render_clip(seed, CorpusSettings(persons=persons, frames=frames, unseen=True, silent_share=0.0))
     write_video(folder / f"{name}.mp4", clip.frames, FPS, mix(clip.voices), SAMPLE_RATE)
@@ -47,7 +47,7 @@ def write_clip(folder: Path, name: str, seed: int, persons: int, frames: int = 4
 def folder(tmp_path_factory) -> Path:
     """Three good clips, and every kind of bad one."""
     place = tmp_path_factory.mktemp("videos")
-    for name, seed, persons in (("one", 11, 1), ("three", 12, 3), ("two", 13, 2)):
+    for name, seed, persons in (("one", 11, 1), ("three", 11, 3), ("two", 11, 2)):
         write_clip(place, name, seed, persons)
     noise = np.random.default_rng(0).integers(0, 255, (30, 64, 64, 3), dtype=np.uint8)
     write_video(place / "bad-no-faces.mp4", noise // 8 + 100, FPS, np.zeros(SAMPLE_RATE, np.float32))
@@ -80,7 +80,11 @@ def test_good_clips_have_every_score(lines) -> None:
         ]
         assert line["scores"]["sync_offset"] == pytest.approx(0, abs=1)
         assert len(line["timeline"]["mouth"]) == len(line["timeline"]["eyes"]) == people
-    assert lines["two"]["scores"]["binding"] == lines["three"]["scores"]["binding"] == 1
+    for name in ("two", "three"):
+        assert lines[name]["scores"]["binding"] == 1
+        assert lines[name]["scores"]["interactivity"] > 0
+        assert lines[name]["scores"]["silence"] < 0.7
+    assert ("interactivity" in lines["one"]["scores"]) != ("interactivity" in lines["one"]["problems"])
 
 
 def test_bad_clips_are_named_and_the_others_go_on(lines) -> None:
@@ -117,16 +121,11 @@ def test_an_interrupted_evaluation_goes_on(folder, tmp_path) -> None:
     scored: list[int] = []
     outcome = evaluate(clips, settings, tmp_path, on_progress=lambda done, total: scored.append(done))
     assert scored == [1, 2]
-    assert outcome.lines == evaluate(clips, settings, tmp_path / "afresh").lines or _but_for_time(
-        outcome.lines, evaluate(clips, settings, tmp_path / "afresh").lines
-    )
+    afresh = evaluate(clips, settings, tmp_path / "afresh")
+    assert [line | {"seconds": 0} for line in outcome.lines] == [line | {"seconds": 0} for line in afresh.lines]
     again: list[int] = []
     evaluate(clips, ScoringSettings(metrics=("silence",)), tmp_path, on_progress=lambda done, total: again.append(done))
     assert again == [0, 1, 2]
-
-
-def _but_for_time(first: list[dict], second: list[dict]) -> bool:
-    return [line | {"seconds": 0} for line in first] == [line | {"seconds": 0} for line in second]
 
 
 def test_real_videos_stand_beside(folder, tmp_path) -> None:
@@ -134,7 +133,7 @@ def test_real_videos_stand_beside(folder, tmp_path) -> None:
     outcome = evaluate(clips, ScoringSettings(metrics=("interactivity", "psnr", "ssim")), tmp_path)
     found = {summary.metric: summary for summary in outcome.summaries}
     assert found["psnr"].mean == 100
-    assert found["ssim"].mean == pytest.approx(1)
+    assert found["ssim"].mean == pytest.approx(1, abs=1e-3)
     assert found["interactivity"].distance == 0
     assert set(found) == {"interactivity", "psnr", "ssim"}
 

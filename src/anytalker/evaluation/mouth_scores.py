@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from anytalker.conditioning.audio import SAMPLE_RATE, load_audio
+from anytalker.conditioning.timeline import speaking_spans
 from anytalker.errors import InputError, NoScoreError
 from anytalker.evaluation.binding import binding
 from anytalker.evaluation.clips import ClipSource
 from anytalker.evaluation.lip_sync import LipSync, SyncTracks, embed_tracks, lip_sync_of, sync_c_star
-from anytalker.evaluation.silence import mouth_motion_tracks, silence
+from anytalker.evaluation.silence import mouth_motions, silence
 
 Spans = Sequence[tuple[float, float]]
 
@@ -24,13 +25,17 @@ class MouthScores:
         clip: what is known of the clip.
         crops: uint8 (T, P, …) of the faces, as the SyncNet wants them.
         found: boolean (T, P), where they are.
+        mouths: uint8 (T, P, 48, 48), crops for the measure of motion.
         fps: video frames a second.
         model: the SyncNet.
     """
 
-    def __init__(self, clip: ClipSource, crops: np.ndarray, found: np.ndarray, fps: float, model: Any) -> None:
-        self.clip, self.crops, self.found, self.fps, self.model = clip, crops, found, fps, model
+    def __init__(
+        self, clip: ClipSource, crops: np.ndarray, found: np.ndarray, mouths: np.ndarray, fps: float, model: Any
+    ) -> None:
+        self.clip, self.fps = clip, fps
         self.people = crops.shape[1]
+        self._motions = mouth_motions(mouths, found)
         self._tracks: SyncTracks | None = None
         self._reason = ""
         try:
@@ -51,8 +56,8 @@ class MouthScores:
         return self._tracks
 
     def motion(self) -> np.ndarray:
-        """Everybody's mouth motion from the frame before, (T, P) grey levels, NaN where a face is missing."""
-        return mouth_motion_tracks(self.crops, self.found)
+        """Everybody's mouth motion from the frame before, (T, P), NaN in frame 0 and where a face is missing."""
+        return np.concatenate([np.full((1, self.people), np.nan), self._motions])
 
     def lip_sync(self) -> dict[str, float]:
         """Means over speakers of Sync-C, Sync-D and the offset in frames, over the whole clip."""
@@ -71,7 +76,7 @@ class MouthScores:
 
     def _each_speaker(self, spans: Sequence[Spans] | None) -> list[LipSync]:
         scores, reasons = [], []
-        for person in np.flatnonzero(self.tracks.sounding):
+        for person in np.flatnonzero(self.tracks.sounding).tolist():
             try:
                 scores.append(lip_sync_of(self.tracks, person, speaking=None if spans is None else spans[person]))
             except NoScoreError as error:
@@ -83,13 +88,18 @@ class MouthScores:
     def binding(self) -> tuple[dict[str, float], list[list[float | None]]]:
         """Share of speaking faces that fit their own voice best, and how well each face fits each voice."""
         found = binding(self.tracks)
-        matrix = [[None if np.isnan(value) else round(float(value), 4) for value in row] for row in found.matrix]
+        matrix = [[None if np.isnan(value) else round(float(value), 4) for value in row] for row in found.confidence]
         return {"binding": found.accuracy}, matrix
 
     def silence(self) -> dict[str, float]:
-        """Mouth motion of people without a voice relative to that of speakers."""
-        sounding = self.tracks.sounding
-        return {"silence": silence(self.motion(), sounding)}
+        """Mouth motion of people while they have nothing to say, relative to that of speakers."""
+        spans: Sequence[Spans] | None = self.clip.speaking
+        if spans is None:
+            heard = [[] if voice is None else speaking_spans(voice) for voice in self.voices]
+            spans = [[(start, end) for start, end in person] for person in heard]
+        if len(spans) != self.people:
+            raise NoScoreError(f"The spans are of {len(spans)} people, but {self.people} were found.")
+        return {"silence": silence(self._motions, spans, self.fps).ratio}
 
 
 def voices_of(clip: ClipSource, people: int, seconds: float) -> list[np.ndarray | None]:

@@ -70,9 +70,10 @@ def evaluate(
     with (report / LINES_FILE).open("a", encoding="utf-8") as file:
         for line in _scored(missing, settings, features, workers):
             line["fingerprint"] = wanted[line["clip"]]
-            file.write(json.dumps(line) + "\n")
+            text = json.dumps(line)
+            file.write(text + "\n")
             file.flush()
-            known[line["clip"]] = line
+            known[line["clip"]] = json.loads(text)
             on_progress(len(known), len(clips))
     lines = [known[clip.name] for clip in clips]
     whole = frechet_distances(lines, features, settings) if features else {}

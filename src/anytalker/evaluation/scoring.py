@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,10 +16,11 @@ import numpy as np
 
 from anytalker.errors import InputError, NoScoreError
 from anytalker.evaluation.clips import ClipSource, VideoFrames
-from anytalker.evaluation.crops import crop_faces
+from anytalker.evaluation.crops import FaceCrop, crop_faces, present
 from anytalker.evaluation.eye_motion import eye_motion, interactivity
 from anytalker.evaluation.fidelity import ClipSample, FrameComparison, clip_features
 from anytalker.evaluation.mouth_scores import MouthScores
+from anytalker.evaluation.silence import MOUTH
 from anytalker.evaluation.tracks import FaceTracks, FrameDetector, track_faces
 from anytalker.files import atomic_path
 
@@ -62,9 +63,9 @@ class Tools:
         """Finds faces; None: nothing does."""
         from anytalker.evaluation.detectors import CascadeFrameDetector, UnifaceDetector
 
-        return {"uniface": UnifaceDetector, "cascade": CascadeFrameDetector, "none": lambda: None}[
-            self.settings.detector
-        ]()
+        if self.settings.detector == "uniface":
+            return UnifaceDetector()
+        return CascadeFrameDetector() if self.settings.detector == "cascade" else None
 
     @cached_property
     def syncnet(self) -> Any:
@@ -148,8 +149,8 @@ def score_clip(clip: ClipSource, tools: Tools, features: Path | None = None) -> 
         tracks = _for_frames(tracks, len(video.times))
         _score_eyes(result, tracks, settings)
         motion = None
-        if watched.crops is not None and watched.found is not None:
-            mouths = MouthScores(clip, watched.crops, watched.found, video.fps, tools.syncnet)
+        if watched.crops is not None and watched.found is not None and watched.mouths is not None:
+            mouths = MouthScores(clip, watched.crops, watched.found, watched.mouths, video.fps, tools.syncnet)
             motion = mouths.motion()
             _score_mouths(result, mouths, settings)
         result.more["timeline"] = _timeline(tracks, motion, settings)
@@ -194,11 +195,12 @@ def _for_frames(tracks: FaceTracks, frames: int) -> FaceTracks:
 class Watched:
     """What one pass over a video gives.
 
-    `crops` uint8 (T, P, …) of the faces and `found` (T, P), where they are; the `comparison` with the real video;
-    `made` and `real`, samples of frames.
+    `crops` uint8 (T, P, …) of the faces as the SyncNet wants them, `mouths` (T, P, 48, 48), and `found` (T, P), where
+    they are; the `comparison` with the real video; `made` and `real`, samples of frames.
     """
 
     crops: np.ndarray | None = None
+    mouths: np.ndarray | None = None
     found: np.ndarray | None = None
     comparison: FrameComparison | None = None
     made: ClipSample | None = None
@@ -230,11 +232,29 @@ def watch(clip: ClipSource, video: VideoFrames, tracks: FaceTracks | None, tools
     frames = watched.look(video, clip.real)
     if tracks is not None and tracks.boxes.shape[1] and settings.wants(*MOUTH_SCORES):
         boxes = tracks.boxes[0] if len(tracks.boxes) == 1 else tracks.boxes
-        watched.crops, watched.found = crop_faces(frames, boxes, tools.syncnet.crop)
+        wanted = tools.syncnet.crop
+        cuts: list[np.ndarray] = []
+        if wanted != MOUTH:
+            frames = cut_along(frames, tracks.boxes, MOUTH, cuts)
+        watched.crops, watched.found = crop_faces(frames, boxes, wanted)
+        watched.mouths = np.stack(cuts) if cuts else watched.crops
     else:
         for _ in frames:
             pass
     return watched
+
+
+def cut_along(
+    frames: Iterable[np.ndarray], boxes: np.ndarray, crop: FaceCrop, cuts: list[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Pass frames on, and append to `cuts` the crops (P, size, size) of each; boxes (T, P, 4) or (1, P, 4)."""
+    for index, frame in enumerate(frames):
+        here = boxes[min(index, len(boxes) - 1)]
+        row = np.zeros((len(here), *crop.shape), dtype=np.uint8)
+        for person in np.flatnonzero(present(here)):
+            row[person] = crop.cut(frame, here[person])
+        cuts.append(row)
+        yield frame
 
 
 def _score_eyes(result: ClipScores, tracks: FaceTracks, settings: ScoringSettings) -> None:
