@@ -49,3 +49,26 @@ def prepare_miniature(
         corpora["single"] = replace(corpora["single"], clips=clips)
     training = AutoencoderTraining(autoencoder_steps, learning_rate=1.5e-3)
     recipe.prepare_miniature(folder, training, corpora=corpora, log=typer.echo)
+
+
+@commands.command("syncnet", epilog="Example:  anytalker miniature syncnet runs/syncnet")
+def train_syncnet(
+    folder: Annotated[Path, typer.Argument(help="Where the rendered faces and the weights go.")],
+    steps: Annotated[int | None, typer.Option(help="Steps of training; left out: as for the shipped weights.")] = None,
+    clips: Annotated[int | None, typer.Option(help="Clips of each kind; left out: as for the shipped weights.")] = None,
+) -> None:
+    """Train the small SyncNet that judges lip sync offline, on faces and voices of the drawn world."""
+    from dataclasses import replace
+
+    from anytalker.miniature import sync_recipe
+
+    training, kinds = sync_recipe.SyncTraining(), sync_recipe.TRACKS
+    if steps is not None:
+        check_range("--steps", steps, 1, 10**6)
+        training = replace(training, steps=steps)
+    if clips is not None:
+        check_range("--clips", clips, 1, 10**6)
+        kinds = tuple((replace(settings, clips=clips), seed) for settings, seed in kinds)
+    tracks = sync_recipe.render_tracks(folder / "tracks.safetensors", kinds, log=typer.echo)
+    sync_recipe.train_sync(tracks, training, folder / "syncnet_small.safetensors", log=typer.echo)
+    typer.echo(f"Wrote {folder / 'syncnet_small.safetensors'}.")

@@ -89,27 +89,32 @@ def crop_faces(frames: Iterable[np.ndarray], boxes: np.ndarray, crop: FaceCrop) 
     Raises:
         InputError: if the boxes have another shape, or there are fewer or more frames than boxes.
     """
-    still = boxes.ndim == 2
     if boxes.shape[-1:] != (4,) or boxes.ndim not in (2, 3):
         raise InputError(f"Face boxes have shape {boxes.shape}; give (frames, people, 4) or (people, 4).")
-    smooth = boxes if still else smooth_boxes(boxes, crop.smoothing)
-    crops: list[np.ndarray] = []
-    found: list[np.ndarray] = []
-    for index, frame in enumerate(frames):
-        if not still and index >= len(boxes):
-            raise InputError(f"The video has more frames than the {len(boxes)} of the face boxes.")
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise InputError(f"A frame is {frame.dtype} {frame.shape}; give uint8 (height, width, 3).")
-        here = smooth if still else smooth[index]
-        there = present(here)
-        row = np.zeros((len(here), *crop.shape), dtype=np.uint8)
-        for person in np.flatnonzero(there):
-            row[person] = crop.cut(frame, here[person])
-        crops.append(row)
-        found.append(there)
-    if not crops or (not still and len(crops) < len(boxes)):
-        raise InputError(f"The video has {len(crops)} frames, and there are face boxes for {len(boxes)}.")
-    return np.stack(crops), np.stack(found)
+    if boxes.ndim == 2:
+        rows = [_cut_row(frame, boxes, crop) for frame in frames]
+        if not rows:
+            raise InputError("The video has no frames.")
+        return np.stack(rows), np.tile(present(boxes), (len(rows), 1))
+    smooth = smooth_boxes(boxes, crop.smoothing)
+    crops = np.zeros((*boxes.shape[:2], *crop.shape), dtype=np.uint8)
+    count = 0
+    for count, frame in enumerate(frames, 1):
+        if count > len(boxes):
+            raise InputError(f"The video has more frames than the {len(boxes)} that there are face boxes for.")
+        crops[count - 1] = _cut_row(frame, smooth[count - 1], crop)
+    if count == 0 or count < len(boxes):
+        raise InputError(f"The video has {count} frames, and there are face boxes for {len(boxes)}.")
+    return crops, present(smooth)
+
+
+def _cut_row(frame: np.ndarray, boxes: np.ndarray, crop: FaceCrop) -> np.ndarray:
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        raise InputError(f"A frame is {frame.dtype} {frame.shape}; give uint8 (height, width, 3).")
+    row = np.zeros((len(boxes), *crop.shape), dtype=np.uint8)
+    for person in np.flatnonzero(present(boxes)):
+        row[person] = crop.cut(frame, boxes[person])
+    return row
 
 
 def present(boxes: np.ndarray) -> np.ndarray:

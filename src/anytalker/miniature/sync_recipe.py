@@ -29,7 +29,7 @@ from anytalker.training.autoencoder import warmup_cosine
 CROP = FaceCrop(size=72, side=0.96, shift=(0.0, 0.26))
 """What is kept of a rendered face: the model's view with room around it to move and scale in."""
 
-TRACKS = (
+TRACKS: tuple[tuple[CorpusSettings, int], ...] = (
     (CorpusSettings(clips=1000, frames=65), 200_000),
     (CorpusSettings(clips=160, persons=2, frames=65), 300_000),
 )
