@@ -192,7 +192,13 @@ def test_an_existing_output_is_untouched_by_bad_input(tmp_path, drawn) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("demo", "--persons", "0"), ("demo", "--seconds", "nan"), ("miniature", "picture", "--persons", "99"), ("dance",)],
+    [
+        ("demo", "--persons", "0"),
+        ("demo", "--seconds", "nan"),
+        ("miniature", "picture", "--persons", "99"),
+        ("miniature", "syncnet", "x", "--steps", "0"),
+        ("dance",),
+    ],
 )
 def test_other_commands_refuse_too(arguments, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -231,6 +231,19 @@ def test_shipped_weights_tell_true_from_false_and_late(monologues: list[Rendered
         assert own.confidence > 2 * foreign.confidence
 
 
+def test_the_less_goes_together_the_lower_the_score(monologues: list[RenderedClip]) -> None:
+    model = load_sync_model()
+    for clip in monologues:
+        crops, found = crop_faces(clip.frames, boxes_of(clip), model.crop)
+        confidences = []
+        for share in (0.0, 0.3, 0.6, 1.0):
+            frozen = crops.copy()
+            frozen[: int(share * len(crops))] = crops[0]
+            confidences.append(lip_sync_of(embed_tracks(frozen, found, clip.voices, 24.0, model), 0).confidence)
+        assert confidences == sorted(confidences, reverse=True)
+        assert confidences[-1] < 0.2 * confidences[0]
+
+
 def test_one_call_gives_the_same(monologues: list[RenderedClip]) -> None:
     clip, model = monologues[0], load_sync_model()
     boxes = np.tile(boxes_of(clip)[0], (len(clip.frames), 1))

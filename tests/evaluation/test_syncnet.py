@@ -88,7 +88,7 @@ def test_wrong_weights_are_refused(tmp_path: Path) -> None:
     }
     for name, content in wrong.items():
         torch.save(content, tmp_path / name)
-    (tmp_path / "code.model").write_bytes(pickle.dumps(Path("x")))
+    (tmp_path / "code.model").write_bytes(pickle.dumps(Path("x"), protocol=2))
     (tmp_path / "text.model").write_text("no weights")
     (tmp_path / "cut.safetensors").write_bytes(WEIGHTS.read_bytes()[:1000])
     torch.save(state, tmp_path / "whole.model")

@@ -89,6 +89,7 @@ def crop_faces(frames: Iterable[np.ndarray], boxes: np.ndarray, crop: FaceCrop) 
     Raises:
         InputError: if the boxes have another shape, or there are fewer or more frames than boxes.
     """
+    boxes = np.asarray(boxes, dtype=float)
     if boxes.shape[-1:] != (4,) or boxes.ndim not in (2, 3):
         raise InputError(f"Face boxes have shape {boxes.shape}; give (frames, people, 4) or (people, 4).")
     if boxes.ndim == 2:
