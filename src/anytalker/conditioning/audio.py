@@ -15,6 +15,8 @@ from anytalker.errors import InputError
 SAMPLE_RATE = 16000
 MIN_SECONDS = 0.1
 MAX_SECONDS = 6 * 3600
+_AT_ONCE = 2**20
+_FRAMES_AT_ONCE = 2**10
 
 
 def load_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
@@ -111,13 +113,15 @@ def audio_array(value: Any, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
 
 
 def _checked(samples: np.ndarray, name: str, sample_rate: int) -> np.ndarray:
-    if not np.isfinite(samples).all():
+    lowest, highest = float(samples.min(initial=0)), float(samples.max(initial=0))
+    if not math.isfinite(lowest) or not math.isfinite(highest):
         raise InputError(f"{name} holds values that are not numbers. Export it again.")
     if len(samples) < MIN_SECONDS * sample_rate:
         raise InputError(
             f"{name} lasts {len(samples) / sample_rate:.3f} s; at least {MIN_SECONDS} s of sound are needed."
         )
-    return np.ascontiguousarray(np.clip(samples, -1, 1), dtype=np.float32)
+    within = lowest >= -1 and highest <= 1  # a copy of hours of sound is worth avoiding
+    return np.ascontiguousarray(samples if within else np.clip(samples, -1, 1), dtype=np.float32)
 
 
 def combine(streams: Sequence[np.ndarray | None], mode: str) -> list[np.ndarray]:
@@ -144,6 +148,9 @@ def combine(streams: Sequence[np.ndarray | None], mode: str) -> list[np.ndarray]
         raise InputError(f"mode is {mode!r}; it must be 'pad' (shared clock) or 'concat' (one after another).")
     combined = []
     for stream, start in zip(streams, starts, strict=True):
+        if stream is not None and len(stream) == total:
+            combined.append(stream)
+            continue
         samples = np.zeros(total, dtype=np.float32)
         if stream is not None:
             samples[start : start + len(stream)] = stream
@@ -165,14 +172,45 @@ def normalize_waveform(waveform: np.ndarray) -> np.ndarray:
 
 def mix(streams: Sequence[np.ndarray]) -> np.ndarray:
     """All voices together, float32 (samples,), made quieter only where they would clip."""
-    summed = np.sum(np.stack(streams), axis=0)
-    peak = float(np.abs(summed).max(initial=0.0))
-    return (summed / max(1.0, peak)).astype(np.float32)
+    return Mixture(streams)[:]
+
+
+class Mixture:
+    """All voices together, made quieter only where they would clip; computed for the parts that are asked for.
+
+    Args:
+        streams: float32 arrays (samples,), all of the same length.
+    """
+
+    def __init__(self, streams: Sequence[np.ndarray]) -> None:
+        self.streams = streams
+        self.shape, self.dtype, self.ndim = streams[0].shape, np.dtype(np.float32), 1
+        starts = range(0, len(self), _AT_ONCE)
+        peaks = [float(np.abs(self._sum(slice(start, start + _AT_ONCE))).max(initial=0.0)) for start in starts]
+        self._scale = max([1.0, *peaks])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        """The mix of a part, float32 (samples,)."""
+        return (self._sum(part) / self._scale).astype(np.float32)
+
+    def _sum(self, part: slice) -> np.ndarray:
+        summed = self.streams[0][part].copy()
+        for stream in self.streams[1:]:
+            summed += stream[part]
+        return summed
 
 
 def frame_loudness(waveform: np.ndarray, num_frames: int, fps: float, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     """Root mean square of the waveform in each video frame, float32 (num_frames,); 0 beyond its end."""
     edges = np.round(np.arange(num_frames + 1) / fps * sample_rate).astype(int)
-    padded = np.pad(waveform.astype(np.float64) ** 2, (0, max(0, edges[-1] - len(waveform))))
-    sums = np.concatenate([[0.0], np.cumsum(padded)])
-    return np.sqrt(np.maximum(sums[edges[1:]] - sums[edges[:-1]], 0) / np.diff(edges)).astype(np.float32)
+    loudness = np.zeros(num_frames, dtype=np.float32)
+    for start in range(0, num_frames, _FRAMES_AT_ONCE):
+        inner = edges[start : start + _FRAMES_AT_ONCE + 1]
+        part = waveform[inner[0] : inner[-1]].astype(np.float64) ** 2
+        sums = np.concatenate([[0.0], np.cumsum(np.pad(part, (0, inner[-1] - inner[0] - len(part))))])
+        means = np.maximum(np.diff(sums[inner - inner[0]]), 0) / np.diff(inner)
+        loudness[start : start + len(means)] = np.sqrt(means)
+    return loudness

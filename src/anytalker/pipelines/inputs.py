@@ -91,7 +91,7 @@ def prepare_inputs(
     samples = int(round(frames / fps * SAMPLE_RATE))
     boxes = bind_faces(picture, faces, len(waveforms))
     voices = [
-        Voice(_name(entry), np.pad(waveform, (0, max(0, samples - len(waveform))))[:samples])
+        Voice(_name(entry), _as_long_as(waveform, samples))
         for entry, waveform in zip(
             [*audio, *[None] * (len(boxes) - len(audio))], _fill(waveforms, len(boxes)), strict=True
         )
@@ -141,8 +141,13 @@ def _frames(seconds: float, fps: float, max_frames: int | None) -> int:
     return frames
 
 
+def _as_long_as(waveform: np.ndarray, samples: int) -> np.ndarray:
+    return waveform[:samples] if len(waveform) >= samples else np.pad(waveform, (0, samples - len(waveform)))
+
+
 def _fill(waveforms: list[np.ndarray], persons: int) -> list[np.ndarray]:
-    return waveforms + [np.zeros_like(waveforms[0])] * (persons - len(waveforms))
+    silence = np.zeros(len(waveforms[0]), dtype=np.float32)
+    return waveforms + [silence] * (persons - len(waveforms))
 
 
 def _name(entry: Any) -> str | None:
