@@ -130,7 +130,11 @@ def measure(layout: str, frames: int, options: Any) -> list[dict[str, Any]]:
         for persons, case in cases.items():
             for backend in ("dense", "sparse") if persons else ("sparse",):
                 model.set_audio_face_backend(backend)
-                for name, work, count in (("block", case.block, 1), ("people", case.people, 15), ("step", case.step, 1)):
+                for name, work, count in (
+                    ("block", case.block, 1),
+                    ("people", case.people, 15),
+                    ("step", case.step, 1),
+                ):
                     if (name == "people" and not persons) or (name == "step" and options.no_step):
                         continue
                     for _ in range(count if turn else 1):

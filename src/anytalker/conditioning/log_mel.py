@@ -74,7 +74,9 @@ class LogMelFeatures:
         count = len(samples) // _HOP + 1
         if len(samples) == 0 or samples.square().mean().sqrt() < _SILENT:
             return torch.zeros(count, self.mel_bins)
-        power = torch.cat([self._power(samples, start, min(count, start + _AT_ONCE)) for start in range(0, count, _AT_ONCE)])
+        power = torch.cat(
+            [self._power(samples, start, min(count, start + _AT_ONCE)) for start in range(0, count, _AT_ONCE)]
+        )
         energy = power.sum(dim=1)
         peak = torch.quantile(energy, 0.999)
         loud = torch.quantile(energy[energy >= 1e-3 * peak], 0.8) / self.mel_bins

@@ -14,6 +14,7 @@ SETTLED_GREY = 32
 SETTLED_STILL = 5
 """The same for a still picture; what changes after them is too little to matter."""
 
+
 def latent_statistics(vae: Any, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and deviation of the latents, each (1, channels, 1, 1, 1), from the autoencoder's configuration."""
     shape = (1, -1, 1, 1, 1)

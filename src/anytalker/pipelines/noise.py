@@ -28,6 +28,11 @@ class Noise:
         drawn = [torch.randn(self._shape, generator=self.generator) for _ in range(start, stop)]
         return torch.cat(drawn, dim=2).to(self._like)
 
+    @property
+    def seed(self) -> int:
+        """The seed that the source was given."""
+        return self.generator.initial_seed()
+
     def state(self) -> torch.Tensor:
         """Where the source is, uint8 (n,)."""
         return self.generator.get_state()

@@ -56,13 +56,14 @@ class Stopwatch:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to a stage."""
-        started = time.monotonic()
+    def stage(self, name: str, besides: str | None = None) -> Iterator[None]:
+        """Add the time spent inside to a stage, less what another stage inside of it took."""
+        started, other = time.monotonic(), self.seconds.get(besides or "", 0.0)
         try:
             yield
         finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 3)
+            spent = time.monotonic() - started - (self.seconds.get(besides or "", 0.0) - other)
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)
 
 
 def write_video(
