@@ -96,7 +96,7 @@ class Production:
     def to_file(
         self, path: str | Path, say: Callable[[str], None] = lambda message: None, interval: float = INTERVAL
     ) -> VideoFile:
-        """Make the video and write it, with memory that doesn't depend on its length; see `AnyTalkerPipeline.generate_to`."""
+        """Make the video and write it and its record; see `AnyTalkerPipeline.generate_to`."""
         parts = Parts(parts_folder(path), self.identity(), interval)
         try:
             waiting = self._denoise(parts, say)

@@ -181,7 +181,7 @@ def _described(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         value = value.numpy()
     if isinstance(value, np.ndarray):
-        return hashlib.sha256(np.ascontiguousarray(value)).hexdigest()[:16] + str(value.shape)
+        return hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()[:16] + str(value.shape)
     return str(value)
 
 

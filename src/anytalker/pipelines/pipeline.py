@@ -291,7 +291,8 @@ class AnyTalkerPipeline(DiffusionPipeline):
     def noise_for(self, conditioning: Conditioning, generator: torch.Generator | None) -> Noise:
         """The noise that a video starts from, drawn as it is needed."""
         condition = conditioning.condition
-        return Noise(self.transformer.config.out_channels, *condition.shape[3:], condition, generator)
+        height, width = condition.shape[3:]
+        return Noise(self.transformer.config.out_channels, height, width, condition, generator)
 
     def prepare_noise(self, conditioning: Conditioning, generator: torch.Generator | None) -> torch.Tensor:
         """All of it at once, standard normal (1, 16, f, h, w)."""

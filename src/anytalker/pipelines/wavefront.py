@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -239,8 +240,7 @@ class Wavefront:
 
     def _edges_within(self, window: Window) -> list[tuple[int, int]]:
         first, last = bisect_right(self._edges, window.start - 1), bisect_right(self._edges, window.stop)
-        edges = self._edges[first:last]
-        return list(zip(edges, edges[1:], strict=False))
+        return list(pairwise(self._edges[first:last]))
 
     def _enter(self) -> int:
         number, self._entered = self._entered, self._entered + 1
