@@ -95,14 +95,19 @@ class Parts:
         Raises:
             OSError: if they can't be written; what was saved before is kept.
         """
-        started = self.clock()
+        started, finished = self.clock(), self.finished
         self.folder.mkdir(exist_ok=True)
-        finished = self.finished
-        if latents:
-            joined = torch.cat(latents, dim=2).cpu().contiguous()
-            _write(self.folder / _LATENTS.replace("*", f"{finished:08d}"), {"latents": joined})
-            finished += joined.shape[2]
-        _write(self.folder / _STATE, state, {"identity": json.dumps(self.identity), "finished": str(finished)})
+        try:
+            if latents:
+                joined = torch.cat(latents, dim=2).cpu().contiguous()
+                _write(self.folder / _LATENTS.replace("*", f"{finished:08d}"), {"latents": joined})
+                finished += joined.shape[2]
+            metadata = {"identity": json.dumps(self.identity), "finished": str(finished)}
+            _write(self.folder / _STATE, state, metadata)
+        except BaseException:
+            if not self.exist:
+                self.remove()
+            raise
         self.finished = finished
         now = self.clock()
         self._due = now + max(self.interval, 20 * (now - started))

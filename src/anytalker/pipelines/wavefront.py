@@ -73,8 +73,9 @@ class Segment:
     def state(self) -> dict[str, torch.Tensor]:
         """All that changes, as tensors."""
         sampler = self._scheduler
-        counters = [-1 if getattr(sampler, name) is None else getattr(sampler, name) for name in _COUNTERS]
-        tensors = {"latents": self.latents, "counters": torch.tensor([self.step, self.heard, *counters])}
+        counters = [getattr(sampler, name, None) for name in _COUNTERS]
+        known = [-1 if value is None else value for value in counters]
+        tensors = {"latents": self.latents, "counters": torch.tensor([self.step, self.heard, *known])}
         if self.heard:
             tensors |= {"summed": self._summed, "weights": self._weights}
         if sampler.last_sample is not None:
@@ -196,7 +197,7 @@ class Wavefront:
         segments |= {str(start): segment for start, segment in self._segments.items()}
         for name, segment in segments.items():
             tensors |= {f"segments.{name}.{key}": value for key, value in segment.state().items()}
-        return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
 
     def restore(self, tensors: dict[str, torch.Tensor], like: torch.Tensor) -> None:
         """Take up what `state` gave, on the device of `like`; the noise must go on where it was, too."""
