@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from anytalker.conditioning.sound import Mixture, Sound
 from anytalker.errors import InputError
 
 SAMPLE_RATE = 16000
 MIN_SECONDS = 0.1
 MAX_SECONDS = 6 * 3600
-_AT_ONCE = 2**20
 _FRAMES_AT_ONCE = 2**10
 
 
@@ -124,38 +124,30 @@ def _checked(samples: np.ndarray, name: str, sample_rate: int) -> np.ndarray:
     return np.ascontiguousarray(samples if within else np.clip(samples, -1, 1), dtype=np.float32)
 
 
-def combine(streams: Sequence[np.ndarray | None], mode: str) -> list[np.ndarray]:
+def combine(streams: Sequence[np.ndarray | Sound | None], mode: str) -> list[Sound]:
     """Bring everybody's voice to one clock.
 
     Args:
-        streams: one float32 array (samples,) a person; None for a person who only listens.
+        streams: one float32 recording (samples,) a person; None for a person who only listens.
         mode: "pad": all start together, shorter ones are followed by silence; "concat": one after another, in order.
 
     Returns:
-        One array a person, all of the same length.
+        One recording a person, all of the same length.
 
     Raises:
         InputError: if nobody has a voice, or for an unknown mode.
     """
-    lengths = [0 if stream is None else len(stream) for stream in streams]
+    sounds = [Sound(np.zeros(0, np.float32)) if stream is None else Sound.of(stream) for stream in streams]
+    lengths = [len(sound) for sound in sounds]
     if not any(lengths):
         raise InputError("Nobody has a voice; give at least one recording.")
     if mode == "pad":
-        starts, total = [0] * len(streams), max(lengths)
+        starts, total = [0] * len(sounds), max(lengths)
     elif mode == "concat":
-        starts, total = [sum(lengths[:index]) for index in range(len(lengths))], sum(lengths)
+        starts, total = [sum(lengths[:index]) for index in range(len(sounds))], sum(lengths)
     else:
         raise InputError(f"mode is {mode!r}; it must be 'pad' (shared clock) or 'concat' (one after another).")
-    combined = []
-    for stream, start in zip(streams, starts, strict=True):
-        if stream is not None and len(stream) == total:
-            combined.append(stream)
-            continue
-        samples = np.zeros(total, dtype=np.float32)
-        if stream is not None:
-            samples[start : start + len(stream)] = stream
-        combined.append(samples)
-    return combined
+    return [sound.placed(start, total) for sound, start in zip(sounds, starts, strict=True)]
 
 
 def frame_count(seconds: float, fps: float) -> int:
@@ -170,40 +162,14 @@ def normalize_waveform(waveform: np.ndarray) -> np.ndarray:
     return (centred / np.sqrt(centred.var() + 1e-7)).astype(np.float32)
 
 
-def mix(streams: Sequence[np.ndarray]) -> np.ndarray:
+def mix(streams: Sequence[np.ndarray | Sound]) -> np.ndarray:
     """All voices together, float32 (samples,), made quieter only where they would clip."""
     return Mixture(streams)[:]
 
 
-class Mixture:
-    """All voices together, made quieter only where they would clip; computed for the parts that are asked for.
-
-    Args:
-        streams: float32 arrays (samples,), all of the same length.
-    """
-
-    def __init__(self, streams: Sequence[np.ndarray]) -> None:
-        self.streams = streams
-        self.shape, self.dtype, self.ndim = streams[0].shape, np.dtype(np.float32), 1
-        starts = range(0, len(self), _AT_ONCE)
-        peaks = [float(np.abs(self._sum(slice(start, start + _AT_ONCE))).max(initial=0.0)) for start in starts]
-        self._scale = max([1.0, *peaks])
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, part: slice) -> np.ndarray:
-        """The mix of a part, float32 (samples,)."""
-        return (self._sum(part) / self._scale).astype(np.float32)
-
-    def _sum(self, part: slice) -> np.ndarray:
-        summed = self.streams[0][part].copy()
-        for stream in self.streams[1:]:
-            summed += stream[part]
-        return summed
-
-
-def frame_loudness(waveform: np.ndarray, num_frames: int, fps: float, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+def frame_loudness(
+    waveform: np.ndarray | Sound, num_frames: int, fps: float, sample_rate: int = SAMPLE_RATE
+) -> np.ndarray:
     """Root mean square of the waveform in each video frame, float32 (num_frames,); 0 beyond its end."""
     edges = np.round(np.arange(num_frames + 1) / fps * sample_rate).astype(int)
     loudness = np.zeros(num_frames, dtype=np.float32)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, Field
 
-from anytalker.conditioning.audio import Mixture
+from anytalker.conditioning.sound import Mixture
 from anytalker.errors import InputError
 from anytalker.files import atomic_path
 

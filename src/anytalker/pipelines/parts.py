@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+from anytalker.conditioning.sound import Sound
 from anytalker.errors import InputError
 from anytalker.files import atomic_path
 
@@ -26,6 +27,7 @@ VIDEO = "video.mp4"
 _STATE = "state.safetensors"
 _LATENTS = "latents-*.safetensors"
 _SAMPLES = 256
+_DIGITS = 16
 _LONGEST_NAME = 255
 
 
@@ -172,7 +174,7 @@ def identity_of(values: dict[str, Any], modules: dict[str, Any]) -> dict[str, st
     """What a video is made of, as short strings that are the same if and only if it is the same.
 
     Args:
-        values: arrays, tensors and lists of them are hashed, anything else is written out.
+        values: arrays, sounds, tensors and lists of them are hashed, anything else is written out.
         modules: models; of each tensor of their weights name, shape, type and 256 values count.
     """
     return {name: _described(value) for name, value in values.items()} | {
@@ -181,13 +183,16 @@ def identity_of(values: dict[str, Any], modules: dict[str, Any]) -> dict[str, st
 
 
 def _described(value: Any) -> str:
-    if isinstance(value, (list, tuple)) and any(isinstance(one, np.ndarray) for one in value):
+    if isinstance(value, (list, tuple)) and any(isinstance(one, (np.ndarray, Sound)) for one in value):
         return " ".join(_described(one) for one in value)
     if isinstance(value, torch.Tensor):
         value = value.numpy()
-    if isinstance(value, np.ndarray):
-        return hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()[:16] + str(value.shape)
-    return str(value)
+    if not isinstance(value, (np.ndarray, Sound)):
+        return str(value)
+    digest, size = hashlib.sha256(str(value.shape).encode()), 2**20
+    for start in range(0, len(value), size):
+        digest.update(np.ascontiguousarray(value[start : start + size]).data)
+    return digest.hexdigest()[:_DIGITS]
 
 
 def _weights(module: torch.nn.Module) -> str:
@@ -197,4 +202,4 @@ def _weights(module: torch.nn.Module) -> str:
         some = flat[:: max(1, len(flat) // _SAMPLES)].cpu().contiguous()
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(some.view(torch.uint8).numpy() if some.dim() and len(some) else b"")
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:_DIGITS]

@@ -263,7 +263,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
         window = self.audio_features.window
         rows = []
         for voice in inputs.voices:
-            features = self.audio_features(voice.waveform, inputs.frames, inputs.fps)
+            features = self.audio_features(np.asarray(voice.waveform), inputs.frames, inputs.fps)
             rows.append(features[:, window // 2].clone())
         return windows(torch.stack(rows, dim=1), window).transpose(0, 2).transpose(1, 2)
 

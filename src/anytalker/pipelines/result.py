@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from anytalker.conditioning.audio import SAMPLE_RATE, Mixture, mix
+from anytalker.conditioning.audio import SAMPLE_RATE, mix
+from anytalker.conditioning.sound import Mixture
 from anytalker.conditioning.timeline import speaking_spans
 from anytalker.pipelines.inputs import Inputs
 from anytalker.pipelines.output import PersonRecord, RunRecord, write_video
