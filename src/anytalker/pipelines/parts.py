@@ -26,6 +26,8 @@ VIDEO = "video.mp4"
 """Name of the video among the parts while it is written."""
 _STATE = "state.safetensors"
 _LATENTS = "latents-*.safetensors"
+_REST = 20
+"""Saving takes at most one part in so many of the time."""
 _SAMPLES = 256
 _DIGITS = 16
 _LONGEST_NAME = 255
@@ -40,7 +42,7 @@ class Parts:
     Args:
         folder: made with the first saving.
         identity: what the video is made of, see `identity_of`; parts of another video are not used.
-        interval: seconds between savings; longer where saving itself takes long.
+        interval: seconds between savings, longer where saving itself takes long; 0: save after every step.
         clock: tells the time in seconds.
     """
 
@@ -112,7 +114,7 @@ class Parts:
             raise
         self.finished = finished
         now = self.clock()
-        self._due = now + max(self.interval, 20 * (now - started))
+        self._due = now + (max(self.interval, _REST * (now - started)) if self.interval else 0)
 
     def read(self) -> Iterator[torch.Tensor]:
         """The finished latents (1, channels, n, h, w), in order, a file at a time."""

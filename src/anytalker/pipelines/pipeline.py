@@ -137,7 +137,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
             path: the MP4 to write.
             image, audio, **options: see `prepare`.
             say: told, in a sentence, when work is taken up again or parts can't be used.
-            interval: seconds between two savings of the parts.
+            interval: seconds between two savings of the parts; 0: after every step.
 
         Raises:
             InputError: for anything that can't be used, naming it.
