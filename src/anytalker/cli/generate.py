@@ -92,6 +92,13 @@ def generate(
     fps: Annotated[float | None, typer.Option(help="Video frames a second, 1 to 120.")] = None,
     max_frames: Annotated[int | None, typer.Option(help="Stop after that many video frames.")] = None,
     device: Annotated[Device | None, typer.Option(help="cpu or cuda; left out: a GPU if there is one.")] = None,
+    save_every: Annotated[
+        float,
+        typer.Option(
+            help="Seconds between savings of an unfinished video to the folder OUT.parts, from where the same command "
+            "goes on after an interruption."
+        ),
+    ] = 20.0,
     preview: Annotated[
         bool, typer.Option("--preview", help="Only write a picture beside OUT that shows whose voice is whose.")
     ] = False,
@@ -113,6 +120,7 @@ def generate(
         ("--guidance-scale", guidance_scale, 0, 100),
         ("--audio-guidance-scale", audio_guidance_scale, 0, 100),
         ("--max-frames", max_frames, 5, 10**9),
+        ("--save-every", save_every, 0, 86400),
         *(("--voice-strength", strength, 0, 10) for strength in voice_strength or ()),
     ):
         if value is not None:
@@ -143,6 +151,7 @@ def generate(
         mode=mode.value,
         fps=fps,
         max_frames=max_frames,
+        interval=save_every,
     )
     for person in video.inputs.listeners:
         box = ",".join(map(str, video.inputs.boxes[person]))
