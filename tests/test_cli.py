@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from anytalker import cli
+from anytalker.pipelines.denoising import DenoisingRun
 from anytalker.pipelines.output import read_video, write_video
 from tests.training.fixtures import make_config
 
@@ -231,6 +232,48 @@ def test_interruption_ends_with_130_and_leaves_nothing(tmp_path, drawn, write_wa
             process.kill()
     assert process.returncode == 130
     assert "Traceback" not in rest
+    assert list(folder.iterdir()) == []
+
+
+def test_an_interrupted_long_video_goes_on(tmp_path, drawn, write_wave, tone, monkeypatch, capsys) -> None:
+    folder, real, steps = tmp_path / "out", DenoisingRun.advance, []
+    folder.mkdir()
+    people = ["--audio", write_wave(np.tile(tone, 3)), "--face", boxes_of(drawn)[0], "--steps", "2"]
+    command = ["generate", "--image", drawn, *people, "--save-every", "0", "--output"]
+
+    def advance(run: DenoisingRun) -> None:
+        steps.append(run)
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+        real(run)
+
+    monkeypatch.setattr(DenoisingRun, "advance", advance)
+    assert run(*command, folder / "talk.mp4") == 130
+    assert "same command goes on where it stopped" in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["talk.parts"]
+    assert run(*command, folder / "talk.mp4") == 0
+    assert "Going on at" in capsys.readouterr().err
+    assert sorted(path.name for path in folder.iterdir()) == ["talk.json", "talk.mp4"]
+    assert run(*command, tmp_path / "whole.mp4") == 0
+    assert (folder / "talk.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def test_a_full_disk_is_said_with_exit_code_1(tmp_path, drawn, write_wave, tone, capsys) -> None:
+    resource = pytest.importorskip("resource")
+    people = ["--audio", write_wave(np.tile(tone, 2)), "--face", boxes_of(drawn)[0], "--steps", "1"]
+    folder = tmp_path / "out"
+    folder.mkdir()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        codes = [
+            run("generate", "--image", drawn, *people, "--save-every", every, "--output", folder / "talk.mp4")
+            for every in ("0", "100")
+        ]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert codes == [1, 1]
+    assert capsys.readouterr().err.count("The disk is full") == 2
     assert list(folder.iterdir()) == []
 
 

@@ -100,9 +100,9 @@ def test_arrays_are_checked() -> None:
 def test_padding_shares_a_clock_and_concatenation_takes_turns() -> None:
     one, two = np.ones(3, np.float32), np.full(5, 2, np.float32)
     padded = combine([one, None, two], "pad")
-    assert [list(stream) for stream in padded] == [[1, 1, 1, 0, 0], [0] * 5, [2] * 5]
+    assert [list(stream[:]) for stream in padded] == [[1, 1, 1, 0, 0], [0] * 5, [2] * 5]
     turns = combine([one, None, two], "concat")
-    assert [list(stream) for stream in turns] == [[1] * 3 + [0] * 5, [0] * 8, [0] * 3 + [2] * 5]
+    assert [list(stream[:]) for stream in turns] == [[1] * 3 + [0] * 5, [0] * 8, [0] * 3 + [2] * 5]
     with pytest.raises(InputError, match="'backwards'"):
         combine([one], "backwards")
     with pytest.raises(InputError, match="Nobody"):

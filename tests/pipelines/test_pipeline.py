@@ -31,9 +31,9 @@ SETTINGS = PipelineSettings(
 FACES = [(10, 10, 60, 60), (110, 20, 60, 60)]
 
 
-def make_pipeline() -> AnyTalkerPipeline:
+def make_pipeline(vae: torch.nn.Module | None = None) -> AnyTalkerPipeline:
     torch.manual_seed(0)
-    vae = AutoencoderKLWan(
+    vae = vae or AutoencoderKLWan(
         base_dim=8, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
     )
     parts = make_untrained(vae.eval()).components

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from anytalker.cli import evaluate, generate, miniature, models, train
+from anytalker.cli.console import Interrupted
 from anytalker.errors import AnyTalkerError, InputError
 
 app = typer.Typer(
@@ -58,10 +59,10 @@ def main() -> None:
         sys.exit(code or 0)
     except InputError as error:
         _fail(str(error), 2)
-    except (KeyboardInterrupt, typer.Abort):
-        _fail("Interrupted; nothing half-written was left.", 130)
+    except (KeyboardInterrupt, typer.Abort, Interrupted) as error:
+        _fail(str(error) or "Interrupted; nothing half-written was left.", 130)
     except MemoryError:
-        _fail("Out of memory; give a smaller picture or fewer frames (--max-frames).", 1)
+        _fail("Out of memory; close other programs, or give a smaller picture.", 1)
     except ModuleNotFoundError as error:
         _fail(f"{error.name} is missing. Install what this command needs:  pip install 'anytalker[train]'", 1)
     except Exception as error:

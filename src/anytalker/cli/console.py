@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from anytalker.errors import InputError
+from anytalker.errors import AnyTalkerError, InputError
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from anytalker.pipelines.pipeline import AnyTalkerPipeline
-    from anytalker.pipelines.result import TalkingVideo
+    from anytalker.pipelines.result import VideoFile
 
 _STAGES = {"prepare": "Preparing", "denoise": "Making the video", "decode": "Decoding frames"}
+
+
+class Interrupted(AnyTalkerError):
+    """Ctrl-C while a video was made; the message says what is left of it."""
 
 
 class Device(str, Enum):
@@ -67,7 +71,7 @@ def quiet_libraries() -> None:
     diffusers_logging.disable_progress_bar()
 
 
-def make_video(pipeline: AnyTalkerPipeline, seed: int, **inputs: Any) -> TalkingVideo:
+def make_video(pipeline: AnyTalkerPipeline, seed: int, output: Path, **inputs: Any) -> VideoFile:
     import torch
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -92,16 +96,17 @@ def make_video(pipeline: AnyTalkerPipeline, seed: int, **inputs: Any) -> Talking
             progress.update(tasks[stage], completed=done, total=total)
 
         generator = torch.Generator().manual_seed(seed)
-        return pipeline(generator=generator, on_progress=report, **inputs)
+        try:
+            return pipeline.generate_to(
+                output, generator=generator, on_progress=report, say=lambda message: console.print(message), **inputs
+            )
+        except KeyboardInterrupt as error:  # typer would drop its message
+            raise Interrupted(str(error)) from None
 
 
-def finish(video: TalkingVideo, output: Path, seed: int) -> None:
-    from anytalker.files import write_json_atomic
-
-    video.save(output)
-    record = output.with_suffix(".json")
-    write_json_atomic(record, video.record(seed).model_dump())
-    frames, height, width = video.frames.shape[:3]
+def finish(video: VideoFile) -> None:
+    output, record = video.path, video.path.with_suffix(".json")
+    frames, (width, height) = video.inputs.frames, video.inputs.image.size
     seconds = sum(video.seconds.values())
     typer.echo(
         f"Wrote {output}: {frames / video.fps:.1f} s, {width}×{height}, {len(video.inputs.boxes)} "

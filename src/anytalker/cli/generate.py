@@ -28,14 +28,14 @@ class Mode(str, Enum):
 )
 def demo(
     persons: Annotated[int, typer.Option(help="How many drawn people talk, 1 to 6.")] = 2,
-    seconds: Annotated[float, typer.Option(help="Length of the video in seconds, 1 to 60.")] = 4.0,
+    seconds: Annotated[float, typer.Option(help="Length of the video in seconds, 1 to 3600.")] = 4.0,
     seed: Annotated[int, typer.Option(help="Another seed, other people and other words.")] = 0,
     output: Annotated[Path, typer.Option(help="The video to write.")] = Path("demo.mp4"),
 ) -> None:
     """Make a video of drawn people who talk to each other. Needs no picture, no voice, no GPU and no download."""
     check_output(output, ".mp4")
     check_range("--persons", persons, 1, 6)
-    check_range("--seconds", seconds, 1, 60)
+    check_range("--seconds", seconds, 1, 3600)
     check_range("--seed", seed, 0, 2**31)
     from anytalker.miniature.demo import demo_scene
 
@@ -43,9 +43,9 @@ def demo(
     image, boxes, voices = demo_scene(persons, seconds, seed)
     frames = int(round(seconds * pipeline.settings.fps)) // 4 * 4 + 1
     video = make_video(
-        pipeline, seed, image=image, audio=voices, faces=boxes, max_frames=frames, prompt="people are talking"
+        pipeline, seed, output, image=image, audio=voices, faces=boxes, max_frames=frames, prompt="people are talking"
     )
-    finish(video, output, seed)
+    finish(video)
 
 
 @commands.command(
@@ -92,6 +92,13 @@ def generate(
     fps: Annotated[float | None, typer.Option(help="Video frames a second, 1 to 120.")] = None,
     max_frames: Annotated[int | None, typer.Option(help="Stop after that many video frames.")] = None,
     device: Annotated[Device | None, typer.Option(help="cpu or cuda; left out: a GPU if there is one.")] = None,
+    save_every: Annotated[
+        float,
+        typer.Option(
+            help="Seconds between savings of an unfinished video to the folder OUT.parts, from where the same command "
+            "goes on after an interruption."
+        ),
+    ] = 20.0,
     preview: Annotated[
         bool, typer.Option("--preview", help="Only write a picture beside OUT that shows whose voice is whose.")
     ] = False,
@@ -113,6 +120,7 @@ def generate(
         ("--guidance-scale", guidance_scale, 0, 100),
         ("--audio-guidance-scale", audio_guidance_scale, 0, 100),
         ("--max-frames", max_frames, 5, 10**9),
+        ("--save-every", save_every, 0, 86400),
         *(("--voice-strength", strength, 0, 10) for strength in voice_strength or ()),
     ):
         if value is not None:
@@ -129,6 +137,7 @@ def generate(
     video = make_video(
         load_pipeline(model, device),
         seed,
+        output,
         image=picture,
         audio=voices,
         faces=faces,
@@ -142,11 +151,12 @@ def generate(
         mode=mode.value,
         fps=fps,
         max_frames=max_frames,
+        interval=save_every,
     )
     for person in video.inputs.listeners:
         box = ",".join(map(str, video.inputs.boxes[person]))
         typer.echo(f"Person {person + 1} (at {box} in the video) has no voice and listens.", err=True)
-    finish(video, output, seed)
+    finish(video)
 
 
 def _preview(picture: Image.Image, faces: list[Any] | None, voices: list[str | None], output: Path) -> None:

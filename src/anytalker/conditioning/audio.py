@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from anytalker.conditioning.sound import Mixture, Sound
 from anytalker.errors import InputError
 
 SAMPLE_RATE = 16000
 MIN_SECONDS = 0.1
 MAX_SECONDS = 6 * 3600
+_FRAMES_AT_ONCE = 2**10
 
 
 def load_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
@@ -111,44 +113,41 @@ def audio_array(value: Any, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
 
 
 def _checked(samples: np.ndarray, name: str, sample_rate: int) -> np.ndarray:
-    if not np.isfinite(samples).all():
+    lowest, highest = float(samples.min(initial=0)), float(samples.max(initial=0))
+    if not math.isfinite(lowest) or not math.isfinite(highest):
         raise InputError(f"{name} holds values that are not numbers. Export it again.")
     if len(samples) < MIN_SECONDS * sample_rate:
         raise InputError(
             f"{name} lasts {len(samples) / sample_rate:.3f} s; at least {MIN_SECONDS} s of sound are needed."
         )
-    return np.ascontiguousarray(np.clip(samples, -1, 1), dtype=np.float32)
+    within = lowest >= -1 and highest <= 1  # a copy of hours of sound is worth avoiding
+    return np.ascontiguousarray(samples if within else np.clip(samples, -1, 1), dtype=np.float32)
 
 
-def combine(streams: Sequence[np.ndarray | None], mode: str) -> list[np.ndarray]:
+def combine(streams: Sequence[np.ndarray | Sound | None], mode: str) -> list[Sound]:
     """Bring everybody's voice to one clock.
 
     Args:
-        streams: one float32 array (samples,) a person; None for a person who only listens.
+        streams: one float32 recording (samples,) a person; None for a person who only listens.
         mode: "pad": all start together, shorter ones are followed by silence; "concat": one after another, in order.
 
     Returns:
-        One array a person, all of the same length.
+        One recording a person, all of the same length.
 
     Raises:
         InputError: if nobody has a voice, or for an unknown mode.
     """
-    lengths = [0 if stream is None else len(stream) for stream in streams]
+    sounds = [Sound(np.zeros(0, np.float32)) if stream is None else Sound.of(stream) for stream in streams]
+    lengths = [len(sound) for sound in sounds]
     if not any(lengths):
         raise InputError("Nobody has a voice; give at least one recording.")
     if mode == "pad":
-        starts, total = [0] * len(streams), max(lengths)
+        starts, total = [0] * len(sounds), max(lengths)
     elif mode == "concat":
-        starts, total = [sum(lengths[:index]) for index in range(len(lengths))], sum(lengths)
+        starts, total = [sum(lengths[:index]) for index in range(len(sounds))], sum(lengths)
     else:
         raise InputError(f"mode is {mode!r}; it must be 'pad' (shared clock) or 'concat' (one after another).")
-    combined = []
-    for stream, start in zip(streams, starts, strict=True):
-        samples = np.zeros(total, dtype=np.float32)
-        if stream is not None:
-            samples[start : start + len(stream)] = stream
-        combined.append(samples)
-    return combined
+    return [sound.placed(start, total) for sound, start in zip(sounds, starts, strict=True)]
 
 
 def frame_count(seconds: float, fps: float) -> int:
@@ -163,16 +162,21 @@ def normalize_waveform(waveform: np.ndarray) -> np.ndarray:
     return (centred / np.sqrt(centred.var() + 1e-7)).astype(np.float32)
 
 
-def mix(streams: Sequence[np.ndarray]) -> np.ndarray:
+def mix(streams: Sequence[np.ndarray | Sound]) -> np.ndarray:
     """All voices together, float32 (samples,), made quieter only where they would clip."""
-    summed = np.sum(np.stack(streams), axis=0)
-    peak = float(np.abs(summed).max(initial=0.0))
-    return (summed / max(1.0, peak)).astype(np.float32)
+    return Mixture(streams)[:]
 
 
-def frame_loudness(waveform: np.ndarray, num_frames: int, fps: float, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+def frame_loudness(
+    waveform: np.ndarray | Sound, num_frames: int, fps: float, sample_rate: int = SAMPLE_RATE
+) -> np.ndarray:
     """Root mean square of the waveform in each video frame, float32 (num_frames,); 0 beyond its end."""
     edges = np.round(np.arange(num_frames + 1) / fps * sample_rate).astype(int)
-    padded = np.pad(waveform.astype(np.float64) ** 2, (0, max(0, edges[-1] - len(waveform))))
-    sums = np.concatenate([[0.0], np.cumsum(padded)])
-    return np.sqrt(np.maximum(sums[edges[1:]] - sums[edges[:-1]], 0) / np.diff(edges)).astype(np.float32)
+    loudness = np.zeros(num_frames, dtype=np.float32)
+    for start in range(0, num_frames, _FRAMES_AT_ONCE):
+        inner = edges[start : start + _FRAMES_AT_ONCE + 1]
+        part = waveform[inner[0] : inner[-1]].astype(np.float64) ** 2
+        sums = np.concatenate([[0.0], np.cumsum(np.pad(part, (0, inner[-1] - inner[0] - len(part))))])
+        means = np.maximum(np.diff(sums[inner - inner[0]]), 0) / np.diff(inner)
+        loudness[start : start + len(means)] = np.sqrt(means)
+    return loudness

@@ -13,6 +13,7 @@ _HOP = 160
 _WINDOW = 400
 _TRANSFORM = 512
 _SILENT = 3e-4
+_AT_ONCE = 4096
 
 
 class LogMelFeatures:
@@ -73,15 +74,23 @@ class LogMelFeatures:
         count = len(samples) // _HOP + 1
         if len(samples) == 0 or samples.square().mean().sqrt() < _SILENT:
             return torch.zeros(count, self.mel_bins)
-        padded = torch.nn.functional.pad(samples, (_TRANSFORM // 2, _TRANSFORM // 2))
-        shape = torch.hann_window(_WINDOW)
-        spectrum = torch.stft(padded, _TRANSFORM, _HOP, _WINDOW, shape, center=False, return_complex=True)
-        power = spectrum.abs().square().T @ self._bank
+        power = torch.cat(
+            [self._power(samples, start, min(count, start + _AT_ONCE)) for start in range(0, count, _AT_ONCE)]
+        )
         energy = power.sum(dim=1)
         peak = torch.quantile(energy, 0.999)
         loud = torch.quantile(energy[energy >= 1e-3 * peak], 0.8) / self.mel_bins
         decades = torch.log10(power / loud + 1e-9).clamp(-self.floor, self.headroom)
         return (decades + self.floor) / self.floor
+
+    def _power(self, samples: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """Mel power (stop − start, mel_bins) of some spectra; those of an hour at once would take gigabytes."""
+        first, last = start * _HOP - _TRANSFORM // 2, (stop - 1) * _HOP + _TRANSFORM // 2
+        part = samples[max(0, first) : last]
+        padded = torch.nn.functional.pad(part, (max(0, -first), last - max(0, first) - len(part)))
+        shape = torch.hann_window(_WINDOW)
+        spectrum = torch.stft(padded, _TRANSFORM, _HOP, _WINDOW, shape, center=False, return_complex=True)
+        return spectrum.abs().square().T @ self._bank
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the settings to `folder`/config.json."""
@@ -99,6 +108,7 @@ class LogMelFeatures:
 
 
 def windows(frames: torch.Tensor, window: int) -> torch.Tensor:
-    """Windows (F, window, ...) centred on each of the frames (F, ...); edges repeat."""
-    around = torch.arange(len(frames))[:, None] + torch.arange(window)[None] - window // 2
-    return frames[around.clamp(0, len(frames) - 1)]
+    """Windows (F, window, ...) centred on each of the frames (F, ...); edges repeat. A view of one padded copy."""
+    before, after = window // 2, (window - 1) // 2
+    edges = [frames[:1].expand(before, *frames.shape[1:]), frames, frames[-1:].expand(after, *frames.shape[1:])]
+    return torch.cat(edges).unfold(0, window, 1).movedim(-1, 1)

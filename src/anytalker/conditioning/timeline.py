@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from anytalker.conditioning.audio import SAMPLE_RATE, frame_loudness
+from anytalker.conditioning.sound import Sound
 
 _STEP = 0.02
 
 
 def speaking_spans(
-    waveform: np.ndarray,
+    waveform: np.ndarray | Sound,
     sample_rate: int = SAMPLE_RATE,
     threshold: float = 0.1,
     max_gap: float = 0.25,

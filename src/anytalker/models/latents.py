@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
+
+CHUNK = 8
+"""Latent frames that are decoded together."""
+SETTLED_GREY = 32
+"""Latent frames after which the encoding of grey frames no longer changes: Wan's encoder looks back 28 of them."""
+SETTLED_STILL = 5
+"""The same for a still picture; what changes after them is too little to matter."""
 
 
 def latent_statistics(vae: Any, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -46,7 +54,7 @@ def picture_latents(vae: Any, picture: torch.Tensor, frames: int) -> torch.Tenso
     return encode_video(vae, torch.cat([picture, rest], dim=2))
 
 
-def still_latents(vae: Any, picture: torch.Tensor, frames: int, settled: int = 5) -> torch.Tensor:
+def still_latents(vae: Any, picture: torch.Tensor, frames: int, settled: int = SETTLED_STILL) -> torch.Tensor:
     """Condition latents of the miniature: the picture standing still for the whole video.
 
     A small model need not then learn to carry the picture through time. A causal encoder's answer to a still picture
@@ -65,3 +73,91 @@ def still_latents(vae: Any, picture: torch.Tensor, frames: int, settled: int = 5
     latents = encode_video(vae, picture.expand(-1, -1, 4 * (computed - 1) + 1, -1, -1))
     last = latents[:, :, -1:].expand(-1, -1, frames - computed, -1, -1)
     return torch.cat([latents, last], dim=2)
+
+
+def condition_latents(vae: Any, picture: torch.Tensor, frames: int, condition: str) -> torch.Tensor:
+    """Condition latents as far as they change; the last frame stands for all later ones, so length costs nothing.
+
+    Args:
+        vae: the autoencoder.
+        picture: (B, 3, 1, H, W) in [-1, 1].
+        frames: latent frames f of the video.
+        condition: "zeros" or "still", see `PipelineSettings.condition`.
+
+    Returns:
+        (B, channels, up to f, H/8, W/8) normalised latents.
+    """
+    if condition == "still":
+        return still_latents(vae, picture, min(frames, SETTLED_STILL))
+    return picture_latents(vae, picture, min(frames, SETTLED_GREY))
+
+
+@torch.no_grad()
+def decode_chunks(vae: Any, latents: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Decode a video of any length in parts, with the numbers of decoding it as a whole.
+
+    However the latents come, they are decoded `CHUNK` frames at a time from the first on, so that the result does not
+    depend on it. Wan's causal autoencoder keeps what it needs of the past in its feature cache (spatial tiling is not
+    used: a latent frame at a time is small enough); others may look at no other latent frame, as the miniature's.
+
+    Args:
+        vae: the autoencoder.
+        latents: normalised (B, channels, n, h, w) of any n, the video's first frame first.
+
+    Yields:
+        Pixels (B, 3, t, 8h, 8w) in [-1, 1]: 1 + 4·(CHUNK − 1) frames, then 4·CHUNK, the rest last.
+    """
+    decode = _decode_with_cache(vae) if hasattr(vae, "clear_cache") else _decode_apart(vae)
+    for chunk in regroup(latents, CHUNK):
+        mean, deviation = latent_statistics(vae, chunk)
+        yield decode((chunk * deviation + mean).to(vae.dtype)).to(chunk.dtype).clamp(-1, 1)
+
+
+def regroup(latents: Iterable[torch.Tensor], size: int) -> Iterator[torch.Tensor]:
+    """The same frames (B, channels, n, h, w), `size` at a time, the rest last."""
+    held: list[torch.Tensor] = []
+    for part in latents:
+        held.append(part)
+        count = sum(one.shape[2] for one in held)
+        if count >= size:
+            joined = torch.cat(held, dim=2)
+            whole = count - count % size
+            yield from joined[:, :, :whole].split(size, dim=2)
+            held = [joined[:, :, whole:]] if count % size else []
+    if held:
+        yield torch.cat(held, dim=2)
+
+
+def _decode_apart(vae: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """For autoencoders whose latent frames don't see each other, but for the first, which gives one frame only."""
+    last: list[torch.Tensor] = []
+
+    def decode(latents: torch.Tensor) -> torch.Tensor:
+        pixels = vae.decode(torch.cat([*last, latents], dim=2)).sample[:, :, len(last) :]
+        last[:] = [latents[:, :, -1:]]
+        return pixels
+
+    return decode
+
+
+def _decode_with_cache(vae: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The loop of `AutoencoderKLWan._decode`, with a feature cache that lives from one call to the next."""
+    vae.clear_cache()
+    cache, begun = list(vae._feat_map), False
+
+    def decode(latents: torch.Tensor) -> torch.Tensor:
+        nonlocal begun
+        if hasattr(vae, "_hf_hook"):  # accelerate's offloading: brings the weights where they are needed
+            vae._hf_hook.pre_forward(vae)
+        states, parts = vae.post_quant_conv(latents), []
+        for frame in states.split(1, dim=2):
+            parts.append(vae.decoder(frame, feat_cache=cache, feat_idx=[0], first_chunk=not begun))
+            begun = True
+        pixels = torch.cat(parts, dim=2)
+        if vae.config.patch_size is not None:
+            from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
+
+            pixels = unpatchify(pixels, patch_size=vae.config.patch_size)
+        return pixels
+
+    return decode

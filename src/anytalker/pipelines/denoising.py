@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -11,6 +12,7 @@ from diffusers import UniPCMultistepScheduler
 from anytalker.models.transformer import AnyTalkerTransformer3DModel, TransformerContext
 from anytalker.pipelines.guidance import Branch, Guidance
 from anytalker.pipelines.schedule import set_timesteps
+from anytalker.pipelines.wavefront import NoiseSource, Wavefront
 from anytalker.pipelines.windows import Window, plan_windows
 
 
@@ -18,9 +20,10 @@ from anytalker.pipelines.windows import Window, plan_windows
 class Conditioning:
     """All that the transformer is told, for one video of N people and f latent frames.
 
-    `condition` (1, 20, f, h, w): 4 mask channels and 16 latents; `prompt_embeds` and `negative_prompt_embeds`
-    (1, tokens, channels); `image_embeds` (1, tokens, channels); `face_embeds` (1, N, tokens, channels);
-    `audio_embeds` (1, N, 4(f-1)+1, window, blocks, channels); `face_masks` (1, N, f, h/2, w/2).
+    `condition` (1, 20, up to f, h, w): 4 mask channels and 16 latents, the last frame stands for all later ones;
+    `prompt_embeds` and `negative_prompt_embeds` (1, tokens, channels); `image_embeds` (1, tokens, channels);
+    `face_embeds` (1, N, tokens, channels); `audio_embeds` (1, N, 4(f-1)+1, window, blocks, channels); `face_masks`
+    (1, N, f, h/2, w/2). For long videos the last two are views that take no memory of that size.
     """
 
     condition: torch.Tensor
@@ -31,11 +34,17 @@ class Conditioning:
     audio_embeds: torch.Tensor
     face_masks: torch.Tensor
 
+    @property
+    def latent_frames(self) -> int:
+        """Latent frames f of the video."""
+        return self.face_masks.shape[2]
+
     def window(self, window: Window) -> Conditioning:
         """The same for the latent frames of a window."""
         frames, rows = window.latent_frames(), window.video_frames()
+        last = self.condition.shape[2] - 1
         return Conditioning(
-            self.condition[:, :, frames],
+            self.condition[:, :, [min(frame, last) for frame in frames]],
             self.prompt_embeds,
             self.negative_prompt_embeds,
             self.image_embeds,
@@ -73,6 +82,9 @@ class ContextCache:
         self.transformer, self.budget = transformer, budget
         self._kept: dict[tuple[int, tuple[Branch, ...]], TransformerContext] = {}
 
+    def __len__(self) -> int:
+        return len(self._kept)
+
     def __call__(self, number: int, part: Conditioning, branches: tuple[Branch, ...]) -> TransformerContext:
         """The context of window `number`, whose conditioning is `part`, for branches of guidance."""
         known = self._kept.get((number, branches))
@@ -83,6 +95,11 @@ class ContextCache:
             self.budget -= context.nbytes
             self._kept[number, branches] = context
         return context
+
+    def drop(self, number: int) -> None:
+        """Forget the contexts of a window that is finished, and have their memory for others."""
+        for key in [key for key in self._kept if key[0] == number]:
+            self.budget += self._kept.pop(key).nbytes
 
 
 @dataclass
@@ -111,33 +128,45 @@ class Denoiser:
     def __call__(
         self, noise: torch.Tensor, conditioning: Conditioning, on_step: Callable[[int, int], None] | None = None
     ) -> torch.Tensor:
-        """Denoise (1, 16, f, h, w) latents; `on_step(done, total)` is called after every step."""
-        set_timesteps(self.scheduler, self.num_inference_steps, noise.device)
-        windows = plan_windows(noise.shape[2], self.window, self.window_overlap)
-        parts = [conditioning.window(window) for window in windows]
-        contexts = ContextCache(self.transformer, self.context_budget)
-        latents = noise
-        for step, timestep in enumerate(self.scheduler.timesteps):
-            guidance = self.guidance.at_step(step, self.num_inference_steps)
-            velocities = (
-                self._velocity(latents[:, :, window.latent_frames()], timestep, number, part, guidance, contexts)
-                for number, (window, part) in enumerate(zip(windows, parts, strict=True))
-            )
-            velocity = blend(velocities, windows, self.window_overlap, latents)
-            latents = self.scheduler.step(velocity, timestep, latents, return_dict=False)[0]
+        """Denoise (B, 16, f, h, w) latents; `on_step(done, total)` is called after every step of a window."""
+        run = self.begin(lambda start, stop: noise[:, :, start:stop], conditioning)
+        finished: list[torch.Tensor] = []
+        while run.done < run.total:
+            run.advance()
+            finished += run.finished()
             if on_step is not None:
-                on_step(step + 1, self.num_inference_steps)
-        return latents
+                on_step(run.done, run.total)
+        return torch.cat(finished, dim=2)
 
-    def _velocity(
+    def begin(self, noise: NoiseSource, conditioning: Conditioning) -> DenoisingRun:
+        """A run that is advanced bit by bit, in memory that does not grow with the length of the video."""
+        scheduler = copy.copy(self.scheduler)
+        set_timesteps(scheduler, self.num_inference_steps, conditioning.condition.device)
+        total = conditioning.latent_frames
+        windows = plan_windows(total, self.window, self.window_overlap)
+        wavefront = Wavefront(windows, self.window_overlap, total, scheduler, noise)
+        return DenoisingRun(self, conditioning, wavefront)
+
+    def velocity(
         self,
         latents: torch.Tensor,
+        step: int,
         timestep: torch.Tensor,
         number: int,
         part: Conditioning,
-        guidance: Guidance,
         contexts: ContextCache,
     ) -> torch.Tensor:
+        """The guided velocity of a window's latents.
+
+        Args:
+            latents: (B, 16, frames of the window, h, w).
+            step: of the sampler, from 0.
+            timestep: the sampler's at that step, in 0..1000.
+            number: of the window.
+            part: its conditioning.
+            contexts: kept from step to step.
+        """
+        guidance = self.guidance.at_step(step, self.num_inference_steps)
         coefficients = guidance.coefficients(part.face_masks)
         branches = tuple(coefficients)
         batches = [branches] if guidance.batched else [(branch,) for branch in branches]
@@ -155,21 +184,55 @@ class Denoiser:
         return total
 
 
-def blend(
-    velocities: Iterable[torch.Tensor], windows: Sequence[Window], overlap: int, latents: torch.Tensor
-) -> torch.Tensor:
-    """One velocity for all latent frames from those of the windows, averaged where these overlap.
+class DenoisingRun:
+    """One video on its way from noise to latents, a step of a window at a time.
 
     Args:
-        velocities: (1, 16, frames of the window, h, w) a window.
-        windows: as planned.
-        overlap: latent frames that neighbouring windows share.
-        latents: (1, 16, f, h, w), for their shape.
+        denoiser: settings and models.
+        conditioning: of the whole video.
+        wavefront: where the run is.
     """
-    total = latents.shape[2]
-    summed, weight_sum = torch.zeros_like(latents), latents.new_zeros(total)
-    for window, velocity in zip(windows, velocities, strict=True):
-        frames, weights = window.latent_frames(), window.weights(overlap, total).to(latents)
-        summed[:, :, frames] += velocity * weights.view(1, 1, -1, 1, 1)
-        weight_sum[frames] += weights
-    return summed / weight_sum.view(1, 1, -1, 1, 1)
+
+    def __init__(self, denoiser: Denoiser, conditioning: Conditioning, wavefront: Wavefront) -> None:
+        self.denoiser, self.conditioning, self.wavefront = denoiser, conditioning, wavefront
+        self.contexts = ContextCache(denoiser.transformer, denoiser.context_budget)
+        self._parts: dict[int, Conditioning] = {}
+
+    @property
+    def done(self) -> int:
+        """Steps of windows that have been taken."""
+        return self.wavefront.done
+
+    @property
+    def total(self) -> int:
+        """Steps of windows in all."""
+        return len(self.wavefront.windows) * self.wavefront.steps
+
+    @torch.no_grad()
+    def advance(self) -> None:
+        """Take the next step of a window.
+
+        Raises:
+            StopIteration: if there is none left.
+        """
+        number, step = self.wavefront.next()
+        if number not in self._parts:
+            self._parts[number] = self.conditioning.window(self.wavefront.windows[number])
+        latents = self.wavefront.latents(number, step)
+        timestep = self.wavefront.timesteps[step]
+        velocity = self.denoiser.velocity(latents, step, timestep, number, self._parts[number], self.contexts)
+        if self.wavefront.add(number, velocity):
+            del self._parts[number]
+            self.contexts.drop(number)
+
+    def finished(self) -> list[torch.Tensor]:
+        """Final latents (B, 16, n, h, w) that have not been taken yet, in order."""
+        return list(self.wavefront.finished())
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Where the run is, as tensors on the CPU; the noise's own state is not among them."""
+        return self.wavefront.state()
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on where `state` was taken."""
+        self.wavefront.restore(state, self.conditioning.condition)

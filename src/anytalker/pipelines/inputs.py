@@ -15,6 +15,7 @@ from anytalker.conditioning.audio import SAMPLE_RATE, audio_array, combine, fram
 from anytalker.conditioning.binding import bind_faces
 from anytalker.conditioning.faces import Box, scale_box, square_box
 from anytalker.conditioning.image import frame_size, load_image, resize_image
+from anytalker.conditioning.sound import Sound
 from anytalker.errors import InputError
 from anytalker.pipelines.settings import PipelineSettings
 
@@ -24,10 +25,10 @@ MAX_STEPS = 1000
 
 @dataclass(frozen=True)
 class Voice:
-    """One person's audio: `waveform` float32 (samples,) 16 kHz mono, as long as everybody's; `name` for the record."""
+    """One person's audio: `waveform` (samples,) at 16 kHz, as long as everybody's; `name` for the record."""
 
     name: str | None
-    waveform: np.ndarray
+    waveform: Sound
 
 
 @dataclass(frozen=True)
@@ -85,15 +86,16 @@ def prepare_inputs(
     if all(entry is None for entry in audio):
         raise InputError("No audio was given; give at least one recording, for example --audio voice.wav.")
     picture = load_image(image)
-    streams = [None if entry is None else audio_array(entry) for entry in audio]
+    streams = [None if entry is None else Sound(audio_array(entry)) for entry in audio]
     waveforms = combine(streams, mode)
     frames = _frames(len(waveforms[0]) / SAMPLE_RATE, fps, max_frames)
     samples = int(round(frames / fps * SAMPLE_RATE))
     boxes = bind_faces(picture, faces, len(waveforms))
+    listeners = len(boxes) - len(waveforms)
     voices = [
-        Voice(_name(entry), np.pad(waveform, (0, max(0, samples - len(waveform))))[:samples])
+        Voice(_name(entry), waveform.placed(0, samples))
         for entry, waveform in zip(
-            [*audio, *[None] * (len(boxes) - len(audio))], _fill(waveforms, len(boxes)), strict=True
+            [*audio, *[None] * listeners], [*waveforms, *[Sound(np.zeros(0, np.float32))] * listeners], strict=True
         )
     ]
     height, width = video_size(picture, boxes, settings)
@@ -139,10 +141,6 @@ def _frames(seconds: float, fps: float, max_frames: int | None) -> int:
     if frames < 5:
         raise InputError(f"The audio lasts {seconds:.2f} s, too short for a video at {fps:g} fps; give at least 0.3 s.")
     return frames
-
-
-def _fill(waveforms: list[np.ndarray], persons: int) -> list[np.ndarray]:
-    return waveforms + [np.zeros_like(waveforms[0])] * (persons - len(waveforms))
 
 
 def _name(entry: Any) -> str | None:

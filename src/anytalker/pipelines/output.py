@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, Field
 
+from anytalker.conditioning.sound import Mixture
 from anytalker.errors import InputError
 from anytalker.files import atomic_path
 
@@ -55,20 +56,21 @@ class Stopwatch:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to a stage."""
-        started = time.monotonic()
+    def stage(self, name: str, besides: str | None = None) -> Iterator[None]:
+        """Add the time spent inside to a stage, less what another stage inside of it took."""
+        started, other = time.monotonic(), self.seconds.get(besides or "", 0.0)
         try:
             yield
         finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 3)
+            spent = time.monotonic() - started - (self.seconds.get(besides or "", 0.0) - other)
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)
 
 
 def write_video(
     path: str | Path,
     frames: np.ndarray | Iterable[np.ndarray],
     fps: float | Fraction,
-    audio: np.ndarray | None = None,
+    audio: np.ndarray | Mixture | None = None,
     sample_rate: int = 16000,
     quality: int = 16,
     metadata: Mapping[str, str] | None = None,
@@ -84,7 +86,7 @@ def write_video(
             iterator of frames (H, W, 3) or of chunks (t, H, W, 3), consumed as it is encoded.
         fps: frames a second, 0.1 to 1000.
         audio: float in [-1, 1] (beyond is clipped), (samples,) or (samples, 1 or 2 channels), cut or padded with
-            silence to the video's length; None: no sound.
+            silence to the video's length, read as it is encoded; None: no sound.
         sample_rate: samples a second of the audio.
         quality: constant rate factor of the encoder, lower is better.
         metadata: more tags, such as "title"; "comment" and "description" always say that the video is synthetic.
@@ -164,12 +166,12 @@ def _encode_frames(
 
 
 class _SoundTrack:
-    """Encodes float32 samples (channels, samples) up to one moment after the other; silence follows their end."""
+    """Encodes samples, (samples,) or (samples, channels), up to one moment after the other, then silence."""
 
-    def __init__(self, container: Any, samples: np.ndarray, sample_rate: int) -> None:
+    def __init__(self, container: Any, samples: np.ndarray | Mixture, sample_rate: int) -> None:
         import av
 
-        self._layout = "mono" if len(samples) == 1 else "stereo"
+        self._layout = "mono" if samples.ndim == 1 or samples.shape[1] == 1 else "stereo"
         self._container, self._samples, self._sample_rate = container, samples, sample_rate
         self._stream = container.add_stream("aac", rate=AUDIO_RATE, layout=self._layout)
         self._resampler = av.AudioResampler(format="fltp", layout=self._layout, rate=AUDIO_RATE, frame_size=1024)
@@ -182,14 +184,21 @@ class _SoundTrack:
         end = round(seconds * self._sample_rate)
         while self._position < end:
             stop = min(end, self._position + self._sample_rate)
-            part = np.zeros((len(self._samples), stop - self._position), dtype=np.float32)
-            given = self._samples[:, self._position : stop]
-            part[:, : given.shape[1]] = given
+            part = self._part(self._position, stop)
             frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=self._layout)
             frame.sample_rate, frame.time_base = self._sample_rate, Fraction(1, self._sample_rate)
             frame.pts = self._position
             self._encode(self._resampler.resample(frame))
             self._position = stop
+
+    def _part(self, start: int, stop: int) -> np.ndarray:
+        given = np.asarray(self._samples[start:stop])
+        if not np.isfinite(given).all():
+            raise InputError("The audio holds values that are not numbers.")
+        columns = given[:, None] if given.ndim == 1 else given
+        part = np.zeros((1 if self._layout == "mono" else 2, stop - start), dtype=np.float32)
+        part[:, : len(given)] = np.clip(columns.T, -1, 1)
+        return part
 
     def finish(self) -> None:
         """Encode what the resampler and the encoder still hold."""
@@ -201,18 +210,15 @@ class _SoundTrack:
             self._container.mux(self._stream.encode(frame))
 
 
-def _checked_sound(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    samples = np.asarray(audio)
+def _checked_sound(audio: np.ndarray | Mixture, sample_rate: int) -> np.ndarray | Mixture:
+    samples = audio if isinstance(audio, Mixture) else np.asarray(audio)
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] not in (1, 2)):
         raise InputError(f"The audio has shape {samples.shape}; it must be (samples,) or (samples, 1 or 2 channels).")
     if not np.issubdtype(samples.dtype, np.floating):
         raise InputError(f"The audio is {samples.dtype}; it must be float in [-1, 1].")
-    if not np.isfinite(samples).all():
-        raise InputError("The audio holds values that are not numbers.")
     if not 1000 <= sample_rate <= 384000:
         raise InputError(f"The audio's sample rate is {sample_rate}; it must be from 1000 to 384000 Hz.")
-    columns = samples[:, None] if samples.ndim == 1 else samples
-    return np.clip(columns.T, -1, 1).astype(np.float32)
+    return samples
 
 
 def _single_frames(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import DiffusionPipeline, UniPCMultistepScheduler
 from PIL import Image
 
 from anytalker.conditioning.faces import clip_pixels, crop_face
 from anytalker.conditioning.image import to_video_tensor
+from anytalker.conditioning.log_mel import windows
 from anytalker.conditioning.masks import condition_mask, face_token_masks
-from anytalker.models.latents import decode_video, picture_latents, still_latents
+from anytalker.models.latents import condition_latents
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
 from anytalker.pipelines.components import load_components, save_components
 from anytalker.pipelines.denoising import Conditioning, Denoiser
 from anytalker.pipelines.guidance import Guidance, check_strengths
 from anytalker.pipelines.inputs import MAX_STEPS, Inputs, check_number, prepare_inputs
+from anytalker.pipelines.long_video import Production, Progress
+from anytalker.pipelines.noise import Noise
 from anytalker.pipelines.output import Stopwatch
-from anytalker.pipelines.result import TalkingVideo
+from anytalker.pipelines.parts import INTERVAL
+from anytalker.pipelines.result import TalkingVideo, VideoFile
 from anytalker.pipelines.settings import PipelineSettings
-
-Progress = Callable[[str, int, int], None]
 
 
 class AnyTalkerPipeline(DiffusionPipeline):
@@ -83,8 +86,68 @@ class AnyTalkerPipeline(DiffusionPipeline):
         parts = dict(self.components)
         save_components(Path(save_directory), parts, self.settings)
 
-    @torch.no_grad()
     def __call__(
+        self,
+        image: Image.Image | str | Path,
+        audio: Sequence[Any],
+        faces: Sequence[Any] | None = None,
+        prompt: str = "",
+        **options: Any,
+    ) -> TalkingVideo:
+        """Make a video in memory; for long ones see `generate_to`.
+
+        Args:
+            image, audio, faces, prompt, **options: see `prepare`.
+
+        Returns:
+            The video: `.frames` float32 (T, H, W, 3) in [0, 1], `.save(path)` writes it with the voices.
+
+        Raises:
+            InputError: for anything that can't be used, naming it.
+        """
+        return self.prepare(image, audio, faces, prompt, **options).in_memory()
+
+    def stream(self, image: Any, audio: Sequence[Any], **options: Any) -> Iterator[np.ndarray]:
+        """Make a video chunk by chunk, in memory that doesn't grow with its length.
+
+        Args:
+            image, audio, **options: see `prepare`.
+
+        Yields:
+            Frames in order, float32 (t, H, W, 3) in [0, 1], as soon as they are ready; together those of a call.
+        """
+        return self.prepare(image, audio, **options).frames()
+
+    def generate_to(
+        self,
+        path: str | Path,
+        image: Any,
+        audio: Sequence[Any],
+        say: Callable[[str], None] = lambda message: None,
+        interval: float = INTERVAL,
+        **options: Any,
+    ) -> VideoFile:
+        """Make a video of any length and write it, in memory that doesn't grow with its length.
+
+        Writes an MP4, and beside it the record of the run, talk.json for talk.mp4. Whatever takes longer than
+        `interval` leaves finished parts in the folder talk.parts until the video is complete. The same call goes on
+        from there, after an interruption or a crash, and comes to the same video.
+
+        Args:
+            path: the MP4 to write.
+            image, audio, **options: see `prepare`.
+            say: told, in a sentence, when work is taken up again or parts can't be used.
+            interval: seconds between two savings of the parts; 0: after every step.
+
+        Raises:
+            InputError: for anything that can't be used, naming it.
+            AnyTalkerError: if disk or memory runs out; finished parts are kept.
+            KeyboardInterrupt: its message says where the finished parts are.
+        """
+        return self.prepare(image, audio, **options).to_file(path, say, interval)
+
+    @torch.no_grad()
+    def prepare(
         self,
         image: Image.Image | str | Path,
         audio: Sequence[Any],
@@ -102,8 +165,8 @@ class AnyTalkerPipeline(DiffusionPipeline):
         fps: float | None = None,
         max_frames: int | None = None,
         on_progress: Progress | None = None,
-    ) -> TalkingVideo:
-        """Make a video.
+    ) -> Production:
+        """Check and encode everything that a video is made of.
 
         Args:
             image: the picture, or its path.
@@ -123,10 +186,11 @@ class AnyTalkerPipeline(DiffusionPipeline):
             mode: "pad" if the audios share a clock, "concat" if they follow each other.
             fps: video frames a second; None: the model's default.
             max_frames: cut the video to at most that many frames.
-            on_progress: called as (stage, done, total) with stages "prepare", "denoise", "decode".
+            on_progress: called as (stage, done, total) with stages "prepare", "denoise", in steps of windows, and
+                "decode", in chunks.
 
         Returns:
-            The video: `.frames` float32 (T, H, W, 3) in [0, 1], `.save(path)` writes it with the voices.
+            The video to be made: in memory, to a file, or as a stream of frames.
 
         Raises:
             InputError: for anything that can't be used, naming it.
@@ -148,18 +212,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
             strengths = check_strengths(voice_strengths, len(inputs.boxes))
             conditioning = self.encode(inputs, prompt, negative_prompt)
             report("prepare", 1, 1)
-        with stopwatch.stage("denoise"):
-            noise = self.prepare_noise(conditioning, generator)
-            guidance = Guidance(scale, audio_scale, strengths, interval, batch_guidance)
-            denoise = Denoiser(
-                self.transformer, self.scheduler, steps, guidance, settings.window, settings.window_overlap
-            )
-            latents = denoise(noise, conditioning, lambda done, total: report("denoise", done, total))
-        with stopwatch.stage("decode"):
-            report("decode", 0, 1)
-            pixels = decode_video(self.vae, latents)[0]
-            frames = pixels.add(1).div(2).permute(1, 2, 3, 0).float().cpu().numpy()
-            report("decode", 1, 1)
+        guidance = Guidance(scale, audio_scale, strengths, interval, batch_guidance)
         choices = {
             "prompt": prompt,
             "negative_prompt": settings.negative_prompt if negative_prompt is None else negative_prompt,
@@ -170,29 +223,49 @@ class AnyTalkerPipeline(DiffusionPipeline):
             "guidance_interval": interval,
             "mode": mode,
         }
-        return TalkingVideo(frames, inputs, settings.name, choices, stopwatch.seconds)
+        return Production(
+            vae=self.vae,
+            denoiser=Denoiser(
+                self.transformer, self.scheduler, steps, guidance, settings.window, settings.window_overlap
+            ),
+            inputs=inputs,
+            conditioning=conditioning,
+            noise=self.noise_for(conditioning, generator),
+            model=settings.name,
+            choices=choices,
+            modules=self.components,
+            report=report,
+            stopwatch=stopwatch,
+        )
 
     def encode(self, inputs: Inputs, prompt: str, negative_prompt: str | None = None) -> Conditioning:
         """Run all encoders; see `Conditioning` for the shapes. `negative_prompt` None: the model's null text."""
         latent_frames = (inputs.frames - 1) // 4 + 1
         width, height = inputs.image.size
         picture = to_video_tensor(inputs.image).to(self.device)
-        encode_condition = still_latents if self.settings.condition == "still" else picture_latents
-        latents = encode_condition(self.vae, picture, latent_frames)
-        mask = self.picture_mask(inputs, latent_frames).to(latents)
+        latents = condition_latents(self.vae, picture, latent_frames, self.settings.condition)
+        mask = self.picture_mask(inputs, latents.shape[2]).to(latents)
         crops = [crop_face(inputs.image, box) for box in inputs.boxes]
         images = self.encode_images([inputs.image, *crops])
-        voices = [self.audio_features(voice.waveform, inputs.frames, inputs.fps) for voice in inputs.voices]
-        masks = face_token_masks(inputs.boxes, height, width, latent_frames)
+        masks = face_token_masks(inputs.boxes, height, width, 1)
         return Conditioning(
             condition=torch.cat([mask, latents], dim=1),
             prompt_embeds=self.encode_text(prompt),
             negative_prompt_embeds=self.encode_null_text(negative_prompt),
             image_embeds=images[:1],
             face_embeds=images[None, 1:],
-            audio_embeds=torch.stack(voices)[None].to(latents),
-            face_masks=masks[None].to(latents),
+            audio_embeds=self.encode_voices(inputs).to(latents)[None],
+            face_masks=masks[None].to(latents).expand(-1, -1, latent_frames, -1, -1),
         )
+
+    def encode_voices(self, inputs: Inputs) -> torch.Tensor:
+        """Audio features (N, frames, window, blocks, channels) of all people, a view of their frames alone."""
+        window = self.audio_features.window
+        rows = []
+        for voice in inputs.voices:
+            features = self.audio_features(np.asarray(voice.waveform), inputs.frames, inputs.fps)
+            rows.append(features[:, window // 2].clone())
+        return windows(torch.stack(rows, dim=1), window).transpose(0, 2).transpose(1, 2)
 
     def picture_mask(self, inputs: Inputs, latent_frames: int) -> torch.Tensor:
         """The four mask channels (1, 4, f, h, w) in front of the condition latents."""
@@ -215,7 +288,12 @@ class AnyTalkerPipeline(DiffusionPipeline):
         pixels = clip_pixels(images, self.settings.image_size).to(self.device, self.image_encoder.dtype)
         return self.image_encoder(pixels, output_hidden_states=True).hidden_states[-2]
 
+    def noise_for(self, conditioning: Conditioning, generator: torch.Generator | None) -> Noise:
+        """The noise that a video starts from, drawn as it is needed."""
+        condition = conditioning.condition
+        height, width = condition.shape[3:]
+        return Noise(self.transformer.config.out_channels, height, width, condition, generator)
+
     def prepare_noise(self, conditioning: Conditioning, generator: torch.Generator | None) -> torch.Tensor:
-        """Standard normal noise (1, 16, f, h, w) in the shape of the latents."""
-        shape = (1, self.transformer.config.out_channels, *conditioning.condition.shape[2:])
-        return torch.randn(shape, generator=generator).to(conditioning.condition)
+        """All of it at once, standard normal (1, 16, f, h, w)."""
+        return self.noise_for(conditioning, generator)(0, conditioning.latent_frames)

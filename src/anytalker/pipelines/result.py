@@ -1,4 +1,4 @@
-"""The finished video: frames, voices, and the record of how it was made."""
+"""The finished video: frames or a file, voices, and the record of how it was made."""
 
 from __future__ import annotations
 
@@ -10,24 +10,14 @@ from typing import Any
 import numpy as np
 
 from anytalker.conditioning.audio import SAMPLE_RATE, mix
+from anytalker.conditioning.sound import Mixture
 from anytalker.conditioning.timeline import speaking_spans
 from anytalker.pipelines.inputs import Inputs
 from anytalker.pipelines.output import PersonRecord, RunRecord, write_video
 
 
 @dataclass(frozen=True)
-class TalkingVideo:
-    """A generated video.
-
-    Attributes:
-        frames: float32 (T, H, W, 3) in [0, 1].
-        inputs: the checked inputs it was made from.
-        model: name of the model.
-        choices: the settings it was made with.
-        seconds: wall-clock seconds by stage.
-    """
-
-    frames: np.ndarray
+class _Generated:
     inputs: Inputs
     model: str
     choices: Mapping[str, Any]
@@ -43,10 +33,10 @@ class TalkingVideo:
         """Everybody's voice together, float32 (samples,) at 16 kHz."""
         return mix([voice.waveform for voice in self.inputs.voices])
 
-    def save(self, path: str | Path) -> Path:
-        """Write an MP4 (H.264, AAC) with the mixed voices, marked as synthetic; returns its path."""
-        write_video(path, self.frames, self.fps, self.voices, SAMPLE_RATE)
-        return Path(path)
+    @property
+    def mixture(self) -> Mixture:
+        """The same, computed for the parts that are asked for."""
+        return Mixture([voice.waveform for voice in self.inputs.voices])
 
     def record(self, seed: int | None = None) -> RunRecord:
         """The record of the run, to be written beside the video."""
@@ -54,14 +44,47 @@ class TalkingVideo:
             PersonRecord(box_xywh=list(box), audio=voice.name, speaking=speaking_spans(voice.waveform))
             for box, voice in zip(self.inputs.boxes, self.inputs.voices, strict=True)
         ]
+        width, height = self.inputs.image.size
         return RunRecord(
             model=self.model,
             seed=seed,
             settings=dict(self.choices),
-            width=self.frames.shape[2],
-            height=self.frames.shape[1],
+            width=width,
+            height=height,
             fps=self.fps,
-            frames=len(self.frames),
+            frames=self.inputs.frames,
             persons=persons,
             seconds=dict(self.seconds),
         )
+
+
+@dataclass(frozen=True)
+class TalkingVideo(_Generated):
+    """A generated video in memory.
+
+    Attributes:
+        inputs: the checked inputs it was made from.
+        model: name of the model.
+        choices: the settings it was made with.
+        seconds: wall-clock seconds by stage.
+        frames: float32 (T, H, W, 3) in [0, 1].
+    """
+
+    frames: np.ndarray
+
+    def save(self, path: str | Path) -> Path:
+        """Write an MP4 (H.264, AAC) with the mixed voices, marked as synthetic; returns its path."""
+        write_video(path, self.frames, self.fps, self.mixture, SAMPLE_RATE)
+        return Path(path)
+
+
+@dataclass(frozen=True)
+class VideoFile(_Generated):
+    """A generated video on disk.
+
+    Attributes:
+        inputs, model, choices, seconds: as for `TalkingVideo`.
+        path: the MP4.
+    """
+
+    path: Path

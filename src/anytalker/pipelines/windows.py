@@ -1,7 +1,8 @@
 """Windows over latent frames: videos longer than a model was trained on, at a cost that grows with length only.
 
 Every window starts with the picture's latent frame as anchor, as in training, and holds some of the later ones.
-Neighbouring windows overlap; where they do, their velocities are blended at every denoising step.
+Neighbouring windows overlap; where they do, their velocities are blended at every denoising step. The picture's frame
+is moved by the first window alone: the others see it as it was there, and no window waits for the end of the video.
 """
 
 from __future__ import annotations

@@ -1,0 +1,106 @@
+"""Recordings of any length that take little memory: long ones lie in a temporary file, read where it is needed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from typing import IO, Any
+
+import numpy as np
+
+IN_MEMORY = 2**20
+"""Samples up to which a recording is kept in memory: a minute."""
+_AT_ONCE = 2**20
+
+
+class Sound:
+    """Samples somewhere on a clock, silence around them; sliced, or made an array, like one.
+
+    Args:
+        samples: float32 (samples,).
+        in_memory: samples up to which they are not put on disk.
+    """
+
+    dtype, ndim = np.dtype(np.float32), 1
+
+    def __init__(self, samples: np.ndarray, in_memory: int = IN_MEMORY) -> None:
+        self._count, self._start, self._length = len(samples), 0, len(samples)
+        self._samples: np.ndarray | None = samples
+        self._file: IO[bytes] | None = None
+        if len(samples) > in_memory:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it has no name and goes with the last reference
+            samples.tofile(self._file)
+            self._samples = None
+
+    @classmethod
+    def of(cls, samples: np.ndarray | Sound) -> Sound:
+        """`samples` as a sound, or itself."""
+        return samples if isinstance(samples, Sound) else cls(samples)
+
+    def placed(self, start: int, length: int) -> Sound:
+        """The same recording, beginning at sample `start` of `length` samples; what is beyond them is cut off."""
+        sound = object.__new__(Sound)
+        sound._samples, sound._file, sound._count = self._samples, self._file, self._count
+        sound._start, sound._length = self._start + start, length
+        return sound
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def shape(self) -> tuple[int]:
+        """(samples,)."""
+        return (self._length,)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        """A part without a step, float32 (samples,); a copy."""
+        start, stop, _ = part.indices(self._length)
+        samples = np.zeros(max(0, stop - start), dtype=np.float32)
+        first, last = max(start, self._start), min(stop, self._start + self._count)
+        if first < last:
+            samples[first - start : last - start] = self._read(first - self._start, last - self._start)
+        return samples
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:] if dtype is None else self[:].astype(dtype, copy=False)
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        if self._file is None:
+            assert self._samples is not None
+            return self._samples[start:stop]
+        self._file.seek(4 * start)
+        return np.frombuffer(self._file.read(4 * (stop - start)), dtype=np.float32)
+
+
+class Mixture:
+    """All voices together, made quieter only where they would clip; computed for the parts that are asked for.
+
+    Args:
+        streams: float32 (samples,), all of the same length.
+    """
+
+    dtype, ndim = np.dtype(np.float32), 1
+
+    def __init__(self, streams: Sequence[np.ndarray | Sound]) -> None:
+        self.streams = streams
+        starts = range(0, len(self), _AT_ONCE)
+        peaks = [float(np.abs(self._sum(slice(start, start + _AT_ONCE))).max(initial=0.0)) for start in starts]
+        self._scale = max([1.0, *peaks])
+
+    def __len__(self) -> int:
+        return len(self.streams[0])
+
+    @property
+    def shape(self) -> tuple[int]:
+        """(samples,)."""
+        return (len(self),)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        """The mix of a part, float32 (samples,)."""
+        return (self._sum(part) / self._scale).astype(np.float32)
+
+    def _sum(self, part: slice) -> np.ndarray:
+        summed = np.array(self.streams[0][part])
+        for stream in self.streams[1:]:
+            summed += stream[part]
+        return summed

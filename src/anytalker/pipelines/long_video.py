@@ -1,0 +1,190 @@
+"""Videos of any length: denoised as a wave of windows, decoded chunk by chunk, written while they are decoded."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from anytalker.conditioning.audio import SAMPLE_RATE
+from anytalker.errors import AnyTalkerError
+from anytalker.files import write_json_atomic
+from anytalker.models.latents import CHUNK, decode_chunks
+from anytalker.pipelines.denoising import Conditioning, Denoiser, DenoisingRun
+from anytalker.pipelines.inputs import Inputs
+from anytalker.pipelines.noise import Noise
+from anytalker.pipelines.output import Stopwatch, write_video
+from anytalker.pipelines.parts import INTERVAL, VIDEO, Parts, identity_of, parts_folder
+from anytalker.pipelines.result import TalkingVideo, VideoFile
+
+Progress = Callable[[str, int, int], None]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Production:
+    """A video for which everything is settled and nothing is computed yet but its conditioning.
+
+    Attributes:
+        vae: the autoencoder.
+        denoiser: the transformer and the sampler.
+        inputs: checked.
+        conditioning: what the transformer is told.
+        noise: where the video starts.
+        model: name of the model.
+        choices: settings for the record.
+        modules: all models, for the identity of the video.
+        report: called as (stage, done, total).
+        stopwatch: seconds by stage.
+    """
+
+    vae: Any
+    denoiser: Denoiser
+    inputs: Inputs
+    conditioning: Conditioning
+    noise: Noise
+    model: str
+    choices: Mapping[str, Any]
+    modules: Mapping[str, Any]
+    report: Progress = lambda stage, done, total: None
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+
+    def latents(self) -> Iterator[torch.Tensor]:
+        """Final latents (1, 16, n, h, w) in order, as soon as they are ready."""
+        run = self.denoiser.begin(self.noise, self.conditioning)
+        while run.done < run.total:
+            self._advance(run)
+            yield from run.finished()
+
+    def frames(self, latents: Iterable[torch.Tensor] | None = None) -> Iterator[np.ndarray]:
+        """Video frames, float32 chunks (t, H, W, 3) in [0, 1], in order, as soon as they are ready.
+
+        Args:
+            latents: final ones (1, 16, n, h, w), all in order; None: they are computed.
+        """
+        chunks = decode_chunks(self.vae, self.latents() if latents is None else latents)
+        total, done = -(-self.conditioning.latent_frames // CHUNK), 0
+        if latents is not None:
+            self.report("decode", 0, total)
+        while True:
+            # What the chunk's latents take is counted as denoising where they are computed on the way.
+            with self.stopwatch.stage("decode", besides="denoise"):
+                pixels = next(chunks, None)
+            if pixels is None:
+                return
+            done += 1
+            self.report("decode", done, total)
+            yield pixels[0].add(1).div(2).permute(1, 2, 3, 0).float().cpu().numpy()
+
+    def in_memory(self) -> TalkingVideo:
+        """Make the video, with all its frames in memory."""
+        width, height = self.inputs.image.size
+        frames = np.empty((self.inputs.frames, height, width, 3), dtype=np.float32)
+        done = 0
+        for chunk in self.frames(list(self.latents())):
+            frames[done : done + len(chunk)] = chunk
+            done += len(chunk)
+        return TalkingVideo(self.inputs, self.model, self.choices, self.stopwatch.seconds, frames)
+
+    def to_file(
+        self, path: str | Path, say: Callable[[str], None] = lambda message: None, interval: float = INTERVAL
+    ) -> VideoFile:
+        """Make the video and write it and its record; see `AnyTalkerPipeline.generate_to`."""
+        parts = Parts(parts_folder(path), self.identity(), interval)
+        try:
+            waiting = self._denoise(parts, say)
+            return self._write(Path(path), parts, waiting)
+        except KeyboardInterrupt:
+            if not parts.exist:
+                raise
+            raise KeyboardInterrupt(f"Interrupted. {_kept(parts)}") from None
+        except Exception as error:
+            reason = _shortage(error, Path(path), self.denoiser.guidance.batched)
+            if reason is None:
+                raise
+            raise AnyTalkerError(f"{reason} {_kept(parts)}".rstrip()) from error
+
+    def identity(self) -> dict[str, str]:
+        """What the video is made of; the same identity, the same video."""
+        from anytalker import __version__
+
+        inputs, denoiser = self.inputs, self.denoiser
+        values = {
+            "anytalker": __version__,
+            "image": np.asarray(inputs.image),
+            "faces": inputs.boxes,
+            "voices": [voice.waveform for voice in inputs.voices],
+            "frames": inputs.frames,
+            "fps": inputs.fps,
+            "seed": self.noise.state(),
+            "window": (denoiser.window, denoiser.window_overlap),
+            "sampler": dict(denoiser.scheduler.config),
+            **self.choices,
+        }
+        return identity_of(values, dict(self.modules))
+
+    def _advance(self, run: DenoisingRun) -> None:
+        with self.stopwatch.stage("denoise"):
+            run.advance()
+        self.report("denoise", run.done, run.total)
+
+    def _denoise(self, parts: Parts, say: Callable[[str], None]) -> list[torch.Tensor]:
+        """Take all steps; the final latents that are not among the parts."""
+        state, message = parts.load()
+        if message is not None:
+            say(message)
+        run = self.denoiser.begin(self.noise, self.conditioning)
+        if state is not None:
+            self.noise.restore(state.pop("noise"))
+            run.restore(state)
+            say(f"Going on at {run.done / run.total:.0%} with the parts in {parts.folder}.")
+        self.report("denoise", run.done, run.total)
+        waiting: list[torch.Tensor] = []
+        while run.done < run.total:
+            self._advance(run)
+            waiting += run.finished()
+            if parts.due or (run.done == run.total and parts.exist):
+                parts.save(waiting, run.state() | {"noise": self.noise.state()})
+                waiting = []
+        return waiting
+
+    def _write(self, path: Path, parts: Parts, waiting: list[torch.Tensor]) -> VideoFile:
+        video = VideoFile(self.inputs, self.model, self.choices, self.stopwatch.seconds, path)
+        device = self.conditioning.condition.device
+        latents = (part.to(device) for part in chain(parts.read(), waiting))
+        # Half-written videos belong to the parts: a run that is killed leaves nothing else behind.
+        target = parts.folder / VIDEO if parts.exist else path
+        write_video(target, self.frames(latents), video.fps, video.mixture, SAMPLE_RATE)
+        write_json_atomic(path.with_suffix(".json"), video.record(self.noise.seed).model_dump())
+        if target != path:
+            target.replace(path)
+        parts.remove()
+        return video
+
+
+def _kept(parts: Parts) -> str:
+    if not parts.exist:
+        return ""
+    return f"The same command goes on where it stopped: finished parts are kept in {parts.folder}."
+
+
+def _shortage(error: BaseException, path: Path, batched: bool) -> str | None:
+    """What to say if an exception means that disk or memory ran out; None if it means something else."""
+    known: BaseException | None = error
+    while known is not None:
+        if isinstance(known, OSError) and known.errno in _FULL:
+            return (
+                f"The disk is full: {path} and its parts can't be written. Free some space in {path.absolute().parent}."
+            )
+        if isinstance(known, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in str(known):
+            change = "leave --batch-guidance out" if batched else "give a smaller picture or a smaller model"
+            return f"Out of memory. The length doesn't matter for it: close other programs, or {change}."
+        known = known.__cause__
+    return None
