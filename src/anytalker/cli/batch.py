@@ -1,0 +1,63 @@
+"""`anytalker batch`: many videos from one file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anytalker.cli.console import check_range
+from anytalker.cli.progress import progress_bar
+from anytalker.errors import InputError
+
+commands = typer.Typer()
+
+
+@commands.command(
+    epilog="Examples:\n\n  anytalker batch jobs.json --output videos\n\n"
+    "  anytalker batch jobs.json --model 14b --device cuda:0 --device cuda:1 --output videos\n\n"
+    'A job:  {"talk": {"image": "two.png", "audio": ["anna.wav", "ben.wav"], "prompt": "two people talk"}}',
+)
+def batch(
+    jobs: Annotated[Path, typer.Argument(help="JSON file of jobs; the release's batch file works as it is.")],
+    output: Annotated[Path, typer.Option(help="Folder for the videos.")] = Path("videos"),
+    model: Annotated[str, typer.Option(help="tiny, 1.3b, 14b, or a model's folder.")] = "tiny",
+    device: Annotated[
+        list[str] | None,
+        typer.Option(help="cpu, cuda:0, …, once a device; left out: every GPU, or without one the CPU."),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes on the CPU; left out: one a core.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any job failed.")] = False,
+) -> None:
+    """Make many videos. Run again, and it makes what is missing or failed; one bad job stops no other."""
+    from anytalker.pipelines.batch import read_jobs, run_batch
+    from anytalker.pipelines.components import model_folder
+
+    known = read_jobs(jobs)
+    model_folder(model)
+    devices = _devices(device, workers)
+    with progress_bar("Making videos") as report:
+        results = run_batch(known, model, output, devices, report)
+    failed = [result for result in results if result.reason]
+    for result in failed:
+        typer.echo(f"{result.name}: {result.reason}", err=True)
+    typer.echo(f"{len(results) - len(failed)} of {len(results)} videos are in {output}.")
+    if strict and failed:
+        raise typer.Exit(1)
+
+
+def _devices(device: list[str] | None, workers: int | None) -> list[str]:
+    import torch
+
+    if workers is not None:
+        check_range("--workers", workers, 1, 256)
+    available = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    for name in device or ():
+        if name != "cpu" and name not in available:
+            raise InputError(f"--device {name} can't be used here; there is {', '.join(['cpu', *available])}.")
+    chosen = device or available or ["cpu"]
+    if chosen != ["cpu"]:
+        return chosen
+    return ["cpu"] * (workers or os.cpu_count() or 1)

@@ -1,0 +1,220 @@
+"""Many videos from one file of jobs: spread over devices, each on its own, gone on with after an interruption."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+
+from anytalker.errors import AnyTalkerError, InputError
+
+RESULTS = "batch.jsonl"
+
+
+class Job(BaseModel):
+    """One video. The names of the release's batch file are understood, too.
+
+    Attributes:
+        image: the picture ("image_path" in the release).
+        audio: a recording a person, None or "none" for one who listens ("audio_list").
+        prompt: what happens ("enhance_caption", "caption").
+        faces: whose voices they are, as for `AnyTalkerPipeline.prepare`.
+        negative_prompt, mode, fps, max_frames, num_inference_steps, guidance_scale, audio_guidance_scale,
+            voice_strengths: as for `AnyTalkerPipeline.prepare`.
+        seed: of the noise.
+    """
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+    image: Path = Field(validation_alias=AliasChoices("image", "image_path"))
+    audio: list[Path | None] = Field(min_length=1, validation_alias=AliasChoices("audio", "audio_list"))
+    prompt: str = Field(default="", validation_alias=AliasChoices("prompt", "enhance_caption", "caption"))
+    faces: list[list[float]] | None = None
+    negative_prompt: str | None = None
+    mode: str = "pad"
+    fps: float | None = None
+    max_frames: int | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    audio_guidance_scale: float | None = None
+    voice_strengths: list[float] | None = None
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+    def within(self, folder: Path) -> Job:
+        """The same with relative paths taken from a folder."""
+        voices = [None if path is None or str(path).lower() == "none" else folder / path for path in self.audio]
+        return self.model_copy(update={"image": folder / self.image, "audio": voices})
+
+    def fingerprint(self, model: str) -> str:
+        """What the video depends on, in short: settings, and sizes and times of the files."""
+        states = []
+        for path in (self.image, *self.audio):
+            with suppress(OSError):
+                if path is not None:
+                    states.append([path.stat().st_size, path.stat().st_mtime_ns])
+        text = json.dumps([model, self.model_dump(mode="json"), states], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """How a job ended: `reason` is None if its video is there; `seconds` it took, 0 if it was there before."""
+
+    name: str
+    reason: str | None
+    seconds: float
+
+
+def read_jobs(path: Path) -> dict[str, Job]:
+    """Jobs by name from a JSON file, name → job; relative paths are taken from the file's folder.
+
+    Raises:
+        InputError: if it can't be read, or a job is of another form, naming it.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    if not isinstance(values, dict) or not values:
+        raise InputError(f"{path} must map names of videos to jobs, and hold one at least.")
+    jobs = {}
+    for name, value in values.items():
+        if not name or Path(name).name != name or name.startswith("."):
+            raise InputError(f"{path}: {name!r} can't be the name of a video file.")
+        try:
+            jobs[name] = Job.model_validate(value).within(path.absolute().parent)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InputError(f"{path}: job {name!r}, {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    return jobs
+
+
+def run_batch(
+    jobs: dict[str, Job],
+    model: str,
+    output: Path,
+    devices: Sequence[str],
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[JobResult]:
+    """Make all videos that are not there yet.
+
+    Every device has a process of its own that keeps the model. A job that fails, or takes its process down, is named
+    and the others go on; run again, failed and missing jobs are made.
+
+    Args:
+        jobs: by name.
+        model: name or folder.
+        output: folder for NAME.mp4, NAME.json, and batch.jsonl with a line a job.
+        devices: such as "cuda:0"; one several times: so many processes.
+        on_progress: called as (jobs done, jobs in all).
+
+    Returns:
+        One result a job, in their order.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    prints = {name: job.fingerprint(model) for name, job in jobs.items()}
+    done = finished_jobs(output, prints)
+    results = {name: JobResult(name, None, 0.0) for name in done}
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for name in jobs:
+        if name not in done:
+            waiting.put(name)
+    lock = threading.Lock()
+    on_progress(len(results), len(jobs))
+
+    def tell(result: JobResult) -> None:
+        with lock, (output / RESULTS).open("a", encoding="utf-8") as file:
+            results[result.name] = result
+            file.write(json.dumps(vars(result) | {"fingerprint": prints[result.name]}) + "\n")
+            on_progress(len(results), len(jobs))
+
+    threads = [threading.Thread(target=_serve, args=(device, model, jobs, output, waiting, tell)) for device in devices]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [results[name] for name in jobs]
+
+
+def finished_jobs(output: Path, prints: dict[str, str]) -> set[str]:
+    """Names of the jobs whose videos are there, made from the same files and settings."""
+    known: dict[str, bool] = {}
+    path = output / RESULTS
+    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        with suppress(ValueError, KeyError, TypeError):
+            line = json.loads(text)
+            known[line["name"]] = line["reason"] is None and prints.get(line["name"]) == line["fingerprint"]
+    return {name for name, good in known.items() if good and (output / f"{name}.mp4").is_file()}
+
+
+def _serve(
+    device: str,
+    model: str,
+    jobs: dict[str, Job],
+    output: Path,
+    waiting: queue.SimpleQueue[str],
+    tell: Callable[[JobResult], None],
+) -> None:
+    """Give a device one job after another; a process that dies is replaced."""
+    pool: ProcessPoolExecutor | None = None
+    for name in _taken(waiting):
+        started, reason = time.monotonic(), None
+        pool = pool or ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+        try:
+            reason = pool.submit(_make, model, device, jobs[name], output / f"{name}.mp4").result()
+        except BrokenProcessPool:
+            reason = "Its process ended without a word; most likely it ran out of memory."
+            pool.shutdown(wait=False)
+            pool = None
+        tell(JobResult(name, reason, round(time.monotonic() - started, 2)))
+    if pool is not None:
+        pool.shutdown()
+
+
+def _taken(waiting: queue.SimpleQueue[str]) -> Iterator[str]:
+    while True:
+        try:
+            yield waiting.get_nowait()
+        except queue.Empty:
+            return
+
+
+_PIPELINES: dict[tuple[str, str], Any] = {}
+
+
+def _make(model: str, device: str, job: Job, path: Path) -> str | None:
+    """Make one video, in the device's process; why it could not be made."""
+    import torch
+
+    from anytalker.pipelines.pipeline import AnyTalkerPipeline
+
+    try:
+        if (model, device) not in _PIPELINES:
+            if device == "cpu":
+                torch.set_num_threads(1)  # the same sums in the same order, however many processes there are
+            half = device != "cpu" and model != "tiny"
+            pipeline = AnyTalkerPipeline.from_pretrained(model, torch_dtype=torch.bfloat16 if half else torch.float32)
+            pipeline.set_progress_bar_config(disable=True)
+            _PIPELINES[model, device] = pipeline.to(device)
+        options = job.model_dump(exclude={"image", "audio", "seed"})
+        generator = torch.Generator().manual_seed(job.seed)
+        _PIPELINES[model, device].generate_to(path, job.image, job.audio, generator=generator, **options)
+    except AnyTalkerError as error:
+        return str(error)
+    except Exception as error:  # one broken job must not end the others
+        return f"{type(error).__name__}: {error}"
+    return None
