@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from anytalker.cli import batch, evaluate, generate, miniature, models, train
+from anytalker.cli import batch, doctor, evaluate, generate, miniature, models, train
 from anytalker.cli.console import Interrupted
 from anytalker.errors import AnyTalkerError, InputError
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 
 app.add_typer(generate.commands)
 app.add_typer(batch.commands)
+app.add_typer(doctor.commands)
 app.add_typer(evaluate.commands)
 app.add_typer(models.commands)
 app.add_typer(train.commands, name="train")

@@ -1,0 +1,211 @@
+"""What is here, and what fits: the machine, the libraries, the models, and the memory that a video would take."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import platform
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anytalker.errors import InputError
+from anytalker.pipelines.components import model_folder
+from anytalker.pipelines.memory import MemoryPlan, ModelShape, plan_memory
+from anytalker.pipelines.presets import PRESETS, models_home
+from anytalker.pipelines.release_folder import looks_like_release
+from anytalker.pipelines.settings import SETTINGS_FILE, PipelineSettings
+
+GPU_REST = 900 * 2**20
+"""Bytes that CUDA's context and libraries take, about."""
+EXTRAS = {
+    "train": ("peft", "tensorboard", "webdataset", "yaml"),
+    "evaluate": ("matplotlib", "torchmetrics"),
+    "faces": ("uniface",),
+}
+"""Optional parts of the package and the modules they need."""
+_TRANSFORMERS = {
+    "1.3b": {},
+    "14b": {"num_attention_heads": 40, "ffn_dim": 13824, "num_layers": 40, "audio_face_layout": "B"},
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: whether it is well, what it is about, and what there is to say or to do."""
+
+    good: bool
+    subject: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where videos are made.
+
+    `device` "cpu" or "cuda"; `memory` its free bytes; `rest` bytes that it takes without any model.
+    """
+
+    device: str
+    memory: int
+    rest: int
+
+
+def this_machine() -> Machine:
+    """The GPU if there is one, else the CPU."""
+    if torch.cuda.is_available():
+        free, _ = torch.cuda.mem_get_info()
+        return Machine("cuda", free, GPU_REST)
+    own = _status_bytes("/proc/self/status", "VmRSS") or 450 * 2**20
+    free = _status_bytes("/proc/meminfo", "MemAvailable") or 0
+    return Machine("cpu", free + own, own)
+
+
+def examine_installation() -> list[Finding]:
+    """The package, its libraries, the disk, and the models."""
+    import av
+    import diffusers
+    import transformers
+
+    from anytalker import __version__
+
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}, diffusers {diffusers.__version__}"
+    findings = [Finding(True, "anytalker", f"{__version__}; {versions}, transformers {transformers.__version__}")]
+    codecs = [name for name in ("libx264", "aac") if name in av.codecs_available]
+    findings.append(
+        Finding(len(codecs) == 2, "video", f"PyAV {av.__version__} encodes {', '.join(codecs) or 'nothing'}")
+    )
+    for extra, modules in EXTRAS.items():
+        lacking = [name for name in modules if importlib.util.find_spec(name) is None]
+        advice = f"lacks {', '.join(lacking)}:  pip install 'anytalker[{extra}]'" if lacking else "installed"
+        findings.append(Finding(not lacking, extra, advice))
+    home = models_home()
+    place = next(path for path in (home, *home.parents) if path.exists())
+    findings.append(Finding(True, "disk", f"{shutil.disk_usage(place).free / 2**30:.0f} GiB free for models in {home}"))
+    for name in ("tiny", *PRESETS):
+        try:
+            findings.append(Finding(True, name, f"ready in {model_folder(name)}"))
+        except InputError as error:
+            findings.append(Finding(False, name, str(error)))
+    return findings
+
+
+def examine_machine(machine: Machine) -> list[Finding]:
+    """What videos are made on."""
+    if machine.device == "cuda":
+        name = torch.cuda.get_device_name()
+        return [Finding(True, "device", f"{name}, {machine.memory / 2**30:.1f} GiB free")]
+    text = f"no GPU; {os.cpu_count()} CPU cores, {machine.memory / 2**30:.1f} GiB of memory: enough for tiny"
+    return [Finding(False, "device", text)]
+
+
+def model_shape(model: str, dtype: torch.dtype) -> ModelShape:
+    """What a plan needs to know of a model, here or not.
+
+    Raises:
+        InputError: if there is no such model.
+    """
+    if model in PRESETS:
+        parts = _full_size_bytes(dtype)
+        return ModelShape(_TRANSFORMERS[model], {"_class_name": "AutoencoderKLWan"}, PRESETS[model].settings, parts)
+    folder = model_folder(model)
+    if looks_like_release(folder):
+        raise InputError(f"{folder} is in the release's layout; ask for 1.3b or 14b instead, which is the same.")
+    configs = {name: json.loads((folder / name / "config.json").read_text()) for name in ("transformer", "vae")}
+    settings = PipelineSettings.from_dict(json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8")))
+    others = {
+        name.replace("_", " "): sum(_tensor_bytes(path, dtype) for path in (folder / name).glob("*.safetensors"))
+        for name in ("vae", "text_encoder", "image_encoder", "audio_features")
+    }
+    return ModelShape(configs["transformer"], configs["vae"], settings, {k: v for k, v in others.items() if v})
+
+
+def plan_video(
+    model: str, machine: Machine, size: tuple[int, int] | None, seconds: float, persons: int
+) -> tuple[MemoryPlan, tuple[int, int], int]:
+    """The memory of a video, its size and its frames.
+
+    Args:
+        model: name or folder.
+        machine: where.
+        size: (width, height) in pixels; None: the model's largest, 16 : 9.
+        seconds: length.
+        persons: people.
+    """
+    dtype = torch.bfloat16 if machine.device == "cuda" and model != "tiny" else torch.float32
+    shape = model_shape(model, dtype)
+    frames = max(5, round(seconds * shape.settings.fps) // 4 * 4 + 1)
+    chosen = size or _largest(shape.settings)
+    return plan_memory(shape, chosen, frames, persons, dtype, machine.rest), chosen, frames
+
+
+def advice(model: str, machine: Machine, size: tuple[int, int], seconds: float, persons: int) -> str:
+    """The next smaller setting that fits, in a sentence."""
+    for share in (0.5, 0.25):
+        if plan_video(model, machine, size, seconds * share, persons)[0].peak <= machine.memory:
+            return f"{seconds * share:.3g} s fit; so does any length with a window in the model's settings."
+    for share in (0.7, 0.5):
+        smaller = (int(size[0] * share) // 32 * 32, int(size[1] * share) // 32 * 32)
+        if plan_video(model, machine, smaller, min(seconds, 2.0), persons)[0].peak <= machine.memory:
+            return f"A picture of {smaller[0]}×{smaller[1]} and at most 2 s fit."
+    return "Take a smaller model, such as " + ("1.3b or tiny." if model == "14b" else "tiny.")
+
+
+def _largest(settings: PipelineSettings) -> tuple[int, int]:
+    unit = settings.size_multiple
+    height = int((settings.max_area * 9 / 16) ** 0.5) // unit * unit
+    return int(settings.max_area / height) // unit * unit, height
+
+
+def _full_size_bytes(dtype: torch.dtype) -> dict[str, int]:
+    """Bytes of the encoders and the autoencoder that the full-size models share; the small ones are in float32."""
+    from diffusers import AutoencoderKLWan
+    from transformers import (
+        CLIPVisionConfig,
+        CLIPVisionModel,
+        UMT5Config,
+        UMT5EncoderModel,
+        Wav2Vec2Config,
+        Wav2Vec2Model,
+    )
+
+    text = UMT5Config(vocab_size=256384, d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64)
+    image = CLIPVisionConfig(
+        hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=16, patch_size=14
+    )
+    with torch.device("meta"):
+        models: Sequence[tuple[str, Any, torch.dtype]] = (
+            ("text encoder", UMT5EncoderModel(text), dtype),
+            ("image encoder", CLIPVisionModel(image), torch.float32),
+            ("vae", AutoencoderKLWan(), torch.float32),
+            ("audio features", Wav2Vec2Model(Wav2Vec2Config()), torch.float32),
+        )
+    return {name: sum(p.numel() for p in made.parameters()) * kind.itemsize for name, made, kind in models}
+
+
+def _tensor_bytes(path: Path, dtype: torch.dtype) -> int:
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 (no mapping)
+    return sum(torch.Size(shape).numel() for shape in shapes) * dtype.itemsize
+
+
+def _status_bytes(path: str, key: str) -> int | None:
+    try:
+        line = next(line for line in Path(path).read_text().splitlines() if line.startswith(f"{key}:"))
+    except (OSError, StopIteration):
+        return None
+    return int(line.split()[1]) * 1024
+
+
+def with_memory(machine: Machine, gigabytes: float | None) -> Machine:
+    """A machine like this, but with so many GiB: of a GPU if there is none here."""
+    if gigabytes is None:
+        return machine
+    return replace(machine, device="cuda", memory=int(gigabytes * 2**30), rest=GPU_REST)
