@@ -123,6 +123,7 @@ def seam_ratios(path: Path) -> tuple[float, float, float]:
 def kill_and_resume(inputs: list[str], seconds: float, kills: int, seed: int, folder: Path) -> tuple[int, bool]:
     """Kill a run at random moments; how often that was done before it ended, and whether the video is the same."""
     choose = random.Random(seed)
+    startup, _ = measure(inputs, 0.3, folder / "short.mp4")
     wall, _ = measure(inputs, seconds, folder / "whole.mp4")
     killed, output = 0, folder / "killed.mp4"
     while True:
@@ -130,7 +131,8 @@ def kill_and_resume(inputs: list[str], seconds: float, kills: int, seed: int, fo
         process = subprocess.Popen(program, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         if killed < kills:
             try:
-                process.wait(timeout=choose.uniform(0.1, 1.0) * wall)
+                # Every life gets on by a part of the work, so that it does not end before the last kill.
+                process.wait(timeout=startup + choose.uniform(-0.3 * startup, 1.5 * (wall - startup) / kills))
             except subprocess.TimeoutExpired:
                 process.kill()
                 killed += 1

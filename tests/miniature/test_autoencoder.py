@@ -11,7 +11,7 @@ from anytalker.evaluation.mouths import mouth_signal
 from anytalker.miniature.autoencoder import MiniatureAutoencoder
 from anytalker.miniature.clips import autoencoder_batches
 from anytalker.miniature.corpus import CorpusSettings, render_clip
-from anytalker.models.latents import decode_video, encode_video, picture_latents, still_latents
+from anytalker.models.latents import Deblocking, decode_video, encode_video, picture_latents, still_latents
 from anytalker.training.autoencoder import AutoencoderTraining, motion_weights, train_autoencoder
 
 
@@ -99,3 +99,30 @@ def test_the_shipped_autoencoder_keeps_every_frames_lips() -> None:
         ]
         within.append(np.corrcoef(*[(signal - signal.mean(1, keepdims=True)).ravel() for signal in signals])[0, 1])
     assert np.mean(within) > 0.6
+
+
+def test_deblocking_brings_videos_closer_to_the_truth() -> None:
+    vae = AnyTalkerPipeline.from_pretrained("tiny").vae
+    errors, jumps = [], []
+    batch = next(autoencoder_batches(5, 33, [(4, 96)]))
+    for strength in (0.0, vae.config.deblocking):
+        vae.register_to_config(deblocking=strength)
+        decoded = decode_video(vae, encode_video(vae, batch))
+        errors.append(float((decoded - batch).square().mean()))
+        differences = (decoded[:, :, 1:] - decoded[:, :, :-1]).abs().mean(dim=(0, 1, 3, 4))
+        jumps.append(float(differences[4::4].mean() / differences[6::4].mean()))
+    assert errors[1] < errors[0]
+    assert jumps[0] > 1.7
+    assert jumps[1] < 1.4
+
+
+def test_deblocking_touches_neither_the_picture_nor_steady_motion() -> None:
+    steady = torch.linspace(-0.8, 0.8, 21).view(1, 1, 21, 1, 1).expand(1, 3, 21, 4, 4)
+    deblock = Deblocking(MiniatureAutoencoder(width=16, blocks=1, fine_width=8, fine_blocks=1))
+    torch.testing.assert_close(deblock(steady, last=True), steady)
+    jumping = steady.clone()
+    jumping[:, :, 5:] += 0.1
+    softened = deblock(jumping, last=True)
+    assert torch.equal(softened[:, :, :3], jumping[:, :, :3])
+    jump = softened[:, :, 5] - softened[:, :, 4]
+    torch.testing.assert_close(jump, torch.full_like(jump, 0.08 + 0.05))

@@ -43,6 +43,7 @@ class MiniatureAutoencoder(ModelMixin, ConfigMixin):
         blocks: residual blocks there, in the encoder and in the decoder.
         fine_width: channels of the decoder's convolutions on the grid of 4×4 pixels.
         fine_blocks: residual blocks there.
+        deblocking: share of the jumps between latent frames that a decoded video is freed of, see `Deblocking`.
         latents_mean, latents_std: statistics of the latents, one value a channel, for the diffusion model.
     """
 
@@ -54,6 +55,7 @@ class MiniatureAutoencoder(ModelMixin, ConfigMixin):
         blocks: int = 3,
         fine_width: int = 64,
         fine_blocks: int = 2,
+        deblocking: float = 0.5,
         latents_mean: tuple[float, ...] = (0.0,) * 16,
         latents_std: tuple[float, ...] = (1.0,) * 16,
     ) -> None:

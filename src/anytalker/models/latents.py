@@ -35,7 +35,8 @@ def encode_video(vae: Any, pixels: torch.Tensor) -> torch.Tensor:
 def decode_video(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     """Decode normalised latents (B, channels, f, h, w) to pixels (B, 3, 4(f-1)+1, 8h, 8w) in [-1, 1]."""
     mean, deviation = latent_statistics(vae, latents)
-    return vae.decode((latents * deviation + mean).to(vae.dtype)).sample.to(latents.dtype).clamp(-1, 1)
+    pixels = vae.decode((latents * deviation + mean).to(vae.dtype)).sample.to(latents.dtype)
+    return Deblocking(vae)(pixels, last=True).clamp(-1, 1)
 
 
 def picture_latents(vae: Any, picture: torch.Tensor, frames: int) -> torch.Tensor:
@@ -105,12 +106,63 @@ def decode_chunks(vae: Any, latents: Iterable[torch.Tensor]) -> Iterator[torch.T
         latents: normalised (B, channels, n, h, w) of any n, the video's first frame first.
 
     Yields:
-        Pixels (B, 3, t, 8h, 8w) in [-1, 1]: 1 + 4·(CHUNK − 1) frames, then 4·CHUNK, the rest last.
+        Pixels (B, 3, t, 8h, 8w) in [-1, 1], about 4·CHUNK frames at a time.
     """
     decode = _decode_with_cache(vae) if hasattr(vae, "clear_cache") else _decode_apart(vae)
-    for chunk in regroup(latents, CHUNK):
+    deblock, chunks = Deblocking(vae), regroup(latents, CHUNK)
+    chunk = next(chunks, None)
+    while chunk is not None:
+        following = next(chunks, None)
         mean, deviation = latent_statistics(vae, chunk)
-        yield decode((chunk * deviation + mean).to(vae.dtype)).to(chunk.dtype).clamp(-1, 1)
+        pixels = decode((chunk * deviation + mean).to(vae.dtype)).to(chunk.dtype)
+        yield deblock(pixels, last=following is None).clamp(-1, 1)
+        chunk = following
+
+
+class Deblocking:
+    """Softens the jumps between latent frames of an autoencoder that decodes them apart, as video codecs do.
+
+    A jump is compared with the mean of the differences just before and after it. Of what is beyond that, the share
+    `vae.config.deblocking` is taken away by moving the two frames on either side towards each other, the nearer ones
+    twice as far. The picture in front stays as it is. Autoencoders without that setting are left alone.
+
+    Args:
+        vae: the autoencoder.
+    """
+
+    def __init__(self, vae: Any) -> None:
+        self.strength = getattr(vae.config, "deblocking", 0.0)
+        self._held: torch.Tensor | None = None
+        self._begin = 0
+
+    def __call__(self, pixels: torch.Tensor, last: bool) -> torch.Tensor:
+        """The next frames; two are held back until what follows them is known.
+
+        Args:
+            pixels: (B, 3, t, H, W), whole latent frames, the video's first frame first.
+            last: whether these are the last ones.
+        """
+        if not self.strength:
+            return pixels
+        frames = pixels if self._held is None else torch.cat([self._held, pixels], dim=2)
+        count = frames.shape[2]
+        smooth = frames.clone()
+        for place in range((1 - self._begin) % 4, count - 1, 4):
+            if place == 0:
+                continue
+            after, jump = frames[:, :, place + 1] - frames[:, :, place], frames[:, :, place] - frames[:, :, place - 1]
+            before = frames[:, :, place - 1] - frames[:, :, place - 2] if place > 1 else after
+            excess = self.strength / 2 * (jump - (before + after) / 2)
+            smooth[:, :, place] -= excess
+            smooth[:, :, place + 1] -= excess / 2
+            if place > 1:
+                smooth[:, :, place - 1] += excess
+                smooth[:, :, place - 2] += excess / 2
+        if last:
+            return smooth
+        self._held = frames[:, :, -2:]
+        self._begin += count - 2
+        return smooth[:, :, :-2]
 
 
 def regroup(latents: Iterable[torch.Tensor], size: int) -> Iterator[torch.Tensor]:
