@@ -1,4 +1,4 @@
-"""Is `anytalker doctor` right? The peak memory it expects against the one that is measured, each in a process of its own.
+"""Is `anytalker doctor` right? The peak memory it expects against the one measured, each in its own process.
 
     python benchmarks/memory.py
 

@@ -23,6 +23,8 @@ from anytalker.pipelines.settings import SETTINGS_FILE, PipelineSettings
 
 GPU_REST = 900 * 2**20
 """Bytes that CUDA's context and libraries take, about."""
+CPU_WORK = 120 * 2**20
+"""Bytes that reading pictures and voices and writing a video take in the process, about."""
 EXTRAS = {
     "train": ("peft", "tensorboard", "webdataset", "yaml"),
     "evaluate": ("matplotlib", "torchmetrics"),
@@ -63,7 +65,7 @@ def this_machine() -> Machine:
         return Machine("cuda", free, GPU_REST)
     own = _status_bytes("/proc/self/status", "VmRSS") or 450 * 2**20
     free = _status_bytes("/proc/meminfo", "MemAvailable") or 0
-    return Machine("cpu", free + own, own)
+    return Machine("cpu", free + own, own + CPU_WORK)
 
 
 def examine_installation() -> list[Finding]:

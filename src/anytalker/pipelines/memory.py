@@ -25,6 +25,8 @@ from anytalker.pipelines.windows import plan_windows
 
 _SIMULATED_LAYERS = 2
 _FACE_SHARE = 3
+_COPIES = 3
+"""Copies of a chunk of frames on their way from the autoencoder to the encoder of the file."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +178,8 @@ def simulate_decoding(config: Mapping[str, Any], grid: tuple[int, int, int]) -> 
             vae = AutoencoderKLWan(**own).eval()
         latents = torch.empty(1, 16, frames, 2 * height, 2 * width)
         with AllocationCounter() as counter:
-            vae.decode(latents)
-        return counter.peak
+            pixels = vae.decode(latents).sample
+        return counter.peak + _COPIES * pixels.nbytes
 
 
 class AllocationCounter(TorchDispatchMode):
