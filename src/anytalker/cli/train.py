@@ -9,6 +9,7 @@ import typer
 import typer.core
 
 from anytalker.cli.console import check_range, load_pipeline, quiet_libraries
+from anytalker.cli.progress import progress_bar
 from anytalker.errors import InputError
 
 
@@ -106,14 +107,15 @@ def train_prepare(
 
     settings = pipeline.settings
     encoder = ClipEncoder(pipeline.vae, pipeline.audio_features, settings.condition, settings.image_size)
-    report = prepare(
-        clips,
-        encoder,
-        lambda caption: pipeline.encode_text(caption)[0].cpu(),
-        output,
-        PrepareSettings(width, height, windows),
-        lambda done, total: typer.echo(f"{done} of {total} clips", err=True),
-    )
+    with progress_bar("Encoding clips") as told:
+        report = prepare(
+            clips,
+            encoder,
+            lambda caption: pipeline.encode_text(caption)[0].cpu(),
+            output,
+            PrepareSettings(width, height, windows),
+            told,
+        )
     for reason in report.left_out:
         typer.echo(f"Left out: {reason}", err=True)
     typer.echo(f"Wrote {report.samples} samples to {output}; {len(report.left_out)} clips left out.")
