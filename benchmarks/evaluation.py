@@ -13,22 +13,23 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from anytalker.evaluation.binding import binding
-from anytalker.evaluation.crops import crop_faces
-from anytalker.evaluation.lip_sync import embed_tracks, lip_sync_of
-from anytalker.evaluation.silence import mouth_motions
 
 from anytalker.conditioning.audio import SAMPLE_RATE, mix
 from anytalker.conditioning.timeline import speaking_spans
 from anytalker.errors import NoScoreError
 from anytalker.evaluation import interactivity
+from anytalker.evaluation.binding import binding
 from anytalker.evaluation.clips import VideoFrames, find_clips
+from anytalker.evaluation.crops import crop_faces
+from anytalker.evaluation.lip_sync import embed_tracks, lip_sync_of
 from anytalker.evaluation.run import evaluate
 from anytalker.evaluation.scoring import ScoringSettings, Tools
+from anytalker.evaluation.silence import mouth_motions
 from anytalker.evaluation.tracks import FaceTracks
 from anytalker.miniature.corpus import CorpusSettings, RenderedClip, render_clip
 from anytalker.miniature.landmarks import scene_tracks
@@ -149,7 +150,8 @@ def one_by_one(folder: Path) -> float:
             tracks, frames = FaceTracks.load(source.tracks), np.stack(list(VideoFrames(source.video)))
             if score == "interactivity":
                 assert tracks.landmarks is not None
-                interactivity(tracks.landmarks, tracks.boxes, tracks.frame_size, FPS, source.speaking)
+                with suppress(NoScoreError):
+                    interactivity(tracks.landmarks, tracks.boxes, tracks.frame_size, FPS, source.speaking)
                 continue
             people, voices = range(tracks.boxes.shape[1]), voices_of(source, tracks.boxes.shape[1], 0)
             if score == "silence":
