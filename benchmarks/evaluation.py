@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from anytalker.conditioning.audio import SAMPLE_RATE, mix
 from anytalker.conditioning.timeline import speaking_spans
@@ -176,12 +178,43 @@ def speed(clips: int, workers: int) -> None:
         write_clips(folder, clips)
         alone = one_by_one(folder)
         started = time.perf_counter()
-        evaluate(find_clips(folder), ScoringSettings(), Path(place) / "report", workers)
+        scored = 0.0
+
+        def on_progress(done: int, total: int) -> None:
+            nonlocal scored
+            scored = time.perf_counter() - started
+
+        with PeakMemory() as memory:
+            evaluate(find_clips(folder), ScoringSettings(), Path(place) / "report", workers, on_progress=on_progress)
         together = time.perf_counter() - started
     print(
-        f"{clips} clips of 5 s: {together:.1f} s with shared work and {workers} processes, report and all; "
-        f"{alone:.1f} s one score after another: {alone / together:.1f} times as long"
+        f"{clips} clips of 5 s: one score after another {alone:.1f} s; shared work in {workers} processes, their start "
+        f"included, {scored:.1f} s, 1/{alone / scored:.1f}; with the report {together:.1f} s, 1/{alone / together:.1f}; "
+        f"memory of all processes at most {memory.peak / 2**20:.0f} MiB"
     )
+
+
+class PeakMemory:
+    """Largest memory of this process and all below it, looked at once a second while it is entered."""
+
+    def __enter__(self) -> PeakMemory:
+        self.peak, self._over = 0, threading.Event()
+        self._watch = threading.Thread(target=self._look, daemon=True)
+        self._watch.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._watch.join()
+
+    def _look(self) -> None:
+        own = psutil.Process()
+        while not self._over.wait(1.0):
+            total = 0
+            for process in (own, *own.children(recursive=True)):
+                with suppress(psutil.Error):
+                    total += process.memory_full_info().pss
+            self.peak = max(self.peak, total)
 
 
 def main() -> None:

@@ -188,8 +188,10 @@ class VideoFrames:
             InputError: if the file is missing or no video, or it breaks off.
         """
         import av
+        from av.video.reformatter import VideoReformatter
 
         self.times = []
+        to_rgb = VideoReformatter()  # one for all frames: making one takes longer than decoding a small frame
         try:
             with av.open(str(self.path)) as container:
                 if not container.streams.video:
@@ -201,7 +203,7 @@ class VideoFrames:
                 for frame in container.decode(stream):
                     self.times.append(float(frame.time if frame.time is not None else len(self.times)))
                     self.size = (frame.width, frame.height)
-                    yield frame.to_ndarray(format="rgb24")
+                    yield to_rgb.reformat(frame, format="rgb24").to_ndarray()
         except (av.FFmpegError, OSError) as error:
             raise InputError(f"{self.path.name} can't be decoded: it is no video, or damaged ({error}).") from error
         if promised and len(self.times) < 0.9 * promised:

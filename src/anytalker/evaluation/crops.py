@@ -67,6 +67,8 @@ class FaceCrop:
         reach = self._reach(side)
         left, top = int(np.floor(x - side / 2)) - 1, int(np.floor(y - side / 2)) - 1
         height, width = frame.shape[:2]
+        if top >= 0 and left >= 0 and top + reach <= height and left + reach <= width:
+            return frame[top : top + reach, left : left + reach], left, top
         rows, columns = np.arange(top, top + reach), np.arange(left, left + reach)
         view = frame[np.clip(rows, 0, height - 1)[:, None], np.clip(columns, 0, width - 1)[None]]
         if self.filling is not None:

@@ -69,6 +69,7 @@ class Interactivity:
         spans: each person's listening spans.
         interval: 95% bootstrap confidence interval of `overall`, over half seconds of listening.
         listening_seconds: each person's listening time that was measured.
+        motion: (T, P) everybody's motion from the frame before, speaking or not; NaN where there is none.
     """
 
     overall: float
@@ -76,6 +77,7 @@ class Interactivity:
     spans: list[list[ListeningSpan]]
     interval: tuple[float, float]
     listening_seconds: list[float]
+    motion: np.ndarray
 
 
 def interactivity(
@@ -119,6 +121,7 @@ def interactivity(
         spans=[listening_spans(steps[:, person], counted[:, person], fps) for person in range(persons)],
         interval=bootstrap_interval(values, block=max(1, round(fps / 2))),
         listening_seconds=[len(own) / fps for own in values],
+        motion=steps,
     )
 
 

@@ -96,11 +96,19 @@ def _scored(clips: Sequence[ClipSource], settings: ScoringSettings, features: Pa
         for clip in clips:
             yield score_safely(clip, tools, features)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(settings, features)) as pool:
+    with ProcessPoolExecutor(workers, mp_context=_context(), initializer=_start, initargs=(settings, features)) as pool:
         tasks = [pool.submit(_work, clip) for clip in clips]
         for task in as_completed(tasks):
             yield task.result()
+
+
+def _context() -> Any:
+    """Fresh processes; where the system can, copies of one that has already imported what scoring needs."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["anytalker.evaluation.scoring", "anytalker.evaluation.small_syncnet"])
+    return context
 
 
 _TOOLS: Tools | None = None

@@ -147,13 +147,13 @@ def score_clip(clip: ClipSource, tools: Tools, features: Path | None = None) -> 
         result.problems.update(dict.fromkeys(wanted, "No face was found in this clip."))
     else:
         tracks = _for_frames(tracks, len(video.times))
-        _score_eyes(result, tracks, settings)
+        eyes = _score_eyes(result, tracks, settings)
         motion = None
         if watched.crops is not None and watched.found is not None and watched.mouths is not None:
             mouths = MouthScores(clip, watched.crops, watched.found, watched.mouths, video.fps, tools.syncnet)
             motion = mouths.motion()
             _score_mouths(result, mouths, settings)
-        result.more["timeline"] = _timeline(tracks, motion, settings)
+        result.more["timeline"] = _timeline(tracks, motion, eyes, settings)
     if watched.comparison is not None:
         comparison = watched.comparison
         result.attempt(("psnr", "ssim"), lambda: {"psnr": comparison.result().psnr, "ssim": comparison.result().ssim})
@@ -257,11 +257,14 @@ def cut_along(
         yield frame
 
 
-def _score_eyes(result: ClipScores, tracks: FaceTracks, settings: ScoringSettings) -> None:
+def _score_eyes(result: ClipScores, tracks: FaceTracks, settings: ScoringSettings) -> np.ndarray | None:
+    """Add Interactivity; returns everybody's eye motion (T, P), None if there is no score."""
     if not settings.wants("interactivity"):
-        return
+        return None
+    motion: np.ndarray | None = None
 
     def compute() -> dict[str, float]:
+        nonlocal motion
         if tracks.landmarks is None:
             raise NoScoreError("There are no landmarks: give tracks with 106 points, or --detector uniface.")
         score = interactivity(
@@ -277,9 +280,11 @@ def _score_eyes(result: ClipScores, tracks: FaceTracks, settings: ScoringSetting
             "interval": list(score.interval),
             "spans": [[vars(span) for span in spans] for spans in score.spans],
         }
+        motion = score.motion
         return {"interactivity": score.overall}
 
     result.attempt(("interactivity",), compute)
+    return motion
 
 
 def _score_mouths(result: ClipScores, mouths: MouthScores, settings: ScoringSettings) -> None:
@@ -327,14 +332,17 @@ def _score_real(result: ClipScores, clip: ClipSource, settings: ScoringSettings)
             result.more["real"] = {"interactivity": score.overall}
 
 
-def _timeline(tracks: FaceTracks, mouths: np.ndarray | None, settings: ScoringSettings) -> dict[str, Any]:
+def _timeline(
+    tracks: FaceTracks, mouths: np.ndarray | None, eyes: np.ndarray | None, settings: ScoringSettings
+) -> dict[str, Any]:
     """Mouth and eye motion a person, (T, P) each, averaged to a few values a second, for the plots."""
     step = max(1, round(tracks.fps / _TIMELINE_RATE))
     drawn: dict[str, Any] = {"rate": tracks.fps / step}
     if mouths is not None:
         drawn["mouth"] = _thinned(mouths, step)
-    if tracks.landmarks is not None:
+    if eyes is None and tracks.landmarks is not None:
         eyes = eye_motion(tracks.landmarks, tracks.boxes, tracks.frame_size, settings.protocol)
+    if eyes is not None:
         drawn["eyes"] = _thinned(eyes, step)
     return drawn
 

@@ -246,6 +246,7 @@ def read_video(path: str | Path) -> tuple[np.ndarray, float]:
         InputError: if the file is missing, or holds no video that can be decoded.
     """
     import av
+    from av.video.reformatter import VideoReformatter
 
     if not Path(path).is_file():
         raise InputError(f"There is no video {path}. Check the path.")
@@ -254,7 +255,8 @@ def read_video(path: str | Path) -> tuple[np.ndarray, float]:
             if not container.streams.video:
                 raise InputError(f"{path} holds no video.")
             stream = container.streams.video[0]
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+            to_rgb = VideoReformatter()
+            frames = [to_rgb.reformat(frame, format="rgb24").to_ndarray() for frame in container.decode(stream)]
             fps = float(stream.average_rate or 0)
     except (av.FFmpegError, ValueError) as error:
         if isinstance(error, InputError):
