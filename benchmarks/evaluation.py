@@ -188,8 +188,8 @@ def speed(clips: int, workers: int) -> None:
             evaluate(find_clips(folder), ScoringSettings(), Path(place) / "report", workers, on_progress=on_progress)
         together = time.perf_counter() - started
     print(
-        f"{clips} clips of 5 s: one score after another {alone:.1f} s; shared work in {workers} processes, their start "
-        f"included, {scored:.1f} s, 1/{alone / scored:.1f}; with the report {together:.1f} s, 1/{alone / together:.1f}; "
+        f"{clips} clips of 5 s: one score after another {alone:.1f} s; shared work in {workers} processes, start and "
+        f"all, {scored:.1f} s, 1/{alone / scored:.1f}; with the report {together:.1f} s, 1/{alone / together:.1f}; "
         f"memory of all processes at most {memory.peak / 2**20:.0f} MiB"
     )
 

@@ -56,19 +56,19 @@ def _decode(path: Path, sample_rate: int) -> np.ndarray:
             expected = container.duration / av.time_base if container.duration else None
             for frame in container.decode(audio=0):
                 for part in resampler.resample(frame):
-                    chunks.append(part.to_ndarray().mean(axis=0))
-                    total += chunks[-1].size
+                    chunks.append(part.to_ndarray())
+                    total += part.samples
                 if total > MAX_SECONDS * sample_rate:
                     raise InputError(f"{path} is longer than {MAX_SECONDS // 3600} hours. Cut it into parts.")
             for part in resampler.resample(None):
-                chunks.append(part.to_ndarray().mean(axis=0))
+                chunks.append(part.to_ndarray())
     except (av.FFmpegError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
             f"{path} can't be decoded: it is no recording, or it is damaged ({error}). Export it again, as WAV or MP3."
         ) from error
-    samples = np.concatenate(chunks) if chunks else np.zeros(0, dtype=np.float32)
+    samples = np.concatenate(chunks, axis=1).mean(axis=0) if chunks else np.zeros(0, dtype=np.float32)
     if expected is not None and len(samples) / sample_rate < 0.8 * expected - 0.2:
         raise InputError(
             f"{path} is cut off: it should last {expected:.2f} s, but only {len(samples) / sample_rate:.2f} s can be "

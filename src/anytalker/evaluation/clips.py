@@ -174,12 +174,14 @@ class VideoFrames:
         size: (width, height) in pixels.
         fps: mean frames a second.
         times: seconds at which the frames read so far are shown; uneven for a variable frame rate.
+        threaded: decode on all cores; False where other processes use them.
     """
 
     path: Path
     size: tuple[int, int] = (0, 0)
     fps: float = 0.0
     times: list[float] = field(default_factory=list)
+    threaded: bool = True
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """The frames, uint8 RGB (H, W, 3).
@@ -197,7 +199,7 @@ class VideoFrames:
                 if not container.streams.video:
                     raise InputError(f"{self.path.name} holds no video.")
                 stream = container.streams.video[0]
-                stream.thread_type = "AUTO"
+                stream.thread_type = "AUTO" if self.threaded else "NONE"
                 self.fps = float(stream.average_rate or 0)
                 promised = stream.frames
                 for frame in container.decode(stream):

@@ -198,12 +198,12 @@ def person_motion(
     steady_center: np.ndarray | None = None
     steady: np.ndarray | None = None
     last: np.ndarray | None = None
-    scale = rules.canvas / crop
-    for frame, (points, box) in enumerate(zip(landmarks, boxes, strict=True)):
-        if not np.isfinite(points).all():
-            continue
-        if np.isfinite(box).all():
-            left, top, right, bottom = square_box(box, frame_size)
+    scale, chosen = rules.canvas / crop, list(rules.points)
+    found, boxed = np.isfinite(landmarks).all(axis=(1, 2)), np.isfinite(boxes).all(axis=1)
+    for frame in np.flatnonzero(found):
+        points = landmarks[frame]
+        if boxed[frame]:
+            left, top, right, bottom = square_box(boxes[frame], frame_size)
             new = np.array([(left + right) / 2, (top + bottom) / 2])
             jumped = steady_center is not None and np.linalg.norm(new - steady_center) > FREEZE_DISTANCE
             if jumped and steady_center is not None:
@@ -213,13 +213,16 @@ def person_motion(
         if center is None:
             continue
         on_canvas = (points - (center - crop / 2).astype(points.dtype)) * points.dtype.type(scale)
-        if steady is not None and np.linalg.norm(on_canvas - steady, axis=-1).mean() > FREEZE_DISTANCE:
+        if steady is not None and _mean_distance(on_canvas, steady) > FREEZE_DISTANCE:
             on_canvas = steady
         if last is not None:
-            chosen = list(rules.points)
-            motion[frame] = np.linalg.norm(on_canvas[chosen] - last[chosen], axis=-1).mean()
+            motion[frame] = _mean_distance(on_canvas[chosen], last[chosen])
         last = steady = on_canvas
     return motion
+
+
+def _mean_distance(points: np.ndarray, others: np.ndarray) -> float:
+    return np.sqrt(np.square(points - others).sum(axis=-1)).mean()
 
 
 def listening_spans(steps: np.ndarray, counted: np.ndarray, fps: float) -> list[ListeningSpan]:

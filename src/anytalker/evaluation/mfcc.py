@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import fft, signal
+from scipy import fft
 
 SAMPLE_RATE = 16000
 FRAME = 400
@@ -22,7 +22,8 @@ def mfcc(samples: np.ndarray) -> np.ndarray:
     rows, at least 1. Pre-emphasis 0.97, 512-point power spectrum, 26 triangular filters from 0 to 8 kHz, orthonormal
     DCT-II, sine lifter 22. The level matters: SyncNet's authors give samples from −32768 to 32767.
     """
-    emphasized = signal.lfilter([1.0, -PREEMPHASIS], [1.0], np.asarray(samples, dtype=np.float64))
+    waveform = np.asarray(samples, dtype=np.float64)
+    emphasized = np.concatenate([waveform[:1], waveform[1:] - PREEMPHASIS * waveform[:-1]])
     rows = 1 + max(0, -(-(len(emphasized) - FRAME) // STEP))
     padded = np.pad(emphasized, (0, max(0, (rows - 1) * STEP + FRAME - len(emphasized))))
     frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME)[::STEP][:rows]

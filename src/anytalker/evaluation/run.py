@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import suppress
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -90,25 +92,45 @@ def fingerprint(clip: ClipSource, settings: ScoringSettings) -> str:
 
 
 def _scored(clips: Sequence[ClipSource], settings: ScoringSettings, features: Path | None, workers: int) -> Any:
-    """Results as they come."""
+    """Results as they come; this process scores too, while the others start and after."""
     if workers <= 1 or len(clips) <= 1:
         tools = Tools(settings)
         for clip in clips:
             yield score_safely(clip, tools, features)
         return
-    with ProcessPoolExecutor(workers, mp_context=_context(), initializer=_start, initargs=(settings, features)) as pool:
-        tasks = [pool.submit(_work, clip) for clip in clips]
-        for task in as_completed(tasks):
-            yield task.result()
+    helpers = workers - 1
+    waiting, running = deque(clips), set[Future[dict[str, Any]]]()
+    spawn = multiprocessing.get_context("spawn")
+    with _one_thread_each(), ProcessPoolExecutor(helpers, spawn, _start, (settings, features)) as pool:
+        tools = Tools(settings, alone=False)
+        while waiting or running:
+            while waiting and len(running) < 2 * helpers:
+                running.add(pool.submit(_work, waiting.popleft()))
+            if waiting:
+                yield score_safely(waiting.popleft(), tools, features)
+            done, running = wait(running, None if not waiting else 0, FIRST_COMPLETED)
+            for task in done:
+                yield task.result()
 
 
-def _context() -> Any:
-    """Fresh processes; where the system can, copies of one that has already imported what scoring needs."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["anytalker.evaluation.scoring", "anytalker.evaluation.small_syncnet"])
-    return context
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """This process, and those started meanwhile, compute on one thread: clips are what runs in parallel."""
+    import torch
+
+    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    threads = torch.get_num_threads()
+    os.environ.update(dict.fromkeys(before, "1"))
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 _TOOLS: Tools | None = None
@@ -116,12 +138,9 @@ _FEATURES: Path | None = None
 
 
 def _start(settings: ScoringSettings, features: Path | None) -> None:
-    """Load everything once a process, on one thread: clips are what runs in parallel."""
+    """Load everything once a process."""
     global _TOOLS, _FEATURES
-    import torch
-
-    torch.set_num_threads(1)
-    _TOOLS, _FEATURES = Tools(settings), features
+    _TOOLS, _FEATURES = Tools(settings, alone=False), features
 
 
 def _work(clip: ClipSource) -> dict[str, Any]:

@@ -53,10 +53,15 @@ class ScoringSettings:
 
 
 class Tools:
-    """The networks that scoring needs, loaded when first used and then kept."""
+    """The networks that scoring needs, loaded when first used and then kept.
 
-    def __init__(self, settings: ScoringSettings) -> None:
-        self.settings = settings
+    Args:
+        settings: what is wanted.
+        alone: no other process scores beside this one, so that all cores are free.
+    """
+
+    def __init__(self, settings: ScoringSettings, alone: bool = True) -> None:
+        self.settings, self.alone = settings, alone
 
     @cached_property
     def detector(self) -> FrameDetector | None:
@@ -137,7 +142,7 @@ def score_clip(clip: ClipSource, tools: Tools, features: Path | None = None) -> 
     """
     started, settings = time.monotonic(), tools.settings
     result = ClipScores(clip)
-    video = VideoFrames(clip.video)
+    video = VideoFrames(clip.video, threaded=tools.alone)
     tracks = clip_tracks(clip, video, tools)
     watched = watch(clip, video, tracks, tools)
     if video.uneven():

@@ -59,7 +59,7 @@ def mouth_motions(crops: np.ndarray, found: np.ndarray) -> np.ndarray:
         contrast = float(crops[there, person].std()) + 1.0
         steps = np.flatnonzero(there[1:] & there[:-1])
         for some in np.split(steps, range(_STEPS_AT_ONCE, len(steps), _STEPS_AT_ONCE)):
-            before, after = crops[some, person].astype(np.float64), crops[some + 1, person].astype(np.float64)
+            before, after = crops[some, person].astype(np.float32), crops[some + 1, person].astype(np.float32)
             motions[some, person] = np.abs(_unexplained(before, after)).mean(axis=1) / contrast
     return motions
 
@@ -68,11 +68,12 @@ def _unexplained(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """What moves, shifts and light don't explain of pairs of frames (S, H, W): (S, H * W)."""
     mean = (before + after) / 2
     down, right = np.gradient(mean, axis=(1, 2))
-    rows, columns = np.indices(mean.shape[1:]) - (mean.shape[1] - 1) / 2
+    rows, columns = np.indices(mean.shape[1:], dtype=mean.dtype) - (mean.shape[1] - 1) / 2
     causes = np.stack([right, down, columns * right + rows * down, mean, np.ones_like(mean)], axis=1)
     causes = causes.reshape(len(mean), 5, -1)
+    causes /= np.linalg.norm(causes, axis=2, keepdims=True) + 1e-6
     change = (after - before).reshape(len(mean), -1, 1)
-    amounts = np.linalg.pinv(causes @ causes.transpose(0, 2, 1), hermitian=True) @ (causes @ change)
+    amounts = np.linalg.pinv(causes @ causes.transpose(0, 2, 1), rcond=1e-6, hermitian=True) @ (causes @ change)
     return (change - causes.transpose(0, 2, 1) @ amounts)[..., 0]
 
 
