@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +17,10 @@ from transformers import (
     Wav2Vec2Model,
 )
 
-from anytalker import AnyTalkerTransformer3DModel
+from anytalker import AnyTalkerPipeline, AnyTalkerTransformer3DModel
+from anytalker.conditioning.audio_features import Wav2Vec2Features
+from anytalker.pipelines.schedule import make_scheduler
+from anytalker.pipelines.settings import PipelineSettings
 
 IMAGE_WIDTH = 160
 """Two heads of 80, as wide as those of the CLIP tower that the release uses."""
@@ -68,3 +72,14 @@ def small_parts(layout: str = "A") -> dict[str, Any]:
         ).eval(),
         "audio_features": Wav2Vec2Model(audio).eval(),
     }
+
+
+def save_small_model(folder: Path, layout: str = "A") -> Path:
+    """Write a whole model of small parts to a folder."""
+    parts = small_parts(layout)
+    parts["audio_features"] = Wav2Vec2Features(parts["audio_features"])
+    settings = PipelineSettings(
+        name="small", max_area=64 * 96, size_multiple=16, image_size=28, text_len=8, num_inference_steps=2
+    )
+    AnyTalkerPipeline(**parts, scheduler=make_scheduler(settings.shift), settings=settings).save_pretrained(folder)
+    return folder

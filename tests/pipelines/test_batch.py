@@ -97,7 +97,7 @@ def test_two_processes_make_the_same_files_as_one_and_a_bad_job_stops_nobody(fol
 def test_a_batch_goes_on_where_it_stopped(folder, monkeypatch) -> None:
     made: list[str] = []
 
-    def make(device, model, jobs, output, waiting, tell) -> None:
+    def make(device, model, placement, jobs, output, waiting, tell) -> None:
         for name in module._taken(waiting):
             made.append(name)
             (output / f"{name}.mp4").write_bytes(b"video")
@@ -122,7 +122,7 @@ def test_a_job_that_takes_its_process_down_stops_no_other(folder, monkeypatch) -
         def __init__(self, *arguments, **options) -> None:
             pass
 
-        def submit(self, make, model, device, one, path):
+        def submit(self, make, model, device, placement, one, path):
             class Future:
                 def result(self):
                     if path.stem == "bad":

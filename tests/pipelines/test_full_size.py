@@ -10,23 +10,13 @@ import torch
 from PIL import Image
 
 from anytalker import AnyTalkerPipeline
-from anytalker.conditioning.audio_features import Wav2Vec2Features
-from anytalker.pipelines.schedule import make_scheduler
-from anytalker.pipelines.settings import PipelineSettings
-from tests.pipelines.full_size import small_parts
+from tests.pipelines.full_size import save_small_model
 
 
 @pytest.fixture(scope="module", params=["A", "B"])
 def model(request, tmp_path_factory) -> Path:
     """A small model of each layout, saved."""
-    parts = small_parts(request.param)
-    parts["audio_features"] = Wav2Vec2Features(parts["audio_features"])
-    settings = PipelineSettings(
-        name="small", max_area=64 * 96, size_multiple=16, image_size=28, text_len=8, num_inference_steps=2
-    )
-    folder = tmp_path_factory.mktemp("small")
-    AnyTalkerPipeline(**parts, scheduler=make_scheduler(settings.shift), settings=settings).save_pretrained(folder)
-    return folder
+    return save_small_model(tmp_path_factory.mktemp("small"), request.param)
 
 
 def generate(model: Path, dtype: torch.dtype = torch.float32, **options) -> np.ndarray:

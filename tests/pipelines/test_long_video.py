@@ -280,6 +280,25 @@ def test_out_of_memory_says_what_to_do(prepare, tmp_path, error) -> None:
     assert "kept" not in str(caught.value)
 
 
+def test_a_gpu_out_of_memory_is_told_the_next_smaller_setting(prepare) -> None:
+    class OnGpu:
+        device = torch.device("cuda")
+
+    for memory, advice in (("high", "--memory balanced"), ("balanced", "--memory low"), ("low", "a smaller picture")):
+        conditioning = replace(prepare().conditioning, condition=OnGpu())
+        assert advice in replace(prepare(), memory=memory, conditioning=conditioning)._advice()
+
+
+def test_a_lost_gpu_keeps_the_finished_parts(prepare, tmp_path, whole) -> None:
+    lost = RuntimeError("CUDA error: unspecified launch failure\nCompile with TORCH_USE_CUDA_DSA")
+    with pytest.raises(
+        AnyTalkerError, match=r"GPU stopped working \(CUDA error: unspecified launch failure\).*parts are"
+    ):
+        stop_at(prepare(), "denoise", 20, lost).to_file(tmp_path / "talk.mp4", interval=0)
+    prepare().to_file(tmp_path / "talk.mp4")
+    assert (tmp_path / "talk.mp4").read_bytes() == whole
+
+
 def test_other_errors_stay_what_they_are(prepare, tmp_path) -> None:
     with pytest.raises(ZeroDivisionError):
         stop_at(prepare(), "denoise", 5, ZeroDivisionError()).to_file(tmp_path / "talk.mp4", interval=0)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from anytalker.cli.console import check_range
+from anytalker.cli.console import MemoryMode, WeightsMode, check_range
 from anytalker.cli.progress import progress_bar
 from anytalker.errors import InputError
 
@@ -29,17 +29,21 @@ def batch(
         typer.Option(help="cpu, cuda:0, …, once a device; left out: every GPU, or without one the CPU."),
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes on the CPU; left out: one a core.")] = None,
+    memory: Annotated[MemoryMode, typer.Option(help="As for generate.")] = MemoryMode.high,
+    weights: Annotated[WeightsMode, typer.Option(help="As for generate.")] = WeightsMode.full,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any job failed.")] = False,
 ) -> None:
     """Make many videos. Run again, and it makes what is missing or failed; one bad job stops no other."""
     from anytalker.pipelines.batch import read_jobs, run_batch
     from anytalker.pipelines.components import model_folder
+    from anytalker.pipelines.placement import Placement
 
+    placement = Placement(memory.value, weights.value)
     known = read_jobs(jobs)
     model_folder(model)
     devices = _devices(device, workers)
     with progress_bar("Making videos") as report:
-        results = run_batch(known, model, output, devices, report)
+        results = run_batch(known, model, output, devices, report, placement)
     failed = [result for result in results if result.reason]
     for result in failed:
         typer.echo(f"{result.name}: {result.reason}", err=True)

@@ -42,7 +42,28 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
         raise InputError(f"{name} is {value}; it must be from {low} to {high}.")
 
 
-def load_pipeline(model: str, device: Device | None) -> AnyTalkerPipeline:
+class MemoryMode(str, Enum):
+    """How much of a model is on the device at a time."""
+
+    high = "high"
+    balanced = "balanced"
+    low = "low"
+
+
+class WeightsMode(str, Enum):
+    """How the transformer's weights are kept."""
+
+    full = "full"
+    float8 = "float8"
+    int8 = "int8"
+
+
+def load_pipeline(
+    model: str,
+    device: Device | None,
+    memory: MemoryMode = MemoryMode.high,
+    weights: WeightsMode = WeightsMode.full,
+) -> AnyTalkerPipeline:
     from anytalker.pipelines.components import model_folder
 
     model_folder(model)
@@ -52,17 +73,18 @@ def load_pipeline(model: str, device: Device | None) -> AnyTalkerPipeline:
     if device is Device.cuda and not torch.cuda.is_available():
         raise InputError("--device is cuda, but no CUDA GPU can be used here; leave it out or give --device cpu.")
     from anytalker.pipelines.pipeline import AnyTalkerPipeline
+    from anytalker.pipelines.placement import Placement, place
 
     chosen = device.value if device else ("cuda" if torch.cuda.is_available() else "cpu")
     half = chosen == "cuda" and model != "tiny"
     pipeline = AnyTalkerPipeline.from_pretrained(model, torch_dtype=torch.bfloat16 if half else torch.float32)
-    return pipeline.to(chosen)
+    return place(pipeline, chosen, Placement(memory.value, weights.value))
 
 
 def quiet_libraries() -> None:
     import logging
 
-    for library in ("diffusers", "transformers"):
+    for library in ("diffusers", "transformers", "torchao", "torch.utils._pytree"):
         logging.getLogger(library).setLevel(logging.ERROR)
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anytalker.cli.console import Device, check_output, check_range, finish, load_pipeline, make_video
+from anytalker.cli.console import (
+    Device,
+    MemoryMode,
+    WeightsMode,
+    check_output,
+    check_range,
+    finish,
+    load_pipeline,
+    make_video,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -92,6 +101,17 @@ def generate(
     fps: Annotated[float | None, typer.Option(help="Video frames a second, 1 to 120.")] = None,
     max_frames: Annotated[int | None, typer.Option(help="Stop after that many video frames.")] = None,
     device: Annotated[Device | None, typer.Option(help="cpu or cuda; left out: a GPU if there is one.")] = None,
+    memory: Annotated[
+        MemoryMode,
+        typer.Option(
+            help="What is on the GPU at a time: high, everything; balanced, one part of the model; low, one layer, "
+            "slower. All give the same video."
+        ),
+    ] = MemoryMode.high,
+    weights: Annotated[
+        WeightsMode,
+        typer.Option(help="Keep the transformer's weights as they are, or in 8 bits: less memory, slightly other."),
+    ] = WeightsMode.full,
     save_every: Annotated[
         float,
         typer.Option(
@@ -135,7 +155,7 @@ def generate(
         _preview(picture, faces, voices, output.with_suffix(".preview.png"))
         return
     video = make_video(
-        load_pipeline(model, device),
+        load_pipeline(model, device, memory, weights),
         seed,
         output,
         image=picture,

@@ -34,6 +34,9 @@ from anytalker.models.face_regions import FaceRegions, people_present
 Rotary = tuple[torch.Tensor, torch.Tensor]
 Layout = Literal["A", "B"]
 
+WHOLE_LAYERS = r"attn_people\.to_out"
+"""Pattern of the blocks' layers whose weights must stay as they are."""
+
 
 def apply_rotary(states: torch.Tensor, rotary: Rotary) -> torch.Tensor:
     """Turn neighbouring channels of (B, tokens, heads, d) by their position's angles (cosine, sine)."""
@@ -211,6 +214,8 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
     _supports_gradient_checkpointing = True
     _no_split_modules = ("AnyTalkerTransformerBlock",)
     _keep_in_fp32_modules = ("time_embedder", "time_proj", "scale_shift_table")
+    # The last one's weights are used without calling the layer.
+    _skip_layerwise_casting_patterns = ("patch_embedding", "condition_embedder", "norm", "proj_out", WHOLE_LAYERS)
 
     @register_to_config
     def __init__(

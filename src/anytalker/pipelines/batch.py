@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from anytalker.errors import AnyTalkerError, InputError
+from anytalker.pipelines.placement import Placement, place
 
 RESULTS = "batch.jsonl"
 
@@ -57,14 +58,14 @@ class Job(BaseModel):
         voices = [None if path is None or str(path).lower() == "none" else folder / path for path in self.audio]
         return self.model_copy(update={"image": folder / self.image, "audio": voices})
 
-    def fingerprint(self, model: str) -> str:
+    def fingerprint(self, model: str, weights: str = "full") -> str:
         """What the video depends on, in short: settings, and sizes and times of the files."""
         states = []
         for path in (self.image, *self.audio):
             with suppress(OSError):
                 if path is not None:
                     states.append([path.stat().st_size, path.stat().st_mtime_ns])
-        text = json.dumps([model, self.model_dump(mode="json"), states], sort_keys=True)
+        text = json.dumps([model, weights, self.model_dump(mode="json"), states], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -109,6 +110,7 @@ def run_batch(
     output: Path,
     devices: Sequence[str],
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    placement: Placement = Placement(),
 ) -> list[JobResult]:
     """Make all videos that are not there yet.
 
@@ -121,12 +123,13 @@ def run_batch(
         output: folder for NAME.mp4, NAME.json, and batch.jsonl with a line a job.
         devices: such as "cuda:0"; one several times: so many processes.
         on_progress: called as (jobs done, jobs in all).
+        placement: what is on a device at a time.
 
     Returns:
         One result a job, in their order.
     """
     output.mkdir(parents=True, exist_ok=True)
-    prints = {name: job.fingerprint(model) for name, job in jobs.items()}
+    prints = {name: job.fingerprint(model, placement.weights) for name, job in jobs.items()}
     done = finished_jobs(output, prints)
     results = {name: JobResult(name, None, 0.0) for name in done}
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -142,7 +145,8 @@ def run_batch(
             file.write(json.dumps(vars(result) | {"fingerprint": prints[result.name]}) + "\n")
             on_progress(len(results), len(jobs))
 
-    threads = [threading.Thread(target=_serve, args=(device, model, jobs, output, waiting, tell)) for device in devices]
+    settled = (model, placement, jobs, output, waiting, tell)
+    threads = [threading.Thread(target=_serve, args=(device, *settled)) for device in devices]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -164,6 +168,7 @@ def finished_jobs(output: Path, prints: dict[str, str]) -> set[str]:
 def _serve(
     device: str,
     model: str,
+    placement: Placement,
     jobs: dict[str, Job],
     output: Path,
     waiting: queue.SimpleQueue[str],
@@ -175,7 +180,7 @@ def _serve(
         started, reason = time.monotonic(), None
         pool = pool or ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
         try:
-            reason = pool.submit(_make, model, device, jobs[name], output / f"{name}.mp4").result()
+            reason = pool.submit(_make, model, device, placement, jobs[name], output / f"{name}.mp4").result()
         except BrokenProcessPool:
             reason = "Its process ended without a word; most likely it ran out of memory."
             pool.shutdown(wait=False)
@@ -196,7 +201,7 @@ def _taken(waiting: queue.SimpleQueue[str]) -> Iterator[str]:
 _PIPELINES: dict[tuple[str, str], Any] = {}
 
 
-def _make(model: str, device: str, job: Job, path: Path) -> str | None:
+def _make(model: str, device: str, placement: Placement, job: Job, path: Path) -> str | None:
     """Make one video, in the device's process; why it could not be made."""
     import torch
 
@@ -209,7 +214,7 @@ def _make(model: str, device: str, job: Job, path: Path) -> str | None:
             half = device != "cpu" and model != "tiny"
             pipeline = AnyTalkerPipeline.from_pretrained(model, torch_dtype=torch.bfloat16 if half else torch.float32)
             pipeline.set_progress_bar_config(disable=True)
-            _PIPELINES[model, device] = pipeline.to(device)
+            _PIPELINES[model, device] = place(pipeline, device, placement)
         options = job.model_dump(exclude={"image", "audio", "seed"})
         generator = torch.Generator().manual_seed(job.seed)
         _PIPELINES[model, device].generate_to(path, job.image, job.audio, generator=generator, **options)

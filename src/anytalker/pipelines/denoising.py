@@ -114,6 +114,8 @@ class Denoiser:
         window: latent frames denoised together, see `plan_windows`.
         window_overlap: latent frames that neighbouring windows share.
         context_budget: bytes for what stays the same from step to step, see `ContextCache`.
+        keep_contexts: False makes it anew inside every step of every block, for transformers that are not on the device
+            as a whole.
     """
 
     transformer: AnyTalkerTransformer3DModel
@@ -123,6 +125,7 @@ class Denoiser:
     window: int | None = None
     window_overlap: int = 2
     context_budget: int = 4 * 2**30
+    keep_contexts: bool = True
 
     @torch.no_grad()
     def __call__(
@@ -173,10 +176,12 @@ class Denoiser:
         hidden_states = torch.cat([latents, part.condition], dim=1)
         total = torch.zeros_like(latents)
         for batch in batches:
+            given = () if self.keep_contexts else part.branches(batch)
             predicted = self.transformer(
                 hidden_states.expand(len(batch), -1, -1, -1, -1),
                 timestep.expand(len(batch)).to(latents),
-                context=contexts(number, part, batch),
+                *given,
+                context=contexts(number, part, batch) if self.keep_contexts else None,
                 return_dict=False,
             )[0]
             for branch, velocity in zip(batch, predicted, strict=True):

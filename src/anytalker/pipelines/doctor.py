@@ -17,6 +17,7 @@ import torch
 from anytalker.errors import InputError
 from anytalker.pipelines.components import model_folder
 from anytalker.pipelines.memory import MemoryPlan, ModelShape, plan_memory
+from anytalker.pipelines.placement import Placement
 from anytalker.pipelines.presets import PRESETS, models_home
 from anytalker.pipelines.release_folder import looks_like_release
 from anytalker.pipelines.settings import SETTINGS_FILE, PipelineSettings
@@ -29,6 +30,7 @@ EXTRAS = {
     "train": ("peft", "tensorboard", "webdataset", "yaml"),
     "evaluate": ("matplotlib", "torchmetrics"),
     "faces": ("uniface",),
+    "quantize": ("torchao",),
 }
 """Optional parts of the package and the modules they need."""
 _TRANSFORMERS = {
@@ -128,7 +130,12 @@ def model_shape(model: str, dtype: torch.dtype) -> ModelShape:
 
 
 def plan_video(
-    model: str, machine: Machine, size: tuple[int, int] | None, seconds: float, persons: int
+    model: str,
+    machine: Machine,
+    size: tuple[int, int] | None,
+    seconds: float,
+    persons: int,
+    placement: Placement = Placement(),
 ) -> tuple[MemoryPlan, tuple[int, int], int]:
     """The memory of a video, its size and its frames.
 
@@ -138,22 +145,40 @@ def plan_video(
         size: (width, height) in pixels; None: the model's largest, 16 : 9.
         seconds: length.
         persons: people.
+        placement: what is on the device at a time.
     """
     dtype = torch.bfloat16 if machine.device == "cuda" and model != "tiny" else torch.float32
     shape = model_shape(model, dtype)
     frames = max(5, round(seconds * shape.settings.fps) // 4 * 4 + 1)
     chosen = size or _largest(shape.settings)
-    return plan_memory(shape, chosen, frames, persons, dtype, machine.rest), chosen, frames
+    plan = plan_memory(shape, chosen, frames, persons, dtype, machine.rest, placement=placement)
+    return plan, chosen, frames
 
 
-def advice(model: str, machine: Machine, size: tuple[int, int], seconds: float, persons: int) -> str:
-    """The next smaller setting that fits, in a sentence."""
+def advice(
+    model: str,
+    machine: Machine,
+    size: tuple[int, int],
+    seconds: float,
+    persons: int,
+    placement: Placement = Placement(),
+) -> str:
+    """The next smaller setting that fits, in a sentence; what keeps the video as it is comes first."""
+
+    def fits(place: Placement, pixels: tuple[int, int] = size, length: float = seconds) -> bool:
+        return plan_video(model, machine, pixels, length, persons, place)[0].peak <= machine.memory
+
+    if machine.device == "cuda":
+        for memory in ("balanced", "low"):
+            if fits(replace(placement, memory=memory)):
+                return f"It fits with --memory {memory}, the same video, only slower."
+        placement = replace(placement, memory="low")
     for share in (0.5, 0.25):
-        if plan_video(model, machine, size, seconds * share, persons)[0].peak <= machine.memory:
+        if fits(placement, length=seconds * share):
             return f"{seconds * share:.3g} s fit; so does any length with a window in the model's settings."
     for share in (0.7, 0.5):
         smaller = (int(size[0] * share) // 32 * 32, int(size[1] * share) // 32 * 32)
-        if plan_video(model, machine, smaller, min(seconds, 2.0), persons)[0].peak <= machine.memory:
+        if fits(placement, smaller, min(seconds, 2.0)):
             return f"A picture of {smaller[0]}×{smaller[1]} and at most 2 s fit."
     return "Take a smaller model, such as " + ("1.3b or tiny." if model == "14b" else "tiny.")
 

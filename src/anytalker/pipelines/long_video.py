@@ -21,6 +21,7 @@ from anytalker.pipelines.inputs import Inputs
 from anytalker.pipelines.noise import Noise
 from anytalker.pipelines.output import Stopwatch, write_video
 from anytalker.pipelines.parts import INTERVAL, VIDEO, Parts, identity_of, parts_folder
+from anytalker.pipelines.placement import Memory
 from anytalker.pipelines.result import TalkingVideo, VideoFile
 
 Progress = Callable[[str, int, int], None]
@@ -41,6 +42,7 @@ class Production:
         model: name of the model.
         choices: settings for the record.
         modules: all models, for the identity of the video.
+        memory: what is on the device at a time.
         report: called as (stage, done, total).
         stopwatch: seconds by stage.
     """
@@ -53,6 +55,7 @@ class Production:
     model: str
     choices: Mapping[str, Any]
     modules: Mapping[str, Any]
+    memory: Memory = "high"
     report: Progress = lambda stage, done, total: None
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
@@ -106,7 +109,7 @@ class Production:
                 raise
             raise KeyboardInterrupt(f"Interrupted. {_kept(parts)}") from None
         except Exception as error:
-            reason = _shortage(error, Path(path), self.denoiser.guidance.batched)
+            reason = _shortage(error, Path(path), self._advice())
             if reason is None:
                 raise
             raise AnyTalkerError(f"{reason} {_kept(parts)}".rstrip()) from error
@@ -129,6 +132,15 @@ class Production:
             **self.choices,
         }
         return identity_of(values, dict(self.modules))
+
+    def _advice(self) -> str:
+        """The next setting that takes less memory."""
+        if self.denoiser.guidance.batched:
+            return "leave --batch-guidance out"
+        smaller = {"high": "balanced", "balanced": "low"}.get(self.memory)
+        if smaller and self.conditioning.condition.device.type != "cpu":
+            return f"add --memory {smaller}"
+        return "give a smaller picture or a smaller model"
 
     def _advance(self, run: DenoisingRun) -> None:
         with self.stopwatch.stage("denoise"):
@@ -175,16 +187,21 @@ def _kept(parts: Parts) -> str:
     return f"The same command goes on where it stopped: finished parts are kept in {parts.folder}."
 
 
-def _shortage(error: BaseException, path: Path, batched: bool) -> str | None:
-    """What to say if an exception means that disk or memory ran out; None if it means something else."""
+def _shortage(error: BaseException, path: Path, advice: str) -> str | None:
+    """What to say if disk, memory or the GPU gave out; None if an exception means something else."""
     known: BaseException | None = error
     while known is not None:
         if isinstance(known, OSError) and known.errno in _FULL:
             return (
                 f"The disk is full: {path} and its parts can't be written. Free some space in {path.absolute().parent}."
             )
-        if isinstance(known, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in str(known):
-            change = "leave --batch-guidance out" if batched else "give a smaller picture or a smaller model"
-            return f"Out of memory. The length doesn't matter for it: close other programs, or {change}."
+        text = str(known)
+        if isinstance(known, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in text:
+            return f"Out of memory. The length doesn't matter for it: close other programs, or {advice}."
+        if type(known).__name__ == "AcceleratorError" or (isinstance(known, RuntimeError) and "CUDA error" in text):
+            return (
+                f"The GPU stopped working ({text.splitlines()[0]}). Close other programs that use it, or give "
+                "--device cpu."
+            )
         known = known.__cause__
     return None

@@ -5,6 +5,7 @@ The model is run on tensors that have shapes but no data, and what it would allo
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,8 +19,9 @@ from torch.utils._pytree import tree_leaves
 from anytalker.models.audio_face_attention import Streams
 from anytalker.models.face_regions import FaceRegions
 from anytalker.models.latents import CHUNK
-from anytalker.models.transformer import AnyTalkerTransformer3DModel, TransformerContext
+from anytalker.models.transformer import WHOLE_LAYERS, AnyTalkerTransformer3DModel, TransformerContext
 from anytalker.pipelines.denoising import Denoiser
+from anytalker.pipelines.placement import STREAMED, Placement
 from anytalker.pipelines.settings import PipelineSettings
 from anytalker.pipelines.windows import plan_windows
 
@@ -27,6 +29,10 @@ _SIMULATED_LAYERS = 2
 _FACE_SHARE = 3
 _COPIES = 3
 """Copies of a chunk of frames on their way from the autoencoder to the encoder of the file."""
+_ENCODER_LAYERS = 4
+"""The encoders' largest layers, their embeddings, are less than this part of them."""
+_AHEAD = 2
+"""Layers on the device at a time where they come one by one: the one that computes and the next."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ class MemoryPlan:
 
     Attributes:
         weights: of each part.
+        layer: of the largest layer of each part, for parts that come layer by layer.
+        placement: what is on the device at a time.
         context: keys and values that are kept between denoising steps.
         denoising: what a denoising step takes besides.
         decoding: what a chunk of frames takes while it is decoded.
@@ -43,6 +51,8 @@ class MemoryPlan:
     """
 
     weights: dict[str, int]
+    layer: dict[str, int]
+    placement: Placement
     context: int
     denoising: int
     decoding: int
@@ -52,13 +62,37 @@ class MemoryPlan:
     @property
     def peak(self) -> int:
         """Most that is needed at any moment."""
-        work = max(self.context + self.denoising, self.decoding)
-        return sum(self.weights.values()) + work + self.latents + self.rest
+        denoising = self.context + self.denoising
+        return (
+            self.rest
+            + self.latents
+            + max(
+                self._resident("text encoder"),
+                self._resident("image encoder"),
+                self._resident("transformer") + denoising,
+                self._resident("vae") + self.decoding,
+            )
+        )
+
+    @property
+    def resident(self) -> int:
+        """Most weights that are on the device at any moment."""
+        return max(map(self._resident, self.weights))
+
+    def _resident(self, working: str) -> int:
+        """Bytes of weights on the device while one part works."""
+        if self.placement.memory == "high":
+            return sum(self.weights.values())
+        if self.placement.memory == "balanced":
+            return self.weights.get(working, 0) + (self.weights["vae"] if working == "transformer" else 0)
+        staying = sum(size for name, size in self.weights.items() if name.replace(" ", "_") not in STREAMED)
+        return staying + _AHEAD * self.layer.get(working, 0)
 
     @property
     def reason(self) -> str:
         """What takes most of it."""
-        parts = {f"the weights of the {name}": size for name, size in self.weights.items()}
+        kept = self.weights if self.placement.memory != "low" else self.layer
+        parts = {f"the weights of the {name}": size for name, size in kept.items()}
         parts |= {"keys and values": self.context, "a denoising step": self.denoising, "decoding": self.decoding}
         return max(parts, key=lambda name: parts[name])
 
@@ -84,6 +118,7 @@ def plan_memory(
     dtype: torch.dtype,
     rest: int,
     batched: bool = False,
+    placement: Placement = Placement(),
 ) -> MemoryPlan:
     """The memory of one video.
 
@@ -95,6 +130,7 @@ def plan_memory(
         dtype: of the transformer.
         rest: bytes that the process or the GPU takes without any model.
         batched: both branches of guidance at once.
+        placement: what is on the device at a time, and how the transformer's weights are kept.
     """
     settings, total = shape.settings, (frames - 1) // 4 + 1
     windows = plan_windows(total, settings.window, settings.window_overlap)
@@ -103,10 +139,16 @@ def plan_memory(
     branches = 1 if settings.guidance_scale == 1 else 2
     step, context = simulate_step(shape.transformer, (longest, *grid), persons, dtype, branches if batched else 1)
     under_way = min(len(windows), settings.num_inference_steps + 1)
+    layers = int(_known(shape.transformer)["num_layers"])
     kept = context * (1 if batched else branches) * under_way
+    if placement.memory != "high":
+        kept, step = 0, step + context // layers
     latents = 4 * grid[0] * grid[1] * 4 * (16 * 6 * min(total, longest * under_way) + 20 * min(total, CHUNK))
+    transformer = transformer_bytes(shape.transformer, dtype, placement)
     return MemoryPlan(
-        weights={"transformer": transformer_bytes(shape.transformer, dtype)} | shape.others,
+        weights={"transformer": transformer} | shape.others,
+        layer={"transformer": transformer // layers} | {k: v // _ENCODER_LAYERS for k, v in shape.others.items()},
+        placement=placement,
         context=min(kept, Denoiser.context_budget) if kept > Denoiser.context_budget else kept,
         denoising=step + (context if kept > Denoiser.context_budget else 0),
         decoding=simulate_decoding(shape.vae, (min(total, CHUNK), *grid)),
@@ -115,15 +157,20 @@ def plan_memory(
     )
 
 
-def transformer_bytes(config: Mapping[str, Any], dtype: torch.dtype) -> int:
-    """Bytes of a transformer's weights; time embeddings stay in float32."""
+def transformer_bytes(config: Mapping[str, Any], dtype: torch.dtype, placement: Placement = Placement()) -> int:
+    """Bytes of a transformer's weights; time embeddings stay in float32, matrices of blocks may take a byte a value."""
+    small = placement.weights != "full"
     with torch.device("meta"):
         model = AnyTalkerTransformer3DModel(**_known(config))
     kept = ("time_embedder", "time_proj", "scale_shift_table")
-    return sum(
-        tensor.numel() * (4 if any(name in key for name in kept) else dtype.itemsize)
-        for key, tensor in model.state_dict().items()
-    )
+
+    def width(key: str, tensor: torch.Tensor) -> int:
+        if any(name in key for name in kept):
+            return 4
+        shrunk = small and key.startswith("blocks.") and tensor.ndim == 2 and re.search(WHOLE_LAYERS, key) is None
+        return 1 if shrunk else dtype.itemsize
+
+    return sum(tensor.numel() * width(key, tensor) for key, tensor in model.state_dict().items())
 
 
 def simulate_step(

@@ -25,6 +25,7 @@ from anytalker.pipelines.long_video import Production, Progress
 from anytalker.pipelines.noise import Noise
 from anytalker.pipelines.output import Stopwatch
 from anytalker.pipelines.parts import INTERVAL
+from anytalker.pipelines.placement import Memory
 from anytalker.pipelines.result import TalkingVideo, VideoFile
 from anytalker.pipelines.settings import PipelineSettings
 
@@ -67,6 +68,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
             audio_features=audio_features,
         )
         self.settings = settings or PipelineSettings()
+        self.memory: Memory = "high"
 
     @classmethod
     def from_pretrained(cls, model: str | Path = "tiny", **kwargs: Any) -> AnyTalkerPipeline:
@@ -205,6 +207,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
         start = check_number("guidance_interval's start", guidance_interval[0], 0, 1)
         interval = (start, check_number("guidance_interval's end", guidance_interval[1], start, 1))
         report = on_progress or (lambda stage, done, total: None)
+        self.maybe_free_model_hooks()
         stopwatch = Stopwatch()
         with stopwatch.stage("prepare"):
             report("prepare", 0, 1)
@@ -226,7 +229,13 @@ class AnyTalkerPipeline(DiffusionPipeline):
         return Production(
             vae=self.vae,
             denoiser=Denoiser(
-                self.transformer, self.scheduler, steps, guidance, settings.window, settings.window_overlap
+                self.transformer,
+                self.scheduler,
+                steps,
+                guidance,
+                settings.window,
+                settings.window_overlap,
+                keep_contexts=self.memory == "high",
             ),
             inputs=inputs,
             conditioning=conditioning,
@@ -234,6 +243,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
             model=settings.name,
             choices=choices,
             modules=self.components,
+            memory=self.memory,
             report=report,
             stopwatch=stopwatch,
         )
@@ -242,7 +252,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
         """Run all encoders; see `Conditioning` for the shapes. `negative_prompt` None: the model's null text."""
         latent_frames = (inputs.frames - 1) // 4 + 1
         width, height = inputs.image.size
-        picture = to_video_tensor(inputs.image).to(self.device)
+        picture = to_video_tensor(inputs.image).to(self._execution_device)
         latents = condition_latents(self.vae, picture, latent_frames, self.settings.condition)
         mask = self.picture_mask(inputs, latents.shape[2]).to(latents)
         crops = [crop_face(inputs.image, box) for box in inputs.boxes]
@@ -275,7 +285,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
     def encode_text(self, prompt: str) -> torch.Tensor:
         """Text embeddings (1, tokens, channels) of a prompt, without padding."""
         tokens = self.tokenizer(prompt, truncation=True, max_length=self.settings.text_len, return_tensors="pt")
-        return self.text_encoder(**tokens.to(self.device)).last_hidden_state
+        return self.text_encoder(**tokens.to(self._execution_device)).last_hidden_state
 
     def encode_null_text(self, negative_prompt: str | None) -> torch.Tensor:
         """Text embeddings (1, tokens, channels) of the null branch; None: the model's default."""
@@ -285,7 +295,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
 
     def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
         """CLIP's hidden states (n, tokens, channels) before the last layer, for pictures of any size."""
-        pixels = clip_pixels(images, self.settings.image_size).to(self.device, self.image_encoder.dtype)
+        pixels = clip_pixels(images, self.settings.image_size).to(self._execution_device, self.image_encoder.dtype)
         return self.image_encoder(pixels, output_hidden_states=True).hidden_states[-2]
 
     def noise_for(self, conditioning: Conditioning, generator: torch.Generator | None) -> Noise:
