@@ -72,13 +72,21 @@ def load_pipeline(
     quiet_libraries()
     if device is Device.cuda and not torch.cuda.is_available():
         raise InputError("--device is cuda, but no CUDA GPU can be used here; leave it out or give --device cpu.")
+    from anytalker.models.context_parallel import enable_context_parallel
     from anytalker.pipelines.pipeline import AnyTalkerPipeline
     from anytalker.pipelines.placement import Placement, place
+    from anytalker.pipelines.processes import join_processes, processes_together
 
     chosen = device.value if device else ("cuda" if torch.cuda.is_available() else "cpu")
     half = chosen == "cuda" and model != "tiny"
+    together = processes_together()
+    if together > 1:
+        chosen = join_processes(chosen)
     pipeline = AnyTalkerPipeline.from_pretrained(model, torch_dtype=torch.bfloat16 if half else torch.float32)
-    return place(pipeline, chosen, Placement(memory.value, weights.value))
+    place(pipeline, chosen, Placement(memory.value, weights.value))
+    if together > 1:
+        enable_context_parallel(pipeline.transformer)
+    return pipeline
 
 
 def quiet_libraries() -> None:
@@ -94,9 +102,16 @@ def quiet_libraries() -> None:
 
 
 def make_video(pipeline: AnyTalkerPipeline, seed: int, output: Path, **inputs: Any) -> VideoFile:
+    """Make and write a video with progress; of processes that work together the first one writes and speaks.
+
+    Raises:
+        typer.Exit: in the others, when they are done.
+    """
     import torch
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from anytalker.pipelines.processes import is_first, leave_processes
 
     console = Console(stderr=True)
     columns = (
@@ -107,23 +122,28 @@ def make_video(pipeline: AnyTalkerPipeline, seed: int, output: Path, **inputs: A
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, disable=not (console.is_terminal and is_first())) as progress:
         tasks: dict[str, TaskID] = {}
 
         def report(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
                 tasks[stage] = progress.add_task(_STAGES.get(stage, stage), total=total)
-                if not console.is_terminal:
+                if not console.is_terminal and is_first():
                     typer.echo(f"{_STAGES.get(stage, stage)} …", err=True)
             progress.update(tasks[stage], completed=done, total=total)
 
         generator = torch.Generator().manual_seed(seed)
         try:
-            return pipeline.generate_to(
+            video = pipeline.generate_to(
                 output, generator=generator, on_progress=report, say=lambda message: console.print(message), **inputs
             )
         except KeyboardInterrupt as error:  # typer would drop its message
             raise Interrupted(str(error)) from None
+        finally:
+            leave_processes()
+    if not is_first():
+        raise typer.Exit()
+    return video
 
 
 def finish(video: VideoFile) -> None:

@@ -9,7 +9,9 @@ import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.loaders import PeftAdapterMixin
+from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
 from diffusers.models.attention import FeedForward
+from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.models.transformers.transformer_wan import (
     WanImageEmbedding,
@@ -17,7 +19,6 @@ from diffusers.models.transformers.transformer_wan import (
     WanTimeTextImageEmbedding,
 )
 from torch import nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from anytalker.errors import InputError
 from anytalker.models.audio_face_attention import (
@@ -29,6 +30,13 @@ from anytalker.models.audio_face_attention import (
     check_backend,
 )
 from anytalker.models.audio_projection import AudioProjection, LatentAudioProjection
+from anytalker.models.context_parallel import (
+    RowsOfAllDevices,
+    RowsOfThisDevice,
+    join_latents,
+    split_latents,
+    split_rotary,
+)
 from anytalker.models.face_regions import FaceRegions, people_present
 
 Rotary = tuple[torch.Tensor, torch.Tensor]
@@ -62,6 +70,8 @@ class SelfAttention(nn.Module):
         self.to_k, self.norm_k = nn.Linear(dim, dim), nn.RMSNorm(dim, eps)
         self.to_v = nn.Linear(dim, dim)
         self.to_out = nn.Linear(dim, dim)
+        self.backend: str | None = None
+        self.parallel_config: Any = None
 
     def forward(self, hidden_states: torch.Tensor, rotary: Rotary) -> torch.Tensor:
         """Attend within (B, tokens, dim)."""
@@ -69,8 +79,14 @@ class SelfAttention(nn.Module):
         query = apply_rotary(self.norm_q(self.to_q(hidden_states)).unflatten(-1, shape), rotary)
         key = apply_rotary(self.norm_k(self.to_k(hidden_states)).unflatten(-1, shape), rotary)
         value = self.to_v(hidden_states).unflatten(-1, shape)
-        attended = scaled_dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
-        return self.to_out(attended.transpose(1, 2).flatten(2))
+        attended = dispatch_attention_fn(
+            query,
+            key,
+            value,
+            backend=self.backend,  # type: ignore[arg-type]
+            parallel_config=self.parallel_config,
+        )
+        return self.to_out(attended.flatten(2))
 
 
 class AnyTalkerTransformerBlock(nn.Module):
@@ -216,6 +232,10 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
     _keep_in_fp32_modules = ("time_embedder", "time_proj", "scale_shift_table")
     # The last one's weights are used without calling the layer.
     _skip_layerwise_casting_patterns = ("patch_embedding", "condition_embedder", "norm", "proj_out", WHOLE_LAYERS)
+    _cp_plan = {  # noqa: RUF012 (diffusers' convention)
+        "split_rows": {"rows": ContextParallelInput(split_dim=3, expected_dims=5)},
+        "join_rows": ContextParallelOutput(gather_dim=3, expected_dims=5),
+    }
 
     @register_to_config
     def __init__(
@@ -263,6 +283,7 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
             AnyTalkerTransformerBlock(dim, num_attention_heads, ffn_dim, cross_attn_norm, eps, own_attention)
             for _ in range(num_layers)
         )
+        self.split_rows, self.join_rows = RowsOfThisDevice(), RowsOfAllDevices()
         self.norm_out = nn.LayerNorm(dim, eps, elementwise_affine=False)
         self.proj_out = nn.Linear(dim, out_channels * patch_size[1] * patch_size[2])
         self.scale_shift_table = nn.Parameter(torch.randn(1, 2, dim) / dim**0.5)
@@ -335,13 +356,16 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
                 encoder_hidden_states, encoder_hidden_states_image, face_embeds, audio_embeds, face_masks
             )
         frames, height, width = hidden_states.shape[2:]
+        self.split_rows.check(height // 2)
         if regions.face_masks.shape[2] != frames:
             raise InputError(f"face_masks has {regions.face_masks.shape[2]} latent frames, the latents have {frames}.")
         skip = None
         if self.config.condition_skip is not None:
             skip = ConditionSkip(hidden_states, timestep, self.config.out_channels, self.config.condition_skip)
             hidden_states = skip.hidden_states
-        rotary = self.rope(hidden_states)
+        rotary = split_rotary(self.split_rows, self.rope(hidden_states), (frames, height // 2, width // 2))
+        hidden_states = split_latents(self.split_rows, hidden_states)
+        height = hidden_states.shape[3]
         tokens = self.patch_embedding(hidden_states.to(self._precision)).flatten(2).transpose(1, 2)
         temb, modulation = self._time(timestep)
         for block, block_context in zip(self.blocks, contexts, strict=True):
@@ -353,6 +377,7 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         shift, scale = (self.scale_shift_table + temb.float().unsqueeze(1)).chunk(2, dim=1)
         tokens = self.proj_out((self.norm_out(tokens.float()) * (1 + scale) + shift).to(tokens.dtype))
         velocity = self._unpatchify(tokens, frames, height, width).to(hidden_states.dtype)
+        velocity = join_latents(self.join_rows, velocity)
         if skip is not None:
             velocity = skip.velocity(velocity)
         return Transformer2DModelOutput(sample=velocity) if return_dict else (velocity,)
@@ -373,6 +398,7 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         if text is None or image is None or faces is None or audio_embeds is None or face_masks is None:
             raise InputError("The transformer needs text, image, face and audio embeddings and face masks.")
         frames = face_masks.shape[2]
+        self.split_rows.check(face_masks.shape[3])
         if audio_embeds.shape[2] != 4 * (frames - 1) + 1:
             raise InputError(
                 f"audio_embeds has {audio_embeds.shape[2]} video frames, but {frames} latent frames need "
@@ -392,7 +418,7 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
             self.face_embedder(faces.flatten(0, 1)).unflatten(0, faces.shape[:2]),
             self.audio_embedder(audio_embeds),
         )
-        return [streams] * len(self.blocks), FaceRegions(face_masks)
+        return [streams] * len(self.blocks), FaceRegions(self.split_rows(face_masks))
 
     def _time(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Embedding (B, dim) and modulation (B, 6, dim) of the time step, in the precision of their weights."""

@@ -22,6 +22,7 @@ from anytalker.pipelines.noise import Noise
 from anytalker.pipelines.output import Stopwatch, write_video
 from anytalker.pipelines.parts import INTERVAL, VIDEO, Parts, identity_of, parts_folder
 from anytalker.pipelines.placement import Memory
+from anytalker.pipelines.processes import is_first
 from anytalker.pipelines.result import TalkingVideo, VideoFile
 
 Progress = Callable[[str, int, int], None]
@@ -100,6 +101,8 @@ class Production:
         self, path: str | Path, say: Callable[[str], None] = lambda message: None, interval: float = INTERVAL
     ) -> VideoFile:
         """Make the video and write it and its record; see `AnyTalkerPipeline.generate_to`."""
+        if self.denoiser.transformer.split_rows.devices > 1:
+            return self._together(Path(path))
         parts = Parts(parts_folder(path), self.identity(), interval)
         try:
             waiting = self._denoise(parts, say)
@@ -166,6 +169,15 @@ class Production:
                 parts.save(waiting, run.state() | {"noise": self.noise.state()})
                 waiting = []
         return waiting
+
+    def _together(self, path: Path) -> VideoFile:
+        """Make the video with other processes; the first one writes it, at once and without parts."""
+        latents = list(self.latents())
+        video = VideoFile(self.inputs, self.model, self.choices, self.stopwatch.seconds, path)
+        if is_first():
+            write_video(path, self.frames(latents), video.fps, video.mixture, SAMPLE_RATE)
+            write_json_atomic(path.with_suffix(".json"), video.record(self.noise.seed).model_dump())
+        return video
 
     def _write(self, path: Path, parts: Parts, waiting: list[torch.Tensor]) -> VideoFile:
         video = VideoFile(self.inputs, self.model, self.choices, self.stopwatch.seconds, path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +213,9 @@ class AnyTalkerPipeline(DiffusionPipeline):
         stopwatch = Stopwatch()
         with stopwatch.stage("prepare"):
             report("prepare", 0, 1)
+            # Devices that share a video take the same number of token rows each.
+            multiple = math.lcm(settings.size_multiple, 16 * self.transformer.split_rows.devices)
+            settings = replace(settings, size_multiple=multiple)
             inputs = prepare_inputs(image, audio, faces, settings, mode, fps, max_frames)
             strengths = check_strengths(voice_strengths, len(inputs.boxes))
             conditioning = self.encode(inputs, prompt, negative_prompt)
