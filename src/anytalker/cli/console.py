@@ -13,6 +13,7 @@ from anytalker.errors import AnyTalkerError, InputError
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from anytalker.pipelines.acceleration import Acceleration
     from anytalker.pipelines.pipeline import AnyTalkerPipeline
     from anytalker.pipelines.result import VideoFile
 
@@ -58,11 +59,20 @@ class WeightsMode(str, Enum):
     int8 = "int8"
 
 
+class CacheMode(str, Enum):
+    """Which blocks are left out in which steps."""
+
+    none = "none"
+    first_block = "first-block"
+    taylorseer = "taylorseer"
+
+
 def load_pipeline(
     model: str,
     device: Device | None,
     memory: MemoryMode = MemoryMode.high,
     weights: WeightsMode = WeightsMode.full,
+    acceleration: Acceleration | None = None,
 ) -> AnyTalkerPipeline:
     from anytalker.pipelines.components import model_folder
 
@@ -73,6 +83,7 @@ def load_pipeline(
     if device is Device.cuda and not torch.cuda.is_available():
         raise InputError("--device is cuda, but no CUDA GPU can be used here; leave it out or give --device cpu.")
     from anytalker.models.context_parallel import enable_context_parallel
+    from anytalker.pipelines.acceleration import accelerate
     from anytalker.pipelines.pipeline import AnyTalkerPipeline
     from anytalker.pipelines.placement import Placement, place
     from anytalker.pipelines.processes import join_processes, processes_together
@@ -86,6 +97,8 @@ def load_pipeline(
     place(pipeline, chosen, Placement(memory.value, weights.value))
     if together > 1:
         enable_context_parallel(pipeline.transformer)
+    if acceleration is not None:
+        accelerate(pipeline.transformer, acceleration)
     return pipeline
 
 

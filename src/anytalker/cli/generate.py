@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from anytalker.cli.console import (
+    CacheMode,
     Device,
     MemoryMode,
     WeightsMode,
@@ -18,6 +19,7 @@ from anytalker.cli.console import (
     load_pipeline,
     make_video,
 )
+from anytalker.errors import InputError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -112,6 +114,23 @@ def generate(
         WeightsMode,
         typer.Option(help="Keep the transformer's weights as they are, or in 8 bits: less memory, slightly other."),
     ] = WeightsMode.full,
+    cache: Annotated[
+        CacheMode,
+        typer.Option(
+            help="Leave out what hardly changes from step to step: faster, slightly other. first-block with "
+            "--cache-threshold; taylorseer extrapolates."
+        ),
+    ] = CacheMode.none,
+    cache_threshold: Annotated[float, typer.Option(help="Of first-block, 0 to 1; more is faster and rougher.")] = 0.08,
+    attention: Annotated[
+        str | None, typer.Option(help="Another attention kernel of diffusers, such as flash or sage, if installed.")
+    ] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile first; pays off for many or long videos.")
+    ] = False,
+    guidance_interval: Annotated[
+        str, typer.Option(metavar="FROM,TO", help="Shares of the steps between which there is guidance.")
+    ] = "0,1",
     save_every: Annotated[
         float,
         typer.Option(
@@ -132,6 +151,7 @@ def generate(
     from anytalker.conditioning.audio import load_audio
     from anytalker.conditioning.binding import parse_face
     from anytalker.conditioning.image import load_image
+    from anytalker.pipelines.acceleration import Acceleration
     from anytalker.pipelines.inputs import MAX_FPS, MAX_STEPS, check_number
 
     for name, value, low, high in (
@@ -141,10 +161,12 @@ def generate(
         ("--audio-guidance-scale", audio_guidance_scale, 0, 100),
         ("--max-frames", max_frames, 5, 10**9),
         ("--save-every", save_every, 0, 86400),
+        ("--cache-threshold", cache_threshold, 0, 1),
         *(("--voice-strength", strength, 0, 10) for strength in voice_strength or ()),
     ):
         if value is not None:
             check_number(name, value, low, high)
+    interval = _interval(guidance_interval)
     faces = [parse_face(text) for text in face] if face else None
     voices = [None if path == "none" else path for path in audio]
     picture = load_image(image)
@@ -155,7 +177,7 @@ def generate(
         _preview(picture, faces, voices, output.with_suffix(".preview.png"))
         return
     video = make_video(
-        load_pipeline(model, device, memory, weights),
+        load_pipeline(model, device, memory, weights, Acceleration(cache.value, cache_threshold, attention, compiled)),
         seed,
         output,
         image=picture,
@@ -168,6 +190,7 @@ def generate(
         audio_guidance_scale=audio_guidance_scale,
         voice_strengths=voice_strength,
         batch_guidance=batch_guidance,
+        guidance_interval=interval,
         mode=mode.value,
         fps=fps,
         max_frames=max_frames,
@@ -177,6 +200,16 @@ def generate(
         box = ",".join(map(str, video.inputs.boxes[person]))
         typer.echo(f"Person {person + 1} (at {box} in the video) has no voice and listens.", err=True)
     finish(video)
+
+
+def _interval(text: str) -> tuple[float, float]:
+    try:
+        start, end = map(float, text.split(","))
+    except ValueError:
+        start, end = -1.0, -1.0
+    if not 0 <= start <= end <= 1:
+        raise InputError(f"--guidance-interval is {text!r}; it must be two shares such as 0,0.5.")
+    return start, end
 
 
 def _preview(picture: Image.Image, faces: list[Any] | None, voices: list[str | None], output: Path) -> None:

@@ -12,6 +12,7 @@ from diffusers.loaders import PeftAdapterMixin
 from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
 from diffusers.models.attention import FeedForward
 from diffusers.models.attention_dispatch import dispatch_attention_fn
+from diffusers.models.cache_utils import CacheMixin
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.models.transformers.transformer_wan import (
     WanImageEmbedding,
@@ -198,7 +199,7 @@ class ConditionSkip:
         return self.share * self.noisy + self.scale * predicted - self.condition
 
 
-class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
+class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin):
     """The video diffusion transformer (paper section 3; both layouts of the release). The defaults are the 1.3B's.
 
     Args:

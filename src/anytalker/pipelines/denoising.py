@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
 from diffusers import UniPCMultistepScheduler
 
 from anytalker.models.transformer import AnyTalkerTransformer3DModel, TransformerContext
+from anytalker.pipelines.acceleration import forget_cached
 from anytalker.pipelines.guidance import Branch, Guidance
 from anytalker.pipelines.schedule import set_timesteps
 from anytalker.pipelines.wavefront import NoiseSource, Wavefront
@@ -143,6 +145,7 @@ class Denoiser:
 
     def begin(self, noise: NoiseSource, conditioning: Conditioning) -> DenoisingRun:
         """A run that is advanced bit by bit, in memory that does not grow with the length of the video."""
+        self.forget()
         scheduler = copy.copy(self.scheduler)
         set_timesteps(scheduler, self.num_inference_steps, conditioning.condition.device)
         total = conditioning.latent_frames
@@ -177,16 +180,28 @@ class Denoiser:
         total = torch.zeros_like(latents)
         for batch in batches:
             given = () if self.keep_contexts else part.branches(batch)
-            predicted = self.transformer(
-                hidden_states.expand(len(batch), -1, -1, -1, -1),
-                timestep.expand(len(batch)).to(latents),
-                *given,
-                context=contexts(number, part, batch) if self.keep_contexts else None,
-                return_dict=False,
-            )[0]
+            with self._cache_of(number, batch):
+                predicted = self.transformer(
+                    hidden_states.expand(len(batch), -1, -1, -1, -1),
+                    timestep.expand(len(batch)).to(latents),
+                    *given,
+                    context=contexts(number, part, batch) if self.keep_contexts else None,
+                    return_dict=False,
+                )[0]
             for branch, velocity in zip(batch, predicted, strict=True):
                 total += coefficients[branch] * velocity
         return total
+
+    def _cache_of(self, number: int, batch: tuple[Branch, ...]) -> AbstractContextManager[None]:
+        """Caches of blocks, if there are any, know windows and branches apart."""
+        if not self.transformer.is_cache_enabled:
+            return nullcontext()
+        return self.transformer.cache_context(f"{number}: {' '.join(batch)}")
+
+    def forget(self, number: int | None = None) -> None:
+        """Let go of what caches of blocks keep of a window; None: of all."""
+        if self.transformer.is_cache_enabled:
+            forget_cached(self.transformer, "" if number is None else f"{number}:")
 
 
 class DenoisingRun:
@@ -229,6 +244,7 @@ class DenoisingRun:
         if self.wavefront.add(number, velocity):
             del self._parts[number]
             self.contexts.drop(number)
+            self.denoiser.forget(number)
 
     def finished(self) -> list[torch.Tensor]:
         """Final latents (B, 16, n, h, w) that have not been taken yet, in order."""
