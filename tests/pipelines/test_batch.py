@@ -11,6 +11,7 @@ from PIL import Image
 
 from anytalker import InputError
 from anytalker.pipelines import batch as module
+from anytalker.pipelines import workers
 from anytalker.pipelines.batch import RESULTS, Job, finished_jobs, read_jobs, run_batch
 from anytalker.pipelines.output import read_video
 
@@ -94,6 +95,27 @@ def test_two_processes_make_the_same_files_as_one_and_a_bad_job_stops_nobody(fol
     assert (folder / "one" / "first.mp4").read_bytes() != (folder / "one" / "second.mp4").read_bytes()
 
 
+def test_a_ray_cluster_makes_the_same_files(folder) -> None:
+    ray = pytest.importorskip("ray")
+    path = write_jobs(folder, first=job(), bad=job(image="nothing.png"))
+    try:
+        devices = workers.ray_devices("local")
+        assert set(devices) <= {"ray:cpu", "ray:cuda"}
+        far = run_batch(read_jobs(path), "tiny", folder / "far", devices[:1])
+    finally:
+        ray.shutdown()
+    run_batch(read_jobs(path), "tiny", folder / "near", ["cpu"])
+    assert [result.reason is None for result in far] == [True, False]
+    assert "nothing.png" in str(far[1].reason)
+    assert (folder / "far" / "first.mp4").read_bytes() == (folder / "near" / "first.mp4").read_bytes()
+
+
+def test_a_cluster_that_is_not_there_is_named() -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(InputError, match="no ray cluster at 'auto'"):
+        workers.ray_devices("auto")
+
+
 def test_a_batch_goes_on_where_it_stopped(folder, monkeypatch) -> None:
     made: list[str] = []
 
@@ -126,7 +148,7 @@ def test_a_job_that_takes_its_process_down_stops_no_other(folder, monkeypatch) -
             class Future:
                 def result(self):
                     if path.stem == "bad":
-                        raise module.BrokenProcessPool
+                        raise workers.BrokenProcessPool
                     path.write_bytes(b"video")
 
             return Future()
@@ -134,7 +156,7 @@ def test_a_job_that_takes_its_process_down_stops_no_other(folder, monkeypatch) -
         def shutdown(self, wait: bool = True) -> None:
             pass
 
-    monkeypatch.setattr(module, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", Pool)
     jobs = read_jobs(write_jobs(folder, first=job(), bad=job(), second=job()))
     results = run_batch(jobs, "tiny", folder / "out", ["cpu"])
     assert [result.reason is None for result in results] == [True, False, True]

@@ -31,17 +31,27 @@ def batch(
     workers: Annotated[int | None, typer.Option(help="Processes on the CPU; left out: one a core.")] = None,
     memory: Annotated[MemoryMode, typer.Option(help="As for generate.")] = MemoryMode.high,
     weights: Annotated[WeightsMode, typer.Option(help="As for generate.")] = WeightsMode.full,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Use every device of a ray cluster instead: auto, host:port, or local to start one here.",
+        ),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any job failed.")] = False,
 ) -> None:
     """Make many videos. Run again, and it makes what is missing or failed; one bad job stops no other."""
     from anytalker.pipelines.batch import read_jobs, run_batch
     from anytalker.pipelines.components import model_folder
     from anytalker.pipelines.placement import Placement
+    from anytalker.pipelines.workers import ray_devices
 
     placement = Placement(memory.value, weights.value)
     known = read_jobs(jobs)
     model_folder(model)
-    devices = _devices(device, workers)
+    if ray is not None and (device or workers):
+        raise InputError("--ray takes the cluster's devices; leave out --device and --workers.")
+    devices = ray_devices(ray) if ray is not None else _devices(device, workers)
     with progress_bar("Making videos") as report:
         results = run_batch(known, model, output, devices, report, placement)
     failed = [result for result in results if result.reason]

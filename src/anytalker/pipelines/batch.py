@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from anytalker.errors import AnyTalkerError, InputError
-from anytalker.pipelines.placement import Placement, place
+from anytalker.errors import InputError
+from anytalker.pipelines.placement import Placement
+from anytalker.pipelines.workers import worker_for
 
 RESULTS = "batch.jsonl"
 
@@ -121,7 +118,7 @@ def run_batch(
         jobs: by name.
         model: name or folder.
         output: folder for NAME.mp4, NAME.json, and batch.jsonl with a line a job.
-        devices: such as "cuda:0"; one several times: so many processes.
+        devices: such as "cuda:0", see `workers.worker_for`; one several times: so many processes.
         on_progress: called as (jobs done, jobs in all).
         placement: what is on a device at a time.
 
@@ -174,20 +171,13 @@ def _serve(
     waiting: queue.SimpleQueue[str],
     tell: Callable[[JobResult], None],
 ) -> None:
-    """Give a device one job after another; a process that dies is replaced."""
-    pool: ProcessPoolExecutor | None = None
+    """Give a device one job after another."""
+    worker = worker_for(device)
     for name in _taken(waiting):
-        started, reason = time.monotonic(), None
-        pool = pool or ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
-        try:
-            reason = pool.submit(_make, model, device, placement, jobs[name], output / f"{name}.mp4").result()
-        except BrokenProcessPool:
-            reason = "Its process ended without a word; most likely it ran out of memory."
-            pool.shutdown(wait=False)
-            pool = None
+        started = time.monotonic()
+        reason = worker.make(model, placement, jobs[name], output / f"{name}.mp4")
         tell(JobResult(name, reason, round(time.monotonic() - started, 2)))
-    if pool is not None:
-        pool.shutdown()
+    worker.close()
 
 
 def _taken(waiting: queue.SimpleQueue[str]) -> Iterator[str]:
@@ -196,30 +186,3 @@ def _taken(waiting: queue.SimpleQueue[str]) -> Iterator[str]:
             yield waiting.get_nowait()
         except queue.Empty:
             return
-
-
-_PIPELINES: dict[tuple[str, str], Any] = {}
-
-
-def _make(model: str, device: str, placement: Placement, job: Job, path: Path) -> str | None:
-    """Make one video, in the device's process; why it could not be made."""
-    import torch
-
-    from anytalker.pipelines.pipeline import AnyTalkerPipeline
-
-    try:
-        if (model, device) not in _PIPELINES:
-            if device == "cpu":
-                torch.set_num_threads(1)  # the same sums in the same order, however many processes there are
-            half = device != "cpu" and model != "tiny"
-            pipeline = AnyTalkerPipeline.from_pretrained(model, torch_dtype=torch.bfloat16 if half else torch.float32)
-            pipeline.set_progress_bar_config(disable=True)
-            _PIPELINES[model, device] = place(pipeline, device, placement)
-        options = job.model_dump(exclude={"image", "audio", "seed"})
-        generator = torch.Generator().manual_seed(job.seed)
-        _PIPELINES[model, device].generate_to(path, job.image, job.audio, generator=generator, **options)
-    except AnyTalkerError as error:
-        return str(error)
-    except Exception as error:  # one broken job must not end the others
-        return f"{type(error).__name__}: {error}"
-    return None

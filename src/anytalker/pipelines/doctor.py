@@ -31,6 +31,7 @@ EXTRAS = {
     "evaluate": ("matplotlib", "torchmetrics"),
     "faces": ("uniface",),
     "quantize": ("torchao",),
+    "cluster": ("ray",),
 }
 """Optional parts of the package and the modules they need."""
 _TRANSFORMERS = {
