@@ -1,10 +1,10 @@
-"""Long videos, measured: peak memory over length, differences at the seams of windows, and kill -9.
+"""Long videos, measured: memory over length, seams of windows, lips and colours from minute to minute, and kill -9.
 
     python benchmarks/long_video.py                                  # ten minutes against ten seconds
     python benchmarks/long_video.py --minutes 1 --kills 10 --steps 2
 
-Two drawn people take turns for as long as is asked. Every video is made by `anytalker generate` with the model `tiny`
-in a process of its own, and its peak memory is that process's. For the last part a run is killed at random moments, by
+Two drawn people whom nobody trained on repeat a conversation for as long as is asked. Every video is made by
+`anytalker generate` with the model `tiny` in a process of its own, and its peak memory is that process's. For the last part a run is killed at random moments, by
 a signal that no program can catch, and the same command is started again until it ends by itself.
 """
 
@@ -20,18 +20,24 @@ import sys
 import tempfile
 import time
 import wave
+from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
-import av
 import numpy as np
+from PIL import Image
 
-from anytalker.miniature.demo import demo_scene
+from anytalker.evaluation.clips import VideoFrames
+from anytalker.miniature.corpus import RenderedClip
+from anytalker.miniature.exam import exam_clip
+from anytalker.miniature.truth import FaceReader
 from anytalker.pipelines.components import model_folder
 from anytalker.pipelines.settings import SETTINGS_FILE, PipelineSettings
 from anytalker.pipelines.windows import plan_windows
 
 _SCENE_SECONDS = 30
+_PICTURE_HEIGHT = 288
 
 
 def main() -> None:
@@ -53,6 +59,11 @@ def main() -> None:
             wall, peaks[seconds] = measure(inputs, seconds, folder / "talk.mp4")
             seams = " | ".join(f"{ratio:.2f}" for ratio in seam_ratios(folder / "talk.mp4"))
             print(f"| {seconds:g} | {wall:.0f} | {peaks[seconds]:.0f} | {seams} |", flush=True)
+        minutes = minutes_of(folder / "talk.mp4")
+        drift = np.ptp([colour for _, colour in minutes], axis=0).max()
+        fits = ", ".join(f"{fit:.3f}" for fit, _ in minutes)
+        print(f"\nLip sync r, minute by minute: {fits}")
+        print(f"Mean colour outside of faces: within {drift:.2f} of 255 from minute to minute")
         short, long = peaks.values()
         print(f"\nPeak memory at {options.minutes:g} min / at 10 s: {long / short:.2f}", flush=True)
         if options.kills:
@@ -62,10 +73,10 @@ def main() -> None:
 
 def make_inputs(folder: Path, seconds: float) -> list[str]:
     """A picture and two voices that long; the arguments of `anytalker generate` for them."""
-    image, boxes, voices = demo_scene(2, _SCENE_SECONDS, 0)
-    image.save(folder / "two.png")
+    clip = scene()
+    Image.fromarray(clip.scene.picture(_PICTURE_HEIGHT)).save(folder / "two.png")
     arguments = ["--image", str(folder / "two.png"), "--prompt", "people are talking"]
-    for number, (box, voice) in enumerate(zip(boxes, voices, strict=True)):
+    for number, (box, voice) in enumerate(zip(clip.scene.boxes(_PICTURE_HEIGHT), clip.voices, strict=True)):
         path = folder / f"{number}.wav"
         samples = (np.clip(voice[: _SCENE_SECONDS * 16000], -1, 1) * 32767).astype("<i2").tobytes()
         with wave.open(str(path), "wb") as file:
@@ -76,6 +87,43 @@ def make_inputs(folder: Path, seconds: float) -> list[str]:
                 file.writeframes(samples)
         arguments += ["--audio", str(path), "--face", ",".join(map(str, box))]
     return arguments
+
+
+@cache
+def scene() -> RenderedClip:
+    """The conversation that is repeated, with its truth."""
+    return exam_clip(2, 0, frames=24 * _SCENE_SECONDS + 1)
+
+
+def minutes_of(path: Path) -> list[tuple[float, np.ndarray]]:
+    """For every minute the correlation of mouths with the truth, and the mean colour (3,) outside faces, 0 to 255."""
+    clip = scene()
+    truth = np.array([[state.opening for state in person] for person in clip.states])[:, : 24 * _SCENE_SECONDS]
+    found, readers, background = [], [], None
+    for minute in batched_frames(path, 60 * 24):
+        height = minute.shape[1]
+        if background is None:
+            readers = [FaceReader(clip.scene, person, height) for person in range(2)]
+            background = np.ones(minute.shape[1:3], bool)
+            for x, y, width, tall in clip.scene.boxes(height):
+                background[max(0, y - tall // 2) : y + 2 * tall, max(0, x - width // 2) : x + 2 * width] = False
+        spoken = np.tile(truth, (1, -(-len(minute) // truth.shape[1])))[:, : len(minute)]
+        mouths = [reader.openings(minute.astype(np.float32) / 255) for reader in readers]
+        fits = [np.corrcoef(mouth, said)[0, 1] for mouth, said in zip(mouths, spoken, strict=True)]
+        found.append((float(np.mean(fits)), minute[:, background].reshape(-1, 3).mean(axis=0)))
+    return found
+
+
+def batched_frames(path: Path, count: int) -> Iterator[np.ndarray]:
+    """Frames of a video, uint8 (up to `count`, H, W, 3) at a time; a rest shorter than half of that is left out."""
+    frames: list[np.ndarray] = []
+    for frame in VideoFrames(path):
+        frames.append(frame)
+        if len(frames) == count:
+            yield np.stack(frames)
+            frames = []
+    if len(frames) >= count / 2:
+        yield np.stack(frames)
 
 
 def command(inputs: list[str], seconds: float, output: Path) -> list[str]:
@@ -103,9 +151,8 @@ def seam_ratios(path: Path) -> tuple[float, float, float]:
     of windows, over other edges of latent frames; and at the edges of windows, over all that is no edge of a window.
     """
     settings = PipelineSettings.from_dict(json.loads((model_folder("tiny") / SETTINGS_FILE).read_text()))
-    with av.open(str(path)) as container:
-        frames = (frame.to_ndarray(format="rgb24").astype(np.int16) for frame in container.decode(video=0))
-        differences = np.array([np.abs(after - before).mean() for before, after in pairwise(frames)])
+    frames = (frame.astype(np.int16) for frame in VideoFrames(path))
+    differences = np.array([np.abs(after - before).mean() for before, after in pairwise(frames)])
     windows = plan_windows(len(differences) // 4 + 1, settings.window, settings.window_overlap)
     latent = np.arange(len(differences)) // 4 + 1  # the latent frame of the later frame of each pair
     first = np.arange(len(differences)) % 4 == 0
