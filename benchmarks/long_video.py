@@ -4,8 +4,9 @@
     python benchmarks/long_video.py --minutes 1 --kills 10 --steps 2
 
 Two drawn people whom nobody trained on repeat a conversation for as long as is asked. Every video is made by
-`anytalker generate` with the model `tiny` in a process of its own, and its peak memory is that process's. For the last part a run is killed at random moments, by
-a signal that no program can catch, and the same command is started again until it ends by itself.
+`anytalker generate` with the model `tiny` in a process of its own, and its peak memory is that process's. For the last
+part a run is killed at random moments, by a signal that no program can catch, and the same command is started again
+until it ends by itself.
 """
 
 from __future__ import annotations
