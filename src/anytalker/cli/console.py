@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,7 @@ def load_pipeline(
     memory: MemoryMode = MemoryMode.high,
     weights: WeightsMode = WeightsMode.full,
     acceleration: Acceleration | None = None,
+    adapters: Sequence[tuple[Path, float]] = (),
 ) -> AnyTalkerPipeline:
     from anytalker.pipelines.components import model_folder
 
@@ -83,6 +85,7 @@ def load_pipeline(
     if device is Device.cuda and not torch.cuda.is_available():
         raise InputError("--device is cuda, but no CUDA GPU can be used here; leave it out or give --device cpu.")
     from anytalker.models.context_parallel import enable_context_parallel
+    from anytalker.models.lora import merge_lora
     from anytalker.pipelines.acceleration import accelerate
     from anytalker.pipelines.pipeline import AnyTalkerPipeline
     from anytalker.pipelines.placement import Placement, place
@@ -94,6 +97,8 @@ def load_pipeline(
     if together > 1:
         chosen = join_processes(chosen)
     pipeline = AnyTalkerPipeline.from_pretrained(model, torch_dtype=torch.bfloat16 if half else torch.float32)
+    for path, strength in adapters:
+        merge_lora(pipeline.transformer, path, strength)
     place(pipeline, chosen, Placement(memory.value, weights.value))
     if together > 1:
         enable_context_parallel(pipeline.transformer)

@@ -114,6 +114,13 @@ def generate(
         WeightsMode,
         typer.Option(help="Keep the transformer's weights as they are, or in 8 bits: less memory, slightly other."),
     ] = WeightsMode.full,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE[:STRENGTH]",
+            help="An adapter to merge in, such as one that makes 4 --steps enough; several times for several.",
+        ),
+    ] = None,
     cache: Annotated[
         CacheMode,
         typer.Option(
@@ -200,6 +207,14 @@ def generate(
         box = ",".join(map(str, video.inputs.boxes[person]))
         typer.echo(f"Person {person + 1} (at {box} in the video) has no voice and listens.", err=True)
     finish(video)
+
+
+def _adapter(text: str) -> tuple[Path, float]:
+    path, colon, strength = text.rpartition(":")
+    try:
+        return (Path(path), float(strength)) if colon else (Path(text), 1.0)
+    except ValueError:
+        return Path(text), 1.0
 
 
 def _interval(text: str) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from torch import nn
 
 from anytalker.errors import InputError
 from anytalker.files import atomic_path
+from anytalker.models.lora import ALPHA
 from anytalker.training.config import LoraConfig
 
 
@@ -30,12 +31,13 @@ def add_adapter(transformer: nn.Module, config: LoraConfig) -> None:
 
 
 def save_adapter(transformer: nn.Module, path: Path) -> None:
-    """Write the adapter's weights alone."""
+    """Write the adapter's weights alone, as `anytalker.models.lora.merge_lora` reads them."""
     import peft
 
     state = peft.get_peft_model_state_dict(transformer)
+    alpha = next(iter(transformer.peft_config.values())).lora_alpha  # type: ignore[union-attr, operator]
     with atomic_path(path) as partial:
-        save_file({name: tensor.contiguous() for name, tensor in state.items()}, partial)
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, partial, {ALPHA: str(alpha)})
 
 
 def merged(transformer: nn.Module) -> nn.Module:

@@ -1,0 +1,97 @@
+"""Adapters from files: ours and those with Wan's names, merged as peft merges them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from anytalker import AnyTalkerTransformer3DModel, InputError
+from anytalker.models.conversion import Names
+from anytalker.models.lora import merge_lora
+from anytalker.training.adapters import add_adapter, merged, save_adapter
+from anytalker.training.config import LoraConfig
+from tests.pipelines.full_size import small_parts
+
+
+def small(layout: str = "A") -> AnyTalkerTransformer3DModel:
+    return small_parts(layout)["transformer"]
+
+
+def test_an_adapter_of_our_training_merges_as_peft_does(tmp_path) -> None:
+    trained = small()
+    add_adapter(trained, LoraConfig(rank=2, alpha=6, layers=["to_q", "to_out"]))
+    with torch.no_grad():
+        for name, parameter in trained.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(generator=torch.Generator().manual_seed(0))
+    save_adapter(trained, tmp_path / "adapter.safetensors")
+    fresh, expected = small(), merged(trained).state_dict()
+    assert merge_lora(fresh, tmp_path / "adapter.safetensors") == sum("lora_B" in name for name in trained.state_dict())
+    changed = 0
+    for name, value in fresh.state_dict().items():
+        torch.testing.assert_close(value, expected[name])
+        changed += not torch.equal(value, small().state_dict()[name])
+    assert changed == 8
+
+
+@pytest.mark.parametrize("layout", ["A", "B"])
+def test_wans_names_alphas_and_differences(tmp_path, layout) -> None:
+    model, names = small(layout), Names(layout)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    generator = torch.Generator().manual_seed(0)
+    down, up = torch.randn(3, 48, generator=generator), torch.randn(48, 3, generator=generator)
+    bias, table = torch.randn(48, generator=generator), torch.randn(48, generator=generator)
+    query = names.releases("blocks.1.attn1.to_q.weight").removesuffix(".weight")
+    assert query == "blocks.1.self_attn.q"
+    save_file(
+        {
+            f"diffusion_model.{query}.lora_down.weight": down,
+            f"diffusion_model.{query}.lora_up.weight": up,
+            f"diffusion_model.{query}.alpha": torch.tensor(1.5),
+            f"diffusion_model.{query}.diff_b": bias,
+            "diffusion_model.blocks.0.self_attn.norm_q.diff": table,
+            "transformer.blocks.0.attn1.to_out.0.lora_A.weight": down.clone(),
+            "transformer.blocks.0.attn1.to_out.0.lora_B.weight": up.clone(),
+        },
+        tmp_path / "wan.safetensors",
+    )
+    assert merge_lora(model, tmp_path / "wan.safetensors", strength=0.5) == 4
+    after = model.state_dict()
+    expected = before | {
+        "blocks.1.attn1.to_q.weight": before["blocks.1.attn1.to_q.weight"] + 0.5 * 0.5 * up @ down,
+        "blocks.1.attn1.to_q.bias": before["blocks.1.attn1.to_q.bias"] + 0.5 * bias,
+        "blocks.0.attn1.norm_q.weight": before["blocks.0.attn1.norm_q.weight"] + 0.5 * table,
+        "blocks.0.attn1.to_out.weight": before["blocks.0.attn1.to_out.weight"] + 0.5 * up @ down,
+    }
+    for name, value in after.items():
+        torch.testing.assert_close(value, expected[name])
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        (
+            {"blocks.9.attn1.to_q.lora_A.weight": (2, 48), "blocks.9.attn1.to_q.lora_B.weight": (48, 2)},
+            "1 of its layers",
+        ),
+        ({"blocks.0.attn1.to_q.lora_A.weight": (2, 64), "blocks.0.attn1.to_q.lora_B.weight": (64, 2)}, "another size"),
+        ({"blocks.0.attn1.to_q.lora_A.weight": (2, 48)}, "no counterpart"),
+        ({"something": (2, 2)}, "no adapter for this model"),
+    ],
+)
+def test_other_adapters_are_refused_and_change_nothing(tmp_path, tensors, message) -> None:
+    good = {"blocks.0.attn1.to_k.diff_b": torch.ones(48)} if "something" not in tensors else {}
+    save_file(good | {name: torch.ones(shape) for name, shape in tensors.items()}, tmp_path / "bad.safetensors")
+    model = small()
+    with pytest.raises(InputError, match=message):
+        merge_lora(model, tmp_path / "bad.safetensors")
+    assert all(torch.equal(one, two) for one, two in zip(model.parameters(), small().parameters(), strict=True))
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path) -> None:
+    with pytest.raises(InputError, match="There is no adapter"):
+        merge_lora(small(), tmp_path / "none.safetensors")
+    (tmp_path / "text.safetensors").write_text("no tensors")
+    with pytest.raises(InputError, match="can't be read as safetensors"):
+        merge_lora(small(), tmp_path / "text.safetensors")
