@@ -11,11 +11,13 @@ from anytalker.miniature.demo import demo_scene
 from anytalker.pipelines.acceleration import Acceleration, accelerate
 
 STEPS = 10
+RATIOS = (1.0, *[0.93] * 15)
+"""About what the miniature's blocks add at each of 16 steps, relative to the step before."""
 
 
 def load(acceleration: Acceleration) -> AnyTalkerPipeline:
     pipeline = AnyTalkerPipeline.from_pretrained("tiny")
-    accelerate(pipeline.transformer, acceleration)
+    accelerate(pipeline.transformer, acceleration, RATIOS)
     return pipeline
 
 
@@ -40,6 +42,8 @@ def exact() -> tuple[np.ndarray, int]:
     [
         (Acceleration("first-block", threshold=0.0), 1e-6, 1.0),
         (Acceleration("first-block", threshold=0.1), 2e-3, 0.95),
+        (Acceleration("magcache", threshold=0.0), 1e-6, 1.0),
+        (Acceleration("magcache", threshold=0.1), 0.01, 0.7),
         (Acceleration("taylorseer"), 0.03, 0.6),
     ],
 )
@@ -58,6 +62,34 @@ def test_caches_leave_work_out_and_stay_near(exact, acceleration, error, share) 
     assert not any(manager._state_cache for manager in managers)
 
 
+def test_magcache_knows_how_many_steps_there_are() -> None:
+    pipeline = load(Acceleration("magcache", threshold=10.0))
+    computed: list[int] = []
+    pipeline.transformer.blocks[3].attn1.to_q.register_forward_hook(lambda *_: computed.append(1))
+    image, boxes, voices = demo_scene(1, 1.0, 0)
+    for steps in (5, 10, 5):
+        computed.clear()
+        pipeline(image, voices, faces=boxes, max_frames=9, num_inference_steps=steps)
+        kept = round(0.2 * steps)
+        assert len(computed) == kept + (steps - kept) // 4, "MagCache computes the first fifth, then every fourth step"
+
+
+def test_calibrating_writes_ratios_that_magcache_uses(tmp_path, monkeypatch, capsys) -> None:
+    AnyTalkerPipeline.from_pretrained("tiny").save_pretrained(tmp_path / "mine")
+    monkeypatch.setattr("sys.argv", ["anytalker", "calibrate", str(tmp_path / "mine"), "--steps", "4"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    assert "Measured 4 steps: 1.000, " in capsys.readouterr().out
+    pipeline = AnyTalkerPipeline.from_pretrained(tmp_path / "mine")
+    ratios = pipeline.settings.magnitude_ratios
+    assert len(ratios) == 4
+    assert ratios[0] == 1
+    assert all(0.5 < ratio < 2 for ratio in ratios)
+    accelerate(pipeline.transformer, Acceleration("magcache"), ratios)
+    assert pipeline.transformer.is_cache_enabled
+
+
 def test_another_attention_backend_gives_the_same_numbers(exact) -> None:
     frames, _ = make(load(Acceleration(attention="_native_math")))
     assert np.abs(frames - exact[0]).max() < 1e-3
@@ -69,8 +101,10 @@ def test_compiled_blocks_are_marked_and_not_called_yet() -> None:
 
 
 def test_what_cannot_be_used_is_named(monkeypatch) -> None:
-    with pytest.raises(InputError, match="cache is 'all'; it must be one of none, first-block, taylorseer"):
+    with pytest.raises(InputError, match="cache is 'all'; it must be one of none, first-block, magcache, taylorseer"):
         load(Acceleration(cache="all"))
+    with pytest.raises(InputError, match="MagCache needs ratios .* anytalker calibrate"):
+        accelerate(AnyTalkerPipeline.from_pretrained("tiny").transformer, Acceleration("magcache"))
     with pytest.raises(InputError, match=r"no attention backend 'quick'; there are .*flash.*native"):
         load(Acceleration(attention="quick"))
     with pytest.raises(InputError, match="attention backend sage can't be used here"):

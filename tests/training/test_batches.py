@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from anytalker.data.encoding import Clip
-from anytalker.training.batches import crop_to_face, face_weights, generic_prompts, make_batch, widen_box, window_of
+from anytalker.training.batches import crop_to_faces, face_weights, generic_prompts, make_batch, widen_box, window_of
 from anytalker.training.config import BatchConfig
 
 
@@ -84,16 +86,34 @@ def test_windows_take_the_picture_and_matching_audio() -> None:
     assert window.condition.shape[1] == 3
 
 
-def test_crops_contain_the_face() -> None:
+@pytest.mark.parametrize(
+    ("boxes", "columns"),
+    [([(24, 24, 48, 48)], 8), ([(8, 24, 40, 48), (120, 16, 48, 48)], 20), ([(0, 30, 30, 30), (70, 30, 90, 30)], 20)],
+)
+def test_crops_contain_all_faces(boxes: list[tuple[int, int, int, int]], columns: int) -> None:
     rng = np.random.default_rng(0)
+    whole = clip(1.0)
+    wide = replace(
+        whole,
+        latents=whole.latents.repeat(1, 1, 1, 2),
+        condition=whole.condition.repeat(1, 1, 1, 2),
+        boxes=tuple(boxes),
+    )
+    places = set()
     for _ in range(50):
-        cropped = crop_to_face(clip(1.0), 8, rng)
-        x, y, width, height = cropped.boxes[0]
-        assert cropped.latents.shape[-2:] == (8, 8)
-        assert x >= 0
-        assert y >= 0
-        assert x + width <= 64
-        assert y + height <= 64
+        cropped = crop_to_faces(wide, 8, rng)
+        assert cropped.latents.shape[-2:] == cropped.condition.shape[-2:] == (8, columns)
+        for (x, y, width, height), before in zip(cropped.boxes, boxes, strict=True):
+            assert (width, height) == before[2:]
+            assert min(x, y) >= 0
+            assert x + width <= 8 * columns
+            assert y + height <= 64
+        places.add(cropped.boxes)
+    assert len(places) > 1
+
+
+def test_a_small_clip_is_not_cropped() -> None:
+    assert crop_to_faces(clip(1.0), 12, np.random.default_rng(0)).latents.shape[-2:] == (12, 12)
 
 
 def test_boxes_widen_as_asked_and_stay_inside() -> None:

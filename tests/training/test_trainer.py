@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from anytalker import AnyTalkerError, AnyTalkerPipeline, InputError
+from anytalker.models.transformer import AnyTalkerTransformerBlock
 from anytalker.training import checkpoints, trainer
 from anytalker.training.trainer import Trainer, learning_rate
 from tests.training.fixtures import make_config, write_shards
@@ -182,6 +183,20 @@ def test_savings_train_nearly_the_same(tmp_path, changes) -> None:
     plain = train(make_config(tmp_path, output=tmp_path / "plain", steps=2))
     saving = train(make_config(tmp_path, output=tmp_path / "saving", steps=2, **changes))
     assert saving == pytest.approx(plain, rel=0.03)
+
+
+def test_compiled_blocks_train_the_same(tmp_path, monkeypatch) -> None:
+    compiled = []
+
+    def compile_fast(block: AnyTalkerTransformerBlock, **options: object) -> None:
+        compiled.append(block)
+        torch.nn.Module.compile(block, backend="eager", **options)
+
+    monkeypatch.setattr(AnyTalkerTransformerBlock, "compile", compile_fast)
+    plain = train(make_config(tmp_path, output=tmp_path / "plain", steps=2))
+    assert compiled == []
+    assert train(make_config(tmp_path, steps=2, compile=True)) == pytest.approx(plain, rel=1e-5)
+    assert len(compiled) == 1
 
 
 def test_validation_measures_and_writes_videos(tmp_path) -> None:

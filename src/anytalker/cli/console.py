@@ -65,6 +65,7 @@ class CacheMode(str, Enum):
 
     none = "none"
     first_block = "first-block"
+    magcache = "magcache"
     taylorseer = "taylorseer"
 
 
@@ -103,7 +104,7 @@ def load_pipeline(
     if together > 1:
         enable_context_parallel(pipeline.transformer)
     if acceleration is not None:
-        accelerate(pipeline.transformer, acceleration)
+        accelerate(pipeline.transformer, acceleration, pipeline.settings.magnitude_ratios)
     return pipeline
 
 

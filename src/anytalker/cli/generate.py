@@ -125,10 +125,12 @@ def generate(
         CacheMode,
         typer.Option(
             help="Leave out what hardly changes from step to step: faster, slightly other. first-block with "
-            "--cache-threshold; taylorseer extrapolates."
+            "--cache-threshold; magcache, too, once `anytalker calibrate` knows the model; taylorseer extrapolates."
         ),
     ] = CacheMode.none,
-    cache_threshold: Annotated[float, typer.Option(help="Of first-block, 0 to 1; more is faster and rougher.")] = 0.08,
+    cache_threshold: Annotated[
+        float, typer.Option(help="Of first-block and magcache, 0 to 1; more is faster and rougher.")
+    ] = 0.08,
     attention: Annotated[
         str | None, typer.Option(help="Another attention kernel of diffusers, such as flash or sage, if installed.")
     ] = None,

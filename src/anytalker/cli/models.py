@@ -1,4 +1,4 @@
-"""`anytalker convert` and `anytalker download`: models and their files."""
+"""`anytalker convert`, `download` and `calibrate`: models and their files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from anytalker.cli.console import Device, check_range, load_pipeline
+from anytalker.errors import InputError
 
 commands = typer.Typer()
 
@@ -44,3 +47,32 @@ def download(
     from anytalker.pipelines.download import download as download_model
 
     download_model(model, log=typer.echo)
+
+
+@commands.command(
+    epilog="Examples:\n\n  anytalker calibrate runs/mine/model --steps 16\n\n"
+    "  anytalker calibrate 14b --image two.png --audio anna.wav --audio ben.wav",
+)
+def calibrate(
+    model: Annotated[str, typer.Argument(help="1.3b, 14b, or a model's folder.")],
+    image: Annotated[Path | None, typer.Option(help="A picture of people; left out: two drawn ones.")] = None,
+    audio: Annotated[list[Path] | None, typer.Option(help="One voice a person, with --image.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of the sampler; left out: the model's default.")] = None,
+    device: Annotated[Device | None, typer.Option(help="Left out: the GPU if there is one.")] = None,
+) -> None:
+    """Measure once what --cache magcache has to know of a model, and write it into the model's settings."""
+    from anytalker.miniature.demo import demo_scene
+    from anytalker.pipelines.calibration import measure_magnitudes, write_magnitudes
+    from anytalker.pipelines.components import model_folder
+
+    if (image is None) != (not audio):
+        raise InputError("--image and --audio belong together; leave both out for drawn people.")
+    if steps is not None:
+        check_range("--steps", steps, 2, 1000)
+    pipeline = load_pipeline(model, device)
+    faces = None
+    if image is None:
+        image, faces, audio = demo_scene(2, 4.0, 0)  # type: ignore[assignment]
+    ratios = measure_magnitudes(pipeline, image, audio or [], steps, faces=faces)
+    path = write_magnitudes(pipeline, model_folder(model), ratios)
+    typer.echo(f"Measured {len(ratios)} steps: {', '.join(f'{ratio:.3f}' for ratio in ratios)}. Wrote {path}.")

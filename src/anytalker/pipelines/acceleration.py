@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -10,7 +11,7 @@ from anytalker.errors import InputError
 if TYPE_CHECKING:
     from anytalker.models.transformer import AnyTalkerTransformer3DModel
 
-Cache = Literal["none", "first-block", "taylorseer"]
+Cache = Literal["none", "first-block", "magcache", "taylorseer"]
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,10 @@ class Acceleration:
 
     Attributes:
         cache: "first-block" leaves out all blocks but the first while the first one's contribution changes by less
-            than the threshold; "taylorseer" computes attention and feed-forward every few steps and extrapolates them
-            in between.
-        threshold: of "first-block", from 0 (never) to 1.
+            than the threshold; "magcache" leaves out whole steps while what the blocks add is known to keep its size,
+            from ratios that `anytalker calibrate` has measured; "taylorseer" computes attention and feed-forward every
+            few steps and extrapolates them in between.
+        threshold: of "first-block" and "magcache", from 0 (never) to 1.
         attention: a diffusers attention backend for the self attention ("flash", "sage", …); None: torch's own.
         compiled: compile the blocks when they are first used.
     """
@@ -32,8 +34,17 @@ class Acceleration:
     compiled: bool = False
 
 
-def accelerate(transformer: AnyTalkerTransformer3DModel, acceleration: Acceleration) -> None:
+def accelerate(
+    transformer: AnyTalkerTransformer3DModel,
+    acceleration: Acceleration,
+    magnitude_ratios: Sequence[float] = (),
+) -> None:
     """Make a transformer faster; call it once, when it is where it belongs.
+
+    Args:
+        transformer: the model.
+        acceleration: how.
+        magnitude_ratios: the model's, for "magcache"; see `PipelineSettings`.
 
     Raises:
         InputError: for an unknown cache or attention backend, or one that can't be used here.
@@ -46,8 +57,10 @@ def accelerate(transformer: AnyTalkerTransformer3DModel, acceleration: Accelerat
         raise InputError(
             "The first-block cache can't be used by several processes together: each would skip by itself."
         )
+    if acceleration.cache == "magcache" and not magnitude_ratios:
+        raise InputError("MagCache needs ratios of the model that nobody has measured yet:  anytalker calibrate MODEL")
     if acceleration.cache != "none":
-        transformer.enable_cache(_cache_config(acceleration))
+        transformer.enable_cache(_cache_config(acceleration, magnitude_ratios))
     if acceleration.compiled:
         for block in transformer.blocks:
             block.compile()
@@ -73,6 +86,17 @@ def set_attention_backend(transformer: AnyTalkerTransformer3DModel, name: str) -
         attention.backend = name
 
 
+def fit_cache(transformer: AnyTalkerTransformer3DModel, steps: int) -> None:
+    """Tell caches that count the steps of the sampler how many there will be."""
+    config = getattr(transformer, "_cache_config", None)
+    measured = getattr(config, "measured", None)
+    if config is None or measured is None:
+        return
+    from diffusers.hooks.mag_cache import nearest_interp
+
+    config.num_inference_steps, config.mag_ratios = steps, nearest_interp(measured, steps)
+
+
 def forget_cached(transformer: AnyTalkerTransformer3DModel, prefix: str) -> None:
     """Let go of what caches keep under names that begin so."""
     for module in transformer.modules():
@@ -83,20 +107,25 @@ def forget_cached(transformer: AnyTalkerTransformer3DModel, prefix: str) -> None
                 del kept[name]
 
 
-def _cache_config(acceleration: Acceleration) -> Any:
+def _cache_config(acceleration: Acceleration, magnitude_ratios: Sequence[float]) -> Any:
     import torch
-    from diffusers.hooks import FirstBlockCacheConfig, TaylorSeerCacheConfig
+    from diffusers.hooks import FirstBlockCacheConfig, MagCacheConfig, TaylorSeerCacheConfig
     from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
 
     from anytalker.models.transformer import AnyTalkerTransformerBlock
 
+    if acceleration.cache == "taylorseer":
+        return TaylorSeerCacheConfig(
+            cache_interval=3,
+            disable_cache_before_step=3,
+            taylor_factors_dtype=torch.float32,
+            cache_identifiers=[r"blocks\.\d+\.(attn1|attn2|attn_people|ffn)"],
+        )
+    metadata = TransformerBlockMetadata(return_hidden_states_index=0)
+    TransformerBlockRegistry.register(AnyTalkerTransformerBlock, metadata)
     if acceleration.cache == "first-block":
-        metadata = TransformerBlockMetadata(return_hidden_states_index=0)
-        TransformerBlockRegistry.register(AnyTalkerTransformerBlock, metadata)
         return FirstBlockCacheConfig(acceleration.threshold)
-    return TaylorSeerCacheConfig(
-        cache_interval=3,
-        disable_cache_before_step=3,
-        taylor_factors_dtype=torch.float32,
-        cache_identifiers=[r"blocks\.\d+\.(attn1|attn2|attn_people|ffn)"],
-    )
+    ratios = torch.tensor(magnitude_ratios)
+    config = MagCacheConfig(acceleration.threshold, num_inference_steps=len(ratios), mag_ratios=ratios)
+    config.measured = ratios  # `fit_cache` makes others of them
+    return config

@@ -11,7 +11,7 @@ import torch
 from diffusers import UniPCMultistepScheduler
 
 from anytalker.models.transformer import AnyTalkerTransformer3DModel, TransformerContext
-from anytalker.pipelines.acceleration import forget_cached
+from anytalker.pipelines.acceleration import fit_cache, forget_cached
 from anytalker.pipelines.guidance import Branch, Guidance
 from anytalker.pipelines.schedule import set_timesteps
 from anytalker.pipelines.wavefront import NoiseSource, Wavefront
@@ -146,6 +146,7 @@ class Denoiser:
     def begin(self, noise: NoiseSource, conditioning: Conditioning) -> DenoisingRun:
         """A run that is advanced bit by bit, in memory that does not grow with the length of the video."""
         self.forget()
+        fit_cache(self.transformer, self.num_inference_steps)
         scheduler = copy.copy(self.scheduler)
         set_timesteps(scheduler, self.num_inference_steps, conditioning.condition.device)
         total = conditioning.latent_frames

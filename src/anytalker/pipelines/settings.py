@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +36,8 @@ class PipelineSettings:
         negative_prompt: default prompt of the null branch.
         null_text: what the null branch reads: "prompt", the negative prompt (release), or "zeros", no text at all
             (paper) unless a negative prompt is given.
+        magnitude_ratios: how much more the blocks add to the tokens at each step of the sampler than at the step
+            before, for MagCache (Ma et al. 2025); `anytalker calibrate` measures them. Empty: not measured.
     """
 
     name: str = "anytalker"
@@ -52,6 +55,7 @@ class PipelineSettings:
     text_len: int = 512
     negative_prompt: str = ""
     null_text: Literal["prompt", "zeros"] = "prompt"
+    magnitude_ratios: Sequence[float] = ()
 
     def save(self, folder: Path) -> None:
         """Write the settings into a model's folder."""

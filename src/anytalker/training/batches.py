@@ -64,9 +64,9 @@ def window_of(clip: Clip, start: int, length: int) -> Clip:
     )
 
 
-def crop_of(clip: Clip, row: int, column: int, size: int) -> Clip:
-    """The square of `size` latents whose corner is at (row, column)."""
-    area = (..., slice(row, row + size), slice(column, column + size))
+def crop_of(clip: Clip, row: int, column: int, size: tuple[int, int]) -> Clip:
+    """The rectangle of `size` (rows, columns) in latents whose corner is at (row, column)."""
+    area = (..., slice(row, row + size[0]), slice(column, column + size[1]))
     boxes = tuple((x - 8 * column, y - 8 * row, width, height) for x, y, width, height in clip.boxes)
     return replace(clip, latents=clip.latents[area], condition=clip.condition[area], boxes=boxes)
 
@@ -131,19 +131,29 @@ def _make_sample(scene: Sequence[Clip], config: BatchConfig, rng: np.random.Gene
     }
 
 
-def crop_to_face(clip: Clip, size: int, rng: np.random.Generator) -> Clip:
-    """A square of `size` latents at random around a lone person's face; the clip itself where it is no larger."""
+def crop_to_faces(clip: Clip, size: int, rng: np.random.Generator) -> Clip:
+    """What is around the faces of a clip, cut out at random; the clip itself where it is no larger.
+
+    Args:
+        clip: any clip.
+        size: rows of the result, in latents. A lone person gets a square. Where there are several, as many columns are
+            left out as rows, so that clips of one size stay of one size, however far apart their people are.
+        rng: source of the place. A face that is larger than the result is cut.
+    """
     height, width = clip.latents.shape[-2:]
-    if len(clip.boxes) > 1 or (height <= size and width <= size):
+    columns = size if len(clip.boxes) == 1 else width - max(0, height - size)
+    wanted = (min(size, height), min(columns, width))
+    if wanted == (height, width):
         return clip
-    x, y, box_width, box_height = clip.boxes[0]
+    left, top = (min(box[axis] for box in clip.boxes) for axis in (0, 1))
+    right, bottom = (max(box[axis] + box[axis + 2] for box in clip.boxes) for axis in (0, 1))
     corner = []
-    for start, length, limit in ((y, box_height, height), (x, box_width, width)):
-        low = max(0, math.ceil((start + length) / 8 - size))
-        high = min(limit - size, math.floor(start / 8))
-        low, high = min(max(low, 0), limit - size), max(high, 0)
+    for start, end, length, limit in ((top, bottom, wanted[0], height), (left, right, wanted[1], width)):
+        low = max(0, math.ceil(end / 8 - length))
+        high = min(limit - length, math.floor(start / 8))
+        low, high = min(low, limit - length), max(high, 0)
         corner.append(int(rng.integers(min(low, high), max(low, high) + 1)))
-    return crop_of(clip, corner[0], corner[1], size)
+    return crop_of(clip, corner[0], corner[1], wanted)
 
 
 def widen_box(box: Box, config: BatchConfig, size: tuple[int, int], rng: np.random.Generator) -> Box:

@@ -26,7 +26,7 @@ class DataConfig(_Part):
         single: folders of shards whose clips are shown alone.
         joined: folders of shards whose clips are joined side by side; empty: the same as `single`.
         window: latent frames of a training clip besides the picture; None: whole clips.
-        crop: side in latents of the square around a lone face that some batches are cut to; None: never.
+        crop: rows in latents that some batches are cut to around the faces, see `crop_to_faces`; None: never.
         crop_probability: share of the batches that are cut.
         shuffle: samples held in memory to draw from.
         workers: processes that read and join while the model trains.
@@ -130,6 +130,8 @@ class TrainingConfig(_Part):
         shift: shift of the noise levels towards noise.
         precision: "fp32" or "bf16".
         gradient_checkpointing: less memory, more time.
+        compile: compile the transformer's blocks (`torch.compile`) for every shape of batch: the first steps wait for
+            it, the others are faster.
         fsdp: shard weights and optimizer over the processes (FSDP2).
         seed: seed of everything random.
         save_every, keep: steps between checkpoints, and how many of them are kept.
@@ -150,6 +152,7 @@ class TrainingConfig(_Part):
     shift: float = Field(default=3.0, gt=0)
     precision: Literal["fp32", "bf16"] = "fp32"
     gradient_checkpointing: bool = False
+    compile: bool = False
     fsdp: bool = False
     seed: int = Field(default=0, ge=0)
     save_every: int = Field(default=500, ge=1)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from anytalker.data.encoding import Clip
 from anytalker.data.shards import ShardStream, decode_sample
 from anytalker.errors import InputError
-from anytalker.training.batches import Batch, crop_to_face, make_batch, window_of
+from anytalker.training.batches import Batch, crop_to_faces, make_batch, window_of
 from anytalker.training.config import TrainingConfig
 
 _KIND, _BATCH = 1, 2
@@ -97,7 +97,7 @@ class GroupReader(IterableDataset):
                 window_of(clip, int(rng.integers(1, clip.latents.shape[1] - length + 1)), length) for clip in clips
             ]
         if config.data.crop is not None and rng.random() < config.data.crop_probability:
-            clips = [crop_to_face(clip, config.data.crop, rng) for clip in clips]
+            clips = [crop_to_faces(clip, config.data.crop, rng) for clip in clips]
         return make_batch(clips, together, config.batches, rng)
 
 

@@ -51,6 +51,9 @@ class Trainer:
             add_adapter(transformer, config.lora)
         if config.gradient_checkpointing:
             transformer.enable_gradient_checkpointing()
+        if config.compile:
+            for block in transformer.blocks:
+                block.compile(dynamic=False)
         model = TrainedModel(transformer, self.pipeline.image_encoder, config.train_image_encoder).train()
         self.text = TextEmbeddings(self.pipeline.encode_text, self.pipeline.settings.text_len)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
