@@ -109,7 +109,7 @@ def _random_state(rest: FaceState, rng: np.random.Generator) -> FaceState:
         blink=blink,
         brow=float(rng.uniform(0, 1)),
         gaze=(float(rng.uniform(-1, 1)), float(rng.uniform(-0.6, 0.6))),
-        turn=(float(rng.normal(0, 0.7 * LOOK_TURN)), float(rng.normal(0, 0.5 * LOOK_TURN))),
+        turn=(float(rng.normal(0, 0.9 * LOOK_TURN)), float(abs(rng.normal(0, 0.7 * LOOK_TURN)))),  # nods go down
         shift=(0.0, float(-0.05 * rng.uniform(0, 1))),
     )
 

@@ -36,7 +36,7 @@ def decode_video(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     """Decode normalised latents (B, channels, f, h, w) to pixels (B, 3, 4(f-1)+1, 8h, 8w) in [-1, 1]."""
     mean, deviation = latent_statistics(vae, latents)
     pixels = vae.decode((latents * deviation + mean).to(vae.dtype)).sample.to(latents.dtype)
-    return Deblocking(vae)(pixels, last=True).clamp(-1, 1)
+    return Deblocking(vae)(pixels, last=True).clamp_(-1, 1)
 
 
 def picture_latents(vae: Any, picture: torch.Tensor, frames: int) -> torch.Tensor:
@@ -114,8 +114,9 @@ def decode_chunks(vae: Any, latents: Iterable[torch.Tensor]) -> Iterator[torch.T
     while chunk is not None:
         following = next(chunks, None)
         mean, deviation = latent_statistics(vae, chunk)
-        pixels = decode((chunk * deviation + mean).to(vae.dtype)).to(chunk.dtype)
-        yield deblock(pixels, last=following is None).clamp(-1, 1)
+        frames = deblock(decode((chunk * deviation + mean).to(vae.dtype)).to(chunk.dtype), last=following is None)
+        yield frames.clamp_(-1, 1)
+        del frames  # before the next ones are decoded
         chunk = following
 
 
@@ -139,30 +140,29 @@ class Deblocking:
         """The next frames; two are held back until what follows them is known.
 
         Args:
-            pixels: (B, 3, t, H, W), whole latent frames, the video's first frame first.
+            pixels: (B, 3, t, H, W), whole latent frames, the video's first frame first; changed in place.
             last: whether these are the last ones.
         """
         if not self.strength:
             return pixels
         frames = pixels if self._held is None else torch.cat([self._held, pixels], dim=2)
         count = frames.shape[2]
-        smooth = frames.clone()
         for place in range((1 - self._begin) % 4, count - 1, 4):
             if place == 0:
                 continue
             after, jump = frames[:, :, place + 1] - frames[:, :, place], frames[:, :, place] - frames[:, :, place - 1]
             before = frames[:, :, place - 1] - frames[:, :, place - 2] if place > 1 else after
             excess = self.strength / 2 * (jump - (before + after) / 2)
-            smooth[:, :, place] -= excess
-            smooth[:, :, place + 1] -= excess / 2
+            frames[:, :, place] -= excess
+            frames[:, :, place + 1] -= excess / 2
             if place > 1:
-                smooth[:, :, place - 1] += excess
-                smooth[:, :, place - 2] += excess / 2
+                frames[:, :, place - 1] += excess
+                frames[:, :, place - 2] += excess / 2
         if last:
-            return smooth
-        self._held = frames[:, :, -2:]
+            return frames
+        self._held = frames[:, :, -2:].clone()
         self._begin += count - 2
-        return smooth[:, :, :-2]
+        return frames[:, :, :-2]
 
 
 def regroup(latents: Iterable[torch.Tensor], size: int) -> Iterator[torch.Tensor]:

@@ -85,7 +85,8 @@ class Production:
                 return
             done += 1
             self.report("decode", done, total)
-            yield pixels[0].add(1).div(2).permute(1, 2, 3, 0).float().cpu().numpy()
+            yield pixels[0].float().add_(1).div_(2).permute(1, 2, 3, 0).cpu().numpy()
+            del pixels
 
     def in_memory(self) -> TalkingVideo:
         """Make the video, with all its frames in memory."""
