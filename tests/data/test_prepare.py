@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from anytalker.data.prepare import PrepareSettings, cut_frames, move_box, prepar
 from anytalker.data.records import ClipRecord, read_records
 from anytalker.data.shards import read_all
 from anytalker.pipelines.output import write_video
+from anytalker.training.batches import silenced
 from tests.training.fixtures import FEATURES, write_model
 
 SETTINGS = PrepareSettings(width=96, height=64, windows=2, clips_per_shard=2)
@@ -112,6 +114,45 @@ def test_unusable_clips_are_named_and_the_rest_goes_on(footage, encoder) -> None
     assert len(list(read_all(footage / "shards" / "whole"))) == 1
     with pytest.raises(InputError, match=r"None of the 1 clips.*gone\.mp4"):
         prepare([gone], encoder, texts, footage / "none", SETTINGS)
+
+
+def test_faces_that_are_cut_away_and_other_frame_rates_are_named(footage, encoder) -> None:
+    edge = {"audio_path": None, "face_boxes": [[0, 30, 12, 12]]}
+    far = ClipRecord.model_validate(record(video_path=str(footage / "a.mp4"), persons=[edge]))
+    tall = PrepareSettings(width=32, height=64, windows=0)
+    with pytest.raises(InputError, match=r"None of the 1 clips.*a\.mp4: a face is outside"):
+        prepare([far], encoder, texts, footage / "cut", tall)
+    good = far.model_copy(update={"persons": ClipRecord.model_validate(record()).persons[:1]})
+    good.persons[0].audio_path = None
+    report = prepare([far, good], encoder, texts, footage / "tall", tall)
+    assert (report.samples, len(report.left_out)) == (1, 1)
+    slow = good.model_copy(update={"fps": 12.0})
+    with pytest.raises(InputError, match="24 frames a second, but its record says 12"):
+        prepare([slow], encoder, texts, footage / "slow", tall)
+
+
+def test_what_is_prepared_again_must_be_of_the_same_model(footage, encoder) -> None:
+    clip = ClipRecord.model_validate(
+        record(video_path=str(footage / "a.mp4"), caption="", persons=[{"face_boxes": [[60, 20, 40, 40]]}])
+    )
+    for _ in range(2):
+        assert prepare([clip] * 3, encoder, texts, footage / "shards", SETTINGS).samples == 9
+    assert len(list(read_all(footage / "shards" / "whole"))) == 3
+    assert Clip.from_sample(next(read_all(footage / "shards" / "whole")), FEATURES.window).text_embeds is None
+    torch.nn.init.ones_(encoder.vae.encode_linear.weight)
+    with pytest.raises(InputError, match="other settings"):
+        prepare([clip], encoder, texts, footage / "shards", SETTINGS)
+
+
+def test_people_can_be_silenced_whatever_the_condition_latents_are(encoder) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (9, 64, 96, 3), np.uint8)
+    inputs = (frames, [None], [(20, 10, 40, 40)], 24.0)
+    still = Clip.from_sample(encoder(*inputs), FEATURES.window)
+    grey = Clip.from_sample(replace(encoder, condition="zeros")(*inputs), FEATURES.window)
+    assert torch.equal(still.still, still.condition)
+    assert torch.equal(grey.still, still.still)
+    assert not torch.allclose(grey.condition[:, 1:], grey.still[:, 1:], atol=0.1)
+    assert torch.equal(silenced(grey).latents, still.condition)
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,28 @@ def test_an_interrupted_writer_goes_on_after_its_whole_shards(tmp_path) -> None:
     assert decode_sample(next(ShardStream([tmp_path], 0, 1, 0, 1).read()))["latents"].shape == (16, 6, 12, 12)
 
 
+def test_a_last_shard_that_is_not_full_is_filled_up(tmp_path) -> None:
+    write_shards(tmp_path, clips=5, clips_per_shard=3)
+    before = read_index(tmp_path)
+    with ShardWriter(tmp_path, 3) as writer:
+        assert writer.done == 5
+    assert read_index(tmp_path) == before
+    with ShardWriter(tmp_path, 3) as writer:
+        for number in range(writer.done, 8):
+            writer.write(f"{number:08d}", {}, sample(number))
+    assert [entry["key"] for entry in read_all(tmp_path)] == [f"{number:08d}" for number in range(8)]
+    assert [shard["samples"] for shard in read_index(tmp_path)["shards"]] == [3, 3, 2]
+    assert read_index(tmp_path)["shapes"] == [[1, 16, 6, 12, 12]]
+
+
+def test_damaged_shards_are_named(tmp_path) -> None:
+    write_shards(tmp_path)
+    path = tmp_path / "clips-000001.tar"
+    path.write_bytes(path.read_bytes()[:3000] + b"damaged" * 500)
+    with pytest.raises(InputError, match=r"clips-000001\.tar is damaged .*prepare again"):
+        list(read_all(tmp_path))
+
+
 def test_unfinished_empty_changed_and_missing_shards_are_refused(tmp_path) -> None:
     with pytest.raises(InputError, match="no finished shards"):
         read_index(tmp_path / "nowhere")

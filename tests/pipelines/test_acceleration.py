@@ -103,7 +103,7 @@ def test_compiled_blocks_are_marked_and_not_called_yet() -> None:
 def test_what_cannot_be_used_is_named(monkeypatch) -> None:
     with pytest.raises(InputError, match="cache is 'all'; it must be one of none, first-block, magcache, taylorseer"):
         load(Acceleration(cache="all"))
-    with pytest.raises(InputError, match="MagCache needs ratios .* anytalker calibrate"):
+    with pytest.raises(InputError, match=r"MagCache needs ratios .* anytalker calibrate"):
         accelerate(AnyTalkerPipeline.from_pretrained("tiny").transformer, Acceleration("magcache"))
     with pytest.raises(InputError, match=r"no attention backend 'quick'; there are .*flash.*native"):
         load(Acceleration(attention="quick"))

@@ -17,6 +17,7 @@ def clip(value: float, frames: int = 5, size: int = 12) -> Clip:
     return Clip(
         latents=torch.full((16, frames, size, size), value),
         condition=torch.full((16, frames, size, size), -value),
+        still=torch.full((16, frames, size, size), -value / 2),
         audio=torch.full((1, 4 * (frames - 1) + 1, 5, 1, 8), value),
         faces=torch.full((1, 3, 16, 16), value),
         picture=torch.full((3, 16, 16), value),
@@ -58,7 +59,7 @@ def test_joined_people_keep_order_voice_and_mask(people: int, once: bool) -> Non
 def test_silent_people_hold_still_without_a_voice() -> None:
     batch = make_batch([clip(1.0), clip(2.0)], 2, exact(silent_probability=1), np.random.default_rng(0))
     assert batch.audio.abs().max() == 0
-    assert torch.equal(batch.latents, batch.condition)
+    assert torch.equal(batch.latents, batch.condition / 2), "silent people stand still"
 
 
 def test_audio_and_text_are_dropped_as_often_as_asked() -> None:
@@ -83,7 +84,7 @@ def test_windows_take_the_picture_and_matching_audio() -> None:
     window = window_of(whole, 3, 2)
     assert window.latents[0, :, 0, 0].tolist() == [0, 3, 4]
     assert window.audio[0, :, 0, 0, 0].tolist() == [0, 9, 10, 11, 12, 13, 14, 15, 16]
-    assert window.condition.shape[1] == 3
+    assert window.condition.shape[1] == window.still.shape[1] == 3
 
 
 @pytest.mark.parametrize(
@@ -97,6 +98,7 @@ def test_crops_contain_all_faces(boxes: list[tuple[int, int, int, int]], columns
         whole,
         latents=whole.latents.repeat(1, 1, 1, 2),
         condition=whole.condition.repeat(1, 1, 1, 2),
+        still=whole.still.repeat(1, 1, 1, 2),
         boxes=tuple(boxes),
     )
     places = set()
@@ -110,6 +112,12 @@ def test_crops_contain_all_faces(boxes: list[tuple[int, int, int, int]], columns
             assert y + height <= 64
         places.add(cropped.boxes)
     assert len(places) > 1
+
+
+def test_clips_that_are_left_over_are_in_no_scene() -> None:
+    clips = [clip(float(index)) for index in range(8)]
+    batch = make_batch(clips, 3, exact(join_once=True), np.random.default_rng(0))
+    assert batch.audio[:, :, 0, 0, 0, 0].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 def test_a_small_clip_is_not_cropped() -> None:

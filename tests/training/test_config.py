@@ -40,6 +40,12 @@ def test_values_can_be_set_from_outside(plain) -> None:
         (["batches.join=[3]"], "more than batch_size"),
         (["validation.every=5"], "validation.data names no shards"),
         (["lora.rank=4", "fsdp=true"], "can't be used together"),
+        (["lora.rank=4", "train_image_encoder=true"], "adapter of the transformer alone"),
+        (["fsdp=true", "validation.every=5", "validation.data=[held-out]"], "validation.every can't be used with fsdp"),
+        (["batches.join=[0]"], "batches.join"),
+        (["batches.box_wide=[-1, 2]"], "batches.box_wide"),
+        (["optimizer.betas=[0.9, 1.5]"], "optimizer.betas"),
+        (["steps=[1"], "not YAML"),
         (["steps"], "key=value"),
         (["steps.more=1"], "not a part"),
         (["data.crop=3"], "data.crop"),
@@ -54,6 +60,12 @@ def test_files_that_are_none_are_named(tmp_path) -> None:
     with pytest.raises(InputError, match="no configuration"):
         load_config(tmp_path / "gone.yaml")
     (tmp_path / "bad.yaml").write_text("a: [1")
+    with pytest.raises(InputError, match="not YAML"):
+        load_config(tmp_path / "bad.yaml")
+    (tmp_path / "bad.yaml").write_text("- steps")
+    with pytest.raises(InputError, match="no keys"):
+        load_config(tmp_path / "bad.yaml", ["steps=1"])
+    (tmp_path / "bad.yaml").write_bytes(b"steps: \xff\xfe")
     with pytest.raises(InputError, match="not YAML"):
         load_config(tmp_path / "bad.yaml")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +15,11 @@ import torch
 from safetensors.torch import load_file
 
 from anytalker import AnyTalkerError, AnyTalkerPipeline, InputError
+from anytalker.data.shards import ShardWriter
 from anytalker.models.transformer import AnyTalkerTransformerBlock
 from anytalker.training import checkpoints, trainer
 from anytalker.training.trainer import Trainer, learning_rate
-from tests.training.fixtures import make_config, write_shards
+from tests.training.fixtures import make_config, sample, write_shards
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -219,6 +222,16 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(tmp_path, monke
     assert checkpoints.checkpoint_steps(tmp_path / "run" / "checkpoints") == [2]
 
 
+def test_a_gradient_that_is_no_number_spoils_no_weights(tmp_path) -> None:
+    train(make_config(tmp_path, steps=2))
+    runner = Trainer(make_config(tmp_path, steps=4), lambda line: None)
+    runner.trained[0].register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(AnyTalkerError, match=r"gradient became nan at step 2.*step 2 is kept"):
+        runner.run()
+    assert all(parameter.isfinite().all() for parameter in runner.trained)
+    assert checkpoints.checkpoint_steps(tmp_path / "run" / "checkpoints") == [2]
+
+
 def test_a_full_disk_is_said_and_keeps_older_checkpoints(tmp_path, monkeypatch) -> None:
     train(make_config(tmp_path, steps=2))
     runner = Trainer(make_config(tmp_path, steps=4), lambda line: None)
@@ -234,6 +247,37 @@ def test_a_full_disk_is_said_and_keeps_older_checkpoints(tmp_path, monkeypatch) 
     assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["step-00000002"]
 
 
+def test_files_that_may_not_grow_are_said_as_well(tmp_path) -> None:
+    train(make_config(tmp_path, steps=2))
+    runner = Trainer(make_config(tmp_path, steps=4), lambda line: None)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(AnyTalkerError, match=r"checkpoint of step 4 can't be written.*step 2 is whole"):
+            runner.run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["step-00000002"]
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path) -> None:
+    train(make_config(tmp_path, steps=4))
+    newest = tmp_path / "run" / "checkpoints" / "step-00000004"
+    for name in ("optimizer.bin", "average.safetensors", "model.safetensors"):
+        (newest / name).write_bytes((newest / name).read_bytes()[:100])
+        with pytest.raises(InputError, match=r"step-00000004 is damaged .*goes on from step 2"):
+            Trainer(make_config(tmp_path, steps=6), lambda line: None)
+
+
+def test_checkpoints_unpickle_nothing_of_ours(tmp_path) -> None:
+    train(make_config(tmp_path, steps=2))
+    names = {path.name for path in (tmp_path / "run" / "checkpoints" / "step-00000002").iterdir()}
+    assert "average.safetensors" in names
+    assert not any(name.startswith("custom_checkpoint") for name in names)
+
+
 def test_only_the_newest_checkpoints_are_kept(tmp_path) -> None:
     train(make_config(tmp_path, steps=5, save_every=1, keep=3))
     assert checkpoints.checkpoint_steps(tmp_path / "run" / "checkpoints") == [3, 4, 5]
@@ -241,8 +285,76 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path) -> None:
 
 def test_another_model_can_not_resume_a_run(tmp_path) -> None:
     train(make_config(tmp_path))
-    with pytest.raises(InputError, match="another model or optimizer"):
+    with pytest.raises(InputError, match=r"begun with other settings \(lora; .*run\.json has them\)"):
         Trainer(make_config(tmp_path, lora={"rank": 2}), lambda line: None)
+    with pytest.raises(InputError, match=r"other settings \(optimizer, batch_size;"):
+        Trainer(make_config(tmp_path, batch_size=3, optimizer={"average": 0.5}), lambda line: None)
+    longer = make_config(tmp_path, steps=6, save_every=3, data={"workers": 1})
+    assert Trainer(longer, lambda line: None).step == 4
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shift": 7.0},
+        {"data": {"shuffle": 1}},
+        {"data": {"crop": 8, "crop_probability": 1.0}},
+        {"batches": {"lip_weight": 30.0}},
+        {"batches": {"eye_weight": 30.0}},
+        {"optimizer": {"weight_decay": 5.0}},
+        {"optimizer": {"betas": (0.5, 0.5)}},
+        {"optimizer": {"gradient_clip": 1e-9}},
+        {"optimizer": {"average": 0.0}},
+    ],
+    ids=str,
+)
+def test_every_value_matters(tmp_path, changes) -> None:
+    def run(name: str, **more) -> tuple[list[float], dict[str, torch.Tensor]]:
+        config = make_config(tmp_path, output=tmp_path / name, steps=3, batches={"text_dropout": 0.0})
+        values = config.model_dump()
+        for key, value in more.items():
+            values[key] = values[key] | value if isinstance(value, dict) else value
+        losses = train(type(config).model_validate(values))
+        return losses, weights(tmp_path / name)
+
+    (plain_losses, plain), (losses, changed) = run("plain"), run("changed", **changes)
+    assert any(not torch.equal(plain[name], changed[name]) for name in plain)
+    only_averages = "average" in changes.get("optimizer", {})
+    assert (losses == plain_losses) == only_averages
+
+
+@pytest.mark.parametrize(
+    ("about", "frames", "data", "reason"),
+    [
+        ({"condition": "zeros"}, (6,), {}, "made with condition 'zeros', but the model has 'still'"),
+        ({"image_size": 224}, (6,), {}, "made with image_size 224"),
+        ({}, (6, 3), {}, r"window is 3, but .*odd has clips of only 2 latent frames"),
+        ({}, (6, 5), {"window": None}, r"odd has clips of \[5, 6\] latent frames; set data.window"),
+    ],
+)
+def test_shards_that_do_not_fit_are_refused_at_the_start(tmp_path, about, frames, data, reason) -> None:
+    with ShardWriter(tmp_path / "odd", 3, about) as writer:
+        for number, length in enumerate(frames):
+            writer.write(str(number), {}, sample(number, frames=length))
+    with pytest.raises(InputError, match=reason):
+        Trainer(make_config(tmp_path, data={"single": [tmp_path / "odd"], **data}), lambda line: None)
+
+
+def test_scenes_of_two_and_three_people_do_not_share_a_batch(tmp_path) -> None:
+    for persons in (2, 3):
+        write_shards(tmp_path / str(persons), persons=persons)
+    config = make_config(tmp_path, data={"single": [tmp_path / "2", tmp_path / "3"]}, batches={"join": [1]})
+    with pytest.raises(InputError, match="2 people in 12×24, 3 people in 12×36 latents"):
+        Trainer(config, lambda line: None)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_shard_ends_a_run_in_one_line(tmp_path, workers: int) -> None:
+    config = make_config(tmp_path, steps=8, data={"workers": workers})
+    path = tmp_path / "single" / "clips-000002.tar"
+    path.write_bytes(path.read_bytes()[:3000] + b"damaged" * 500)
+    with pytest.raises(InputError, match=r"^The shard .*clips-000002\.tar is damaged"):
+        train(config)
 
 
 def test_groups_must_be_shared_evenly(tmp_path) -> None:

@@ -15,10 +15,8 @@ from anytalker.conditioning.audio_features import AudioFeatures
 from anytalker.conditioning.faces import clip_pixels, crop_face
 from anytalker.conditioning.log_mel import windows
 from anytalker.data.records import Box
-from anytalker.models.latents import encode_video, picture_latents, still_latents
-
-SETTLED = 5
-"""Latent frames after which the encoding of a still picture no longer changes."""
+from anytalker.models.digest import weights_digest
+from anytalker.models.latents import SETTLED_STILL, encode_video, picture_latents, still_latents
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,15 @@ class ClipEncoder:
     audio_features: AudioFeatures
     condition: str
     image_size: int
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What must be the same for samples that lie in one folder of shards."""
+        return {
+            "condition": self.condition,
+            "image_size": self.image_size,
+            "autoencoder": weights_digest(self.vae),
+        }
 
     @torch.no_grad()
     def __call__(
@@ -56,18 +63,20 @@ class ClipEncoder:
             text_embeds: (L, channels) of the caption, if there is one.
 
         Returns:
-            `latents` (channels, f, h, w), `condition` (channels, 1…f, h, w), `audio` (N, 4n+1, blocks, channels),
+            `latents` (channels, f, h, w), `condition` (channels, 1…f, h, w), `still` (channels, 1…f, h, w) where the
+            condition latents are others than the picture standing still, `audio` (N, 4n+1, blocks, channels),
             `pictures` (1 + N, 3, size, size) normalised pixels of picture and face crops, `boxes` (N, 4), `voices`
             int16 (N, samples), and `text_embeds` if given.
         """
-        pixels = torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
-        latents = encode_video(self.vae, pixels)[0]
-        if self.condition == "still":
-            condition = still_latents(self.vae, pixels[:, :, :1], min(latents.shape[1], SETTLED))[0]
-            if torch.equal(condition[:, :1].expand_as(condition), condition):
-                condition = condition[:, :1]
-        else:
-            condition = picture_latents(self.vae, pixels[:, :, :1], latents.shape[1])[0]
+        pixels = (torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1).to(self.vae.device)
+        latents = encode_video(self.vae, pixels)[0].cpu()
+        still = still_latents(self.vae, pixels[:, :, :1], min(latents.shape[1], SETTLED_STILL))[0].cpu()
+        if torch.equal(still[:, :1].expand_as(still), still):
+            still = still[:, :1]
+        settled = {"condition": still.half()}
+        if self.condition != "still":
+            condition = picture_latents(self.vae, pixels[:, :, :1], latents.shape[1])[0].cpu()
+            settled = {"condition": condition.half(), "still": still.half()}
         center = self.audio_features.window // 2
         samples = int(round(len(frames) / fps * SAMPLE_RATE))
         heard = np.zeros((len(voices), samples), np.int16)
@@ -83,8 +92,8 @@ class ClipEncoder:
         crops = [crop_face(picture, [int(round(value)) for value in box]) for box in boxes]
         sample = {
             "latents": latents.half(),
-            "condition": condition.half(),
-            "audio": torch.stack(rows).half(),
+            **settled,
+            "audio": torch.stack(rows).cpu().half(),
             "pictures": clip_pixels([picture, *crops], self.image_size).half(),
             "voices": torch.from_numpy(heard),
             "boxes": torch.tensor(boxes, dtype=torch.float32),
@@ -99,6 +108,7 @@ class Clip:
     Attributes:
         latents: (channels, f, h, w) normalised video latents; latent frame 0 is the picture.
         condition: (channels, f, h, w) latents of the picture as the pipeline gives them to the transformer.
+        still: (channels, f, h, w) latents of the picture standing still.
         audio: (N, 4(f-1)+1, window, blocks, channels) audio features, row 0 belongs to the picture.
         picture: (3, size, size) pixels of the picture, normalised as the image encoder wants them.
         faces: (N, 3, size, size) the same for the face crops.
@@ -108,6 +118,7 @@ class Clip:
 
     latents: torch.Tensor
     condition: torch.Tensor
+    still: torch.Tensor
     audio: torch.Tensor
     picture: torch.Tensor
     faces: torch.Tensor
@@ -117,15 +128,21 @@ class Clip:
     @classmethod
     def from_sample(cls, sample: dict[str, Any], window: int) -> Clip:
         """From what `ClipEncoder` made; `window` audio frames are put around each frame again."""
-        latents, condition = sample["latents"].float(), sample["condition"].float()
-        missing = latents.shape[1] - condition.shape[1]
-        condition = torch.cat([condition, condition[:, -1:].expand(-1, missing, -1, -1)], dim=1)
+        latents = sample["latents"].float()
+        condition = _held(sample["condition"].float(), latents.shape[1])
         return cls(
             latents=latents,
             condition=condition,
+            still=_held(sample["still"].float(), latents.shape[1]) if "still" in sample else condition,
             audio=torch.stack([windows(rows, window) for rows in sample["audio"].float()]),
             picture=sample["pictures"][0].float(),
             faces=sample["pictures"][1:].float(),
             boxes=tuple(tuple(box) for box in sample["boxes"].tolist()),  # type: ignore[arg-type]
             text_embeds=sample["text_embeds"].float() if "text_embeds" in sample else None,
         )
+
+
+def _held(latents: torch.Tensor, frames: int) -> torch.Tensor:
+    """(channels, up to `frames`, h, w) with the last latent frame repeated until there are that many."""
+    missing = frames - latents.shape[1]
+    return torch.cat([latents, latents[:, -1:].expand(-1, missing, -1, -1)], dim=1)

@@ -112,7 +112,7 @@ def prepare(
 ) -> Report:
     """Encode clips into `folder`/whole and, from single-person clips, `folder`/windows; goes on where it stopped.
 
-    A clip that can't be read is left out and named; the others go on.
+    A clip that can't be read, or whose faces are cut away, is left out and named; the others go on.
 
     Args:
         records: what to encode.
@@ -127,7 +127,7 @@ def prepare(
     """
     if not records:
         raise InputError("There are no records to prepare.")
-    about = asdict(settings) | {"condition": encoder.condition, "image_size": encoder.image_size}
+    about = asdict(settings) | encoder.about
     writers = {
         name: ShardWriter(folder / name, settings.clips_per_shard, about)
         for name in ("whole", "windows")
@@ -137,7 +137,8 @@ def prepare(
     for index, record in enumerate(records):
         rng = np.random.default_rng([settings.seed, index])
         try:
-            for number, (name, sample) in enumerate(_encode_views(record, encoder, embed_text, settings, rng, writers)):
+            views = _encode_views(record, encoder, embed_text, settings, rng, writers, left_out.append)
+            for number, (name, sample) in enumerate(views):
                 if seen[name] >= writers[name].done:
                     key, tensors = f"{index:08d}-{number}", sample()
                     writers[name].write(key, record.model_dump(), tensors)
@@ -159,6 +160,7 @@ def _encode_views(
     settings: PrepareSettings,
     rng: np.random.Generator,
     writers: dict[str, Any],
+    leave_out: Callable[[str], None],
 ) -> Iterator[tuple[str, Callable[[], dict[str, torch.Tensor]]]]:
     frames, fps = read_video(record.video_path)
     if frames.shape[1:3] != (record.height, record.width):
@@ -166,17 +168,22 @@ def _encode_views(
             f"{record.video_path} is {frames.shape[2]}×{frames.shape[1]}, but its record says "
             f"{record.width}×{record.height}."
         )
+    if abs(float(fps) - record.fps) > 0.05:
+        raise InputError(f"{record.video_path} has {float(fps):g} frames a second, but its record says {record.fps:g}.")
     count = (min(len(frames), record.n_frames) - 1) // 4 * 4 + 1
     if count < 5:
         raise InputError(f"{record.video_path} has {len(frames)} frames; a clip needs at least 5.")
     voices = [None if person.audio_path is None else load_audio(person.audio_path) for person in record.persons]
     for name, crop, size in views_of(record, settings, rng):
         boxes = [move_box(person.union_box, crop, size) for person in record.persons]
-        if name not in writers or any(box is None for box in boxes):
+        if name not in writers:
+            continue
+        if any(box is None for box in boxes):
+            leave_out(f"{record.video_path}: a face is outside of what is left at {size[0]}×{size[1]} ({name}).")
             continue
 
         def sample(crop: Box = crop, size: tuple[int, int] = size, boxes: list = boxes) -> dict[str, torch.Tensor]:
             cut = cut_frames(frames[:count], crop, size)
-            return encoder(cut, voices, boxes, fps, embed_text(record.caption))
+            return encoder(cut, voices, boxes, fps, embed_text(record.caption) if record.caption else None)
 
         yield name, sample

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +23,9 @@ INDEX = "index.json"
 class ShardWriter:
     """Writes samples into tars of `clips_per_shard`; every tar is whole or absent, and the index comes last.
 
-    Tars that an interrupted run left behind are kept: ask `done` how many samples lie in them, and go on after those.
+    Tars that an earlier run left behind are kept: ask `done` how many samples lie in them, and go on after those. A
+    last one that is not full is filled up. The index also lists the `shapes` that occur: people, and channels, frames,
+    rows and columns of the latents.
 
     Args:
         folder: where the shards go; made if missing.
@@ -42,19 +45,26 @@ class ShardWriter:
         write_json_atomic(begun, self.about)
         self._waiting: list[dict[str, Any]] = []
         self._counts: list[int] = []
-        while self._shard(len(self._counts)).exists():
-            self._counts.append(self.clips_per_shard)
+        self._shapes: set[tuple[int, ...]] = set()
+        while (path := self._shard(len(self._counts))).exists():
+            samples = list(_raw_samples([str(path)]))
+            self._shapes.update(_shape_of(load(raw["safetensors"])) for raw in samples)
+            if len(samples) < self.clips_per_shard:
+                self._waiting = samples
+                break
+            self._counts.append(len(samples))
 
     @property
     def done(self) -> int:
-        """Samples in whole tars."""
-        return sum(self._counts)
+        """Samples that need not be written again."""
+        return sum(self._counts) + len(self._waiting)
 
     def _shard(self, number: int) -> Path:
         return self.folder / f"clips-{number:06d}.tar"
 
     def write(self, key: str, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
         """Add one sample: a JSON record and named tensors."""
+        self._shapes.add(_shape_of(tensors))
         self._waiting.append(
             {
                 "__key__": key,
@@ -72,7 +82,7 @@ class ShardWriter:
             return
         with atomic_path(self._shard(len(self._counts))) as partial, webdataset.TarWriter(str(partial)) as tar:
             for sample in self._waiting:
-                tar.write(sample)
+                tar.write({key: sample[key] for key in ("__key__", "json", "safetensors")})
         self._counts.append(len(self._waiting))
         self._waiting = []
 
@@ -80,7 +90,8 @@ class ShardWriter:
         """Write what waits, and the index."""
         self._flush()
         shards = [{"file": self._shard(i).name, "samples": count} for i, count in enumerate(self._counts)]
-        write_json_atomic(self.folder / INDEX, {"about": self.about, "shards": shards})
+        index = {"about": self.about, "shapes": sorted(self._shapes), "shards": shards}
+        write_json_atomic(self.folder / INDEX, index)
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -93,7 +104,7 @@ class ShardWriter:
 
 
 def read_index(folder: str | Path) -> dict[str, Any]:
-    """The index of a folder of shards: {"about": {...}, "shards": [{"file", "samples"}]}.
+    """The index of a folder of shards: {"about": {...}, "shapes": [...], "shards": [{"file", "samples"}]}.
 
     Raises:
         InputError: if there is none, it lists no samples, or a tar is missing.
@@ -151,10 +162,7 @@ class ShardStream:
         order = random.Random(f"{self.seed}.{epoch}" + (f".{self.stream}" if self.by_shard else ""))
         urls = [url for url, _ in self.shards]
         order.shuffle(urls)
-        stages = [webdataset.SimpleShardList(urls), webdataset.tarfile_to_samples()]
-        if self.shuffle > 1:
-            stages.append(webdataset.shuffle(self.shuffle, rng=order))
-        samples = iter(webdataset.DataPipeline(*stages))
+        samples = _raw_samples(urls, *([webdataset.shuffle(self.shuffle, rng=order)] if self.shuffle > 1 else []))
         return samples if self.by_shard else itertools.islice(samples, self.stream, None, self.streams)
 
 
@@ -165,8 +173,22 @@ def decode_sample(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_all(folder: str | Path) -> Iterator[dict[str, Any]]:
     """Every sample of a folder once, in the order it was written."""
+    for raw in _raw_samples([str(Path(folder) / shard["file"]) for shard in read_index(folder)["shards"]]):
+        yield decode_sample(raw)
+
+
+def _raw_samples(urls: Sequence[str], *stages: Any) -> Iterator[dict[str, Any]]:
+    """Samples of tars one after another; damaged tars are named."""
     import webdataset
 
-    urls = [str(Path(folder) / shard["file"]) for shard in read_index(folder)["shards"]]
-    for raw in webdataset.DataPipeline(webdataset.SimpleShardList(urls), webdataset.tarfile_to_samples()):
-        yield decode_sample(raw)
+    try:
+        yield from webdataset.DataPipeline(webdataset.SimpleShardList(urls), webdataset.tarfile_to_samples(), *stages)
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or (error.args[0] if error.args else type(error).__name__)
+        named = next((str(part) for part in error.args if str(part) in urls), "one of " + ", ".join(urls[:3]))
+        raise InputError(f"The shard {named} is damaged ({reason}). Remove it and prepare again.") from error
+
+
+def _shape_of(tensors: Mapping[str, torch.Tensor]) -> tuple[int, ...]:
+    """People, and channels, latent frames, rows and columns of a sample."""
+    return (len(tensors["audio"]), *tensors["latents"].shape)

@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from anytalker.data.encoding import ClipEncoder
 from anytalker.data.records import Box, ClipPerson, ClipRecord
-from anytalker.data.shards import ShardWriter
+from anytalker.data.shards import INDEX, ShardWriter, read_index
+from anytalker.errors import InputError
 from anytalker.miniature.behaviour import converse, talk
 from anytalker.miniature.people import FaceState
 from anytalker.miniature.scenes import UNSEEN_SEED, Scene
@@ -153,10 +154,16 @@ def build_corpus(
     """Render and encode a corpus into shards; whole shards already there are kept.
 
     Every sample also holds the truth: `openings` and `gazes` (N, T).
+
+    Raises:
+        InputError: if the folder holds clips of other settings.
     """
-    if (folder / "index.json").exists():
+    about = asdict(settings) | encoder.about
+    if (folder / INDEX).exists():
+        if read_index(folder)["about"] != about:
+            raise InputError(f"{folder} holds clips of other settings or of another autoencoder; remove it.")
         return
-    with ShardWriter(folder, clips_per_shard, asdict(settings) | {"condition": encoder.condition}) as writer:
+    with ShardWriter(folder, clips_per_shard, about) as writer:
         seeds = range(writer.done, settings.clips)
         for seed, clip in DataLoader(_Renders(seeds, settings), batch_size=None, num_workers=1, prefetch_factor=4):
             tensors = encoder(clip.frames, clip.voices, clip.boxes, settings.fps)

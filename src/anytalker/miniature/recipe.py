@@ -51,7 +51,7 @@ def prepare_miniature(
     corpora: dict[str, CorpusSettings] = CORPORA,
     log: Callable[[str], None] = print,
 ) -> None:
-    """Make `folder`/autoencoder, `folder`/untrained (a model) and `folder`/shards; goes on where it stopped.
+    """Make `folder`/autoencoder, `folder`/untrained (a model) and `folder`/shards; what is finished is kept.
 
     Args:
         folder: where everything goes.
@@ -94,9 +94,11 @@ def make_autoencoder(
     else:
         vae = MiniatureAutoencoder()
         vae.start_from_components(torch.cat([next(batches) for _ in range(40)]))
-    train_autoencoder(vae, batches, training, folder.with_name("autoencoder-unfinished"), log)
+    unfinished = folder.with_name("autoencoder-unfinished")
+    train_autoencoder(vae, batches, training, unfinished, log)
     measure_latents(vae)
-    vae.save_pretrained(folder)
+    vae.save_pretrained(unfinished)
+    unfinished.rename(folder)
     return vae
 
 

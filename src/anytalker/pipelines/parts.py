@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from anytalker.conditioning.sound import Sound
 from anytalker.errors import InputError
 from anytalker.files import atomic_path
+from anytalker.models.digest import weights_digest
 
 INTERVAL = 20.0
 """Seconds of work between two savings; what takes less leaves nothing on disk."""
@@ -28,7 +29,6 @@ _STATE = "state.safetensors"
 _LATENTS = "latents-*.safetensors"
 _REST = 20
 """Saving takes at most one part in so many of the time."""
-_SAMPLES = 256
 _DIGITS = 16
 _LONGEST_NAME = 255
 
@@ -180,7 +180,7 @@ def identity_of(values: dict[str, Any], modules: dict[str, Any]) -> dict[str, st
         modules: models; of each tensor of their weights name, shape, type and 256 values count.
     """
     return {name: _described(value) for name, value in values.items()} | {
-        name: _weights(module) for name, module in modules.items() if isinstance(module, torch.nn.Module)
+        name: weights_digest(module) for name, module in modules.items() if isinstance(module, torch.nn.Module)
     }
 
 
@@ -194,14 +194,4 @@ def _described(value: Any) -> str:
     digest, size = hashlib.sha256(str(value.shape).encode()), 2**20
     for start in range(0, len(value), size):
         digest.update(np.ascontiguousarray(value[start : start + size]).data)
-    return digest.hexdigest()[:_DIGITS]
-
-
-def _weights(module: torch.nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        flat = tensor.detach().flatten()
-        some = flat[:: max(1, len(flat) // _SAMPLES)].cpu().contiguous()
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(some.view(torch.uint8).numpy() if some.dim() and len(some) else b"")
     return digest.hexdigest()[:_DIGITS]

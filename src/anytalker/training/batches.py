@@ -60,7 +60,11 @@ def window_of(clip: Clip, start: int, length: int) -> Clip:
     frames = [0, *range(start, start + length)]
     rows = [0, *range(4 * (start - 1) + 1, 4 * (start + length - 1) + 1)]
     return replace(
-        clip, latents=clip.latents[:, frames], condition=clip.condition[:, : length + 1], audio=clip.audio[:, rows]
+        clip,
+        latents=clip.latents[:, frames],
+        condition=clip.condition[:, : length + 1],
+        still=clip.still[:, : length + 1],
+        audio=clip.audio[:, rows],
     )
 
 
@@ -68,12 +72,14 @@ def crop_of(clip: Clip, row: int, column: int, size: tuple[int, int]) -> Clip:
     """The rectangle of `size` (rows, columns) in latents whose corner is at (row, column)."""
     area = (..., slice(row, row + size[0]), slice(column, column + size[1]))
     boxes = tuple((x - 8 * column, y - 8 * row, width, height) for x, y, width, height in clip.boxes)
-    return replace(clip, latents=clip.latents[area], condition=clip.condition[area], boxes=boxes)
+    return replace(
+        clip, latents=clip.latents[area], condition=clip.condition[area], still=clip.still[area], boxes=boxes
+    )
 
 
 def silenced(clip: Clip) -> Clip:
     """The same people holding still without a voice."""
-    return replace(clip, latents=clip.condition, audio=torch.zeros_like(clip.audio))
+    return replace(clip, latents=clip.still, audio=torch.zeros_like(clip.audio))
 
 
 def make_batch(clips: Sequence[Clip], people: int, config: BatchConfig, rng: np.random.Generator) -> Batch:
@@ -88,8 +94,7 @@ def make_batch(clips: Sequence[Clip], people: int, config: BatchConfig, rng: np.
     """
     scenes = [[clips[(i + k) % len(clips)] for k in range(people)] for i in range(len(clips))]
     if config.join_once:
-        scenes = scenes[::people]
-        scenes = [scene for scene in scenes if len({id(clip) for clip in scene}) == people] or scenes[:1]
+        scenes = scenes[: len(clips) - people + 1 : people]
     samples = [_make_sample(scene, config, rng) for scene in scenes]
     stacked = {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
     prompts = [_prompt(scene, config, rng) for scene in scenes]
@@ -141,7 +146,7 @@ def crop_to_faces(clip: Clip, size: int, rng: np.random.Generator) -> Clip:
         rng: source of the place. A face that is larger than the result is cut.
     """
     height, width = clip.latents.shape[-2:]
-    columns = size if len(clip.boxes) == 1 else width - max(0, height - size)
+    columns = size if len(clip.boxes) == 1 else max(size, width - max(0, height - size))
     wanted = (min(size, height), min(columns, width))
     if wanted == (height, width):
         return clip

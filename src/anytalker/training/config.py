@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from anytalker.errors import InputError
 
-Share = Field(ge=0, le=1)
-Span = tuple[float, float]
+Factor = Annotated[float, Field(gt=0, le=10)]
+Span = tuple[Factor, Factor]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _Part(BaseModel):
@@ -58,7 +59,7 @@ class BatchConfig(_Part):
         lip_weight, eye_weight: weights of the loss where lips and eyes are; 1 is the paper's loss.
     """
 
-    join: list[int] = Field(default=[1, 2], min_length=1)
+    join: list[Annotated[int, Field(ge=1)]] = Field(default=[1, 2], min_length=1)
     join_once: bool = False
     silent_probability: float = Field(default=0.25, ge=0, le=1)
     audio_dropout: float = Field(default=0.1, ge=0, le=1)
@@ -88,7 +89,7 @@ class OptimizerConfig(_Part):
     schedule: Literal["constant", "cosine"] = "constant"
     warmup_steps: int = Field(default=100, ge=0)
     weight_decay: float = Field(default=0.01, ge=0)
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
     gradient_clip: float = Field(default=1.0, gt=0)
     average: float = Field(default=0.999, ge=0, lt=1)
 
@@ -167,6 +168,10 @@ class TrainingConfig(_Part):
             raise ValueError("validation.every is set, but validation.data names no shards")
         if self.lora and self.fsdp:
             raise ValueError("lora and fsdp can't be used together: adapters are small enough for one card")
+        if self.lora and self.train_image_encoder:
+            raise ValueError("lora trains an adapter of the transformer alone; leave train_image_encoder out")
+        if self.fsdp and self.validation.every:
+            raise ValueError("validation.every can't be used with fsdp; validate the exported model instead")
         return self
 
 
@@ -185,11 +190,14 @@ def load_config(path: str | Path, changes: Sequence[str] = ()) -> TrainingConfig
         raise InputError(f"There is no configuration {source}.")
     try:
         values = yaml.safe_load(source.read_text(encoding="utf-8")) or {}
-        for change in changes:
-            _change(values, change)
-        return TrainingConfig.model_validate(values)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{source} is not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{source} has no keys; a configuration is made of lines like `steps: 1000`.")
+    for change in changes:
+        _change(values, change)
+    try:
+        return TrainingConfig.model_validate(values)
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, item['loc'])) or 'run'}: {item['msg']}" for item in error.errors()]
         raise InputError(f"The configuration {source} can't be used:\n  " + "\n  ".join(lines)) from error
@@ -205,4 +213,7 @@ def _change(values: dict[str, Any], change: str) -> None:
         part = part.setdefault(parent, {})
         if not isinstance(part, dict):
             raise InputError(f"--set {change!r}: {parent} is not a part of the configuration.")
-    part[name] = yaml.safe_load(value)
+    try:
+        part[name] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {change!r} has a value that is not YAML: {error}") from error

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from anytalker.data.encoding import Clip
-from anytalker.data.shards import ShardStream, decode_sample
+from anytalker.data.shards import ShardStream, decode_sample, read_index
 from anytalker.errors import InputError
 from anytalker.training.batches import Batch, crop_to_faces, make_batch, window_of
 from anytalker.training.config import TrainingConfig
@@ -69,7 +69,14 @@ class GroupReader(IterableDataset):
         rng = np.random.default_rng([self.config.seed, group, _KIND])
         return join[(rng.random(self.config.steps) * len(join)).astype(int)]
 
-    def __iter__(self) -> Iterator[Group]:
+    def __iter__(self) -> Iterator[Group | InputError]:
+        """Groups in order; an error that a worker process meets comes in their place, for `group_loader` to raise."""
+        try:
+            yield from self._groups()
+        except InputError as error:
+            yield error
+
+    def _groups(self) -> Iterator[Group]:
         worker = get_worker_info()
         if worker is not None:
             torch.set_num_threads(1)
@@ -102,6 +109,52 @@ class GroupReader(IterableDataset):
 
 
 def group_loader(reader: GroupReader, workers: int) -> Iterator[Group]:
-    """Groups of a reader, read ahead by that many worker processes (0: in this one)."""
+    """Groups of a reader, read ahead by that many worker processes (0: in this one).
+
+    Raises:
+        InputError: if a shard is damaged.
+    """
     prefetch = 4 if workers else None
-    return iter(DataLoader(reader, batch_size=None, num_workers=workers, prefetch_factor=prefetch))
+    for group in DataLoader(reader, batch_size=None, num_workers=workers, prefetch_factor=prefetch):
+        if isinstance(group, InputError):
+            raise group
+        yield group
+
+
+def check_shards(config: TrainingConfig, condition: str, image_size: int) -> None:
+    """Hold what the shards of a run say of themselves against the run and its model.
+
+    Args:
+        config: the run.
+        condition, image_size: the model's, see `PipelineSettings`.
+
+    Raises:
+        InputError: if the shards were made for another model, or their clips can't be put into one batch.
+    """
+    data = config.data
+    for folders in (data.single, data.joined):
+        shapes = set()
+        for folder in folders:
+            index = read_index(folder)
+            for name, wanted in (("condition", condition), ("image_size", image_size)):
+                if index["about"].get(name, wanted) != wanted:
+                    raise InputError(
+                        f"The shards in {folder} were made with {name} {index['about'][name]!r}, but the model has "
+                        f"{wanted!r}. Prepare them with this model."
+                    )
+            shapes |= {tuple(shape) for shape in index.get("shapes", ())}
+        frames = sorted({shape[2] for shape in shapes})
+        where = ", ".join(map(str, folders))
+        if frames and data.window is not None and frames[0] <= data.window:
+            raise InputError(
+                f"data.window is {data.window}, but {where} has clips of only {frames[0] - 1} latent frames besides "
+                "the picture. Make it smaller, or prepare longer clips."
+            )
+        if len(frames) > 1 and data.window is None:
+            raise InputError(f"{where} has clips of {frames} latent frames; set data.window, so that batches are even.")
+        if len({(shape[0], *shape[3:]) for shape in shapes}) > 1 and config.batch_size > 1:
+            sizes = ", ".join(f"{s[0]} people in {s[3]}×{s[4]}" for s in sorted(shapes))
+            raise InputError(
+                f"{where} has clips that don't fit into one batch ({sizes} latents). Prepare them apart, or set "
+                "batch_size=1."
+            )

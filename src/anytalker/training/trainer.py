@@ -19,10 +19,18 @@ from anytalker.errors import AnyTalkerError, InputError
 from anytalker.pipelines.pipeline import AnyTalkerPipeline
 from anytalker.training.adapters import add_adapter, merged, save_adapter
 from anytalker.training.autoencoder import warmup_cosine
-from anytalker.training.checkpoints import checkpoint_path, checkpoint_steps, save_checkpoint
+from anytalker.training.checkpoints import (
+    UNREADABLE,
+    check_run,
+    checkpoint_path,
+    checkpoint_steps,
+    load_average,
+    save_average,
+    save_checkpoint,
+)
 from anytalker.training.config import OptimizerConfig, TrainingConfig
 from anytalker.training.model import TextEmbeddings, TrainedModel, group_loss
-from anytalker.training.reader import Group, GroupReader, group_loader
+from anytalker.training.reader import Group, GroupReader, check_shards, group_loader
 from anytalker.training.sharded import ShardedState, allow_on_cpu, filled_pipeline, fsdp_plugin
 from anytalker.training.validation import validate
 
@@ -46,6 +54,7 @@ class Trainer:
         self.log = log if self.accelerator.is_main_process else (lambda line: None)
         set_seed(config.seed)
         self.pipeline = AnyTalkerPipeline.from_pretrained(config.model)
+        check_shards(config, self.pipeline.settings.condition, self.pipeline.settings.image_size)
         transformer = self.pipeline.transformer
         if config.lora:
             add_adapter(transformer, config.lora)
@@ -60,29 +69,46 @@ class Trainer:
         self.model = model
         optimizer = make_optimizer(trained, config.optimizer)
         self.wrapped, self.optimizer = self.accelerator.prepare(model, optimizer)
+        for part in (self.pipeline.text_encoder, self.pipeline.vae):
+            part.to(self.accelerator.device)
         if config.fsdp:
             trained = [parameter for parameter in self.wrapped.parameters() if parameter.requires_grad]
         self.trained = trained
         self.average = EMAModel(trained, decay=config.optimizer.average)
-        self.accelerator.register_for_checkpointing(self.average)
         self.sharded = ShardedState(self.wrapped, self.optimizer.optimizer, self.average) if config.fsdp else None
         self.step = self._resume()
 
     def _resume(self) -> int:
         steps = checkpoint_steps(self.checkpoints)
+        check_run(self.config, begun=bool(steps), write=self.accelerator.is_main_process)
         if not steps:
             return 0
+        newest = checkpoint_path(self.checkpoints, steps[-1])
         try:
-            newest = checkpoint_path(self.checkpoints, steps[-1])
-            self.sharded.load(newest) if self.sharded else self.accelerator.load_state(str(newest))
-        except (RuntimeError, ValueError, KeyError) as error:
+            self._load_state(newest)
+        except UNREADABLE as error:
+            rest = f"goes on from step {steps[-2]}" if len(steps) > 1 else "begins anew"
             raise InputError(
-                f"The run in {self.config.output} was made with another model or optimizer; choose another output "
-                f"or remove it. ({str(error).splitlines()[0]})"
+                f"The checkpoint {newest} is damaged ({str(error).splitlines()[0]}). Remove it, and the run {rest}."
             ) from error
         self.average.to(self.accelerator.device)
         self.log(f"going on from step {steps[-1]}")
         return steps[-1]
+
+    def _save_state(self, folder: Path) -> None:
+        if self.sharded:
+            self.sharded.save(folder)
+            return
+        self.accelerator.save_state(str(folder))
+        if self.accelerator.is_main_process:
+            save_average(self.average, folder)
+
+    def _load_state(self, folder: Path) -> None:
+        if self.sharded:
+            self.sharded.load(folder)
+        else:
+            self.accelerator.load_state(str(folder))
+            load_average(self.average, folder)
 
     @property
     def checkpoints(self) -> Path:
@@ -111,7 +137,8 @@ class Trainer:
             loss = self._train_step(groups, len(reader.groups))
             if not math.isfinite(loss):
                 raise AnyTalkerError(
-                    f"The loss became {loss} at step {self.step}. {self._newest()} Try a lower learning rate."
+                    f"The loss or its gradient became {loss} at step {self.step}. {self._newest()} Try a lower "
+                    "learning rate."
                 )
             self.step += 1
             losses.append(loss)
@@ -119,8 +146,7 @@ class Trainer:
             if self.step % config.log_every == 0 or self.step == config.steps:
                 self._report(losses[-config.log_every :], (time.monotonic() - started) / (self.step - first))
             if self.step % config.save_every == 0 or self.step == config.steps:
-                save = self.sharded.save if self.sharded else None
-                save_checkpoint(accelerator, self.checkpoints, self.step, config.keep, save)
+                save_checkpoint(accelerator, self.checkpoints, self.step, config.keep, self._save_state)
             if config.validation.every and self.step % config.validation.every == 0:
                 self._validate()
         self.export()
@@ -145,10 +171,11 @@ class Trainer:
             else:
                 losses.append(self._backward(group, count))
         loss = float(self.accelerator.reduce(torch.stack(losses).mean(), "mean"))
-        if math.isfinite(loss):
-            self.accelerator.clip_grad_norm_(self.trained, self.config.optimizer.gradient_clip)
-            self.optimizer.step()
-            self.average.step(self.trained)
+        norm = self.accelerator.clip_grad_norm_(self.trained, self.config.optimizer.gradient_clip)
+        if not math.isfinite(loss) or not math.isfinite(_whole(norm)):
+            return math.nan
+        self.optimizer.step()
+        self.average.step(self.trained)
         return loss
 
     def _backward(self, group: Group, count: int) -> torch.Tensor:
@@ -196,6 +223,11 @@ class Trainer:
         self.average.restore(self.trained)
         self.accelerator.wait_for_everyone()
         return target
+
+
+def _whole(norm: Any) -> float:
+    """A norm that may be sharded over processes."""
+    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
 
 def write_model(pipeline: AnyTalkerPipeline, folder: Path, merge: bool) -> None:
