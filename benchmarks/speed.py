@@ -34,7 +34,9 @@ class Switch:
 
 
 def _accelerated(**settings: Any) -> Change:
-    return lambda pipeline: accelerate(pipeline.transformer, Acceleration(**settings))
+    return lambda pipeline: accelerate(
+        pipeline.transformer, Acceleration(**settings), pipeline.settings.magnitude_ratios
+    )
 
 
 def _dense(pipeline: AnyTalkerPipeline) -> None:
@@ -50,6 +52,8 @@ SWITCHES = (
     Switch("`--cache first-block --cache-threshold 0.05`", _accelerated(cache="first-block", threshold=0.05)),
     Switch("`--cache first-block --cache-threshold 0.1`", _accelerated(cache="first-block", threshold=0.1)),
     Switch("`--cache first-block --cache-threshold 0.2`", _accelerated(cache="first-block", threshold=0.2)),
+    Switch("`--cache magcache --cache-threshold 0.2`", _accelerated(cache="magcache", threshold=0.2)),
+    Switch("`--cache magcache --cache-threshold 0.1`", _accelerated(cache="magcache", threshold=0.1)),
     Switch("`--cache taylorseer`", _accelerated(cache="taylorseer")),
     Switch("`--compile`", _accelerated(compiled=True)),
     Switch("`--guidance-interval 0,0.5`", options={"guidance_interval": (0.0, 0.5)}),
@@ -89,7 +93,7 @@ def make(switch: Switch, seconds: float, steps: int, guidance: float) -> tuple[f
 def main() -> None:
     """Print a row a switch, as soon as it is known."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--guidance", type=float, default=2.0)
     parser.add_argument("--only", default="", help="only switches with this in their name")

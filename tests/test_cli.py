@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from anytalker import cli
@@ -92,6 +93,32 @@ def test_the_same_seed_gives_the_same_video(tmp_path, drawn, write_wave, tone) -
     assert np.abs(videos[0].astype(int) - videos[1]).mean() < 0.6
 
 
+def test_adapters_and_caches_change_the_video_and_stand_in_its_record(tmp_path, drawn, write_wave, tone) -> None:
+    from safetensors.torch import save_file
+
+    adapter = {
+        "blocks.3.attn1.to_v.lora_A.weight": torch.full((2, 192), 0.1),
+        "blocks.3.attn1.to_v.lora_B.weight": torch.full((192, 2), 0.1),
+    }
+    save_file(adapter, tmp_path / "few.safetensors")
+    arguments = ["--image", drawn, "--audio", write_wave(tone), "--face", boxes_of(drawn)[0], "--max-frames", "9"]
+    videos, records = [], []
+    for name, options in {
+        "plain": ["--steps", "4"],
+        "lora": ["--steps", "4", "--lora", f"{tmp_path / 'few.safetensors'}:2"],
+        "cache": ["--steps", "4", "--cache", "magcache", "--cache-threshold", "1"],
+    }.items():
+        assert run("generate", *arguments, *options, "--output", tmp_path / f"{name}.mp4") == 0
+        videos.append(read_video(tmp_path / f"{name}.mp4")[0].astype(int))
+        records.append(json.loads((tmp_path / f"{name}.json").read_text())["settings"])
+    assert "lora" not in records[0]
+    assert "cache" not in records[0]
+    assert records[1]["lora"] == ["few.safetensors:2"]
+    assert (records[2]["cache"], records[2]["cache_threshold"]) == ("magcache", 1)
+    for video in videos[1:]:
+        assert np.abs(video - videos[0]).mean() > 0.6
+
+
 def test_a_preview_shows_whose_voice_is_whose(tmp_path, drawn, write_wave, tone) -> None:
     first, second = boxes_of(drawn)
     voice = write_wave(tone)
@@ -150,6 +177,8 @@ BAD_INPUT = {
     "unknown option": (["--quality", "9"], "--quality"),
     "negative seed": (["--seed", "-1"], "--seed"),
     "too few frames": (["--max-frames", "1"], "--max-frames"),
+    "missing adapter": (["--lora", "gone.safetensors"], "gone.safetensors"),
+    "adapter that is none": (["--lora", "voice.wav:0.5"], "voice.wav"),
 }
 
 

@@ -14,3 +14,9 @@ class InputError(AnyTalkerError, ValueError):
 
 class NoScoreError(AnyTalkerError):
     """An evaluation has no defined value for a clip; the message says why."""
+
+
+OUT_OF_MEMORY = (
+    "Out of memory. Close other programs, or add --memory balanced or low on a GPU, or give a smaller picture or "
+    "model; `anytalker doctor` says what fits."
+)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from anytalker import InputError
 from anytalker.miniature import ablation
 from anytalker.miniature.ablation import ROWS, row_configs, run_ablation
 from tests.training.fixtures import make_config, write_shards
@@ -43,3 +46,5 @@ def test_an_ablation_trains_measures_and_goes_on(tmp_path, monkeypatch) -> None:
     assert run_ablation(base, [duo], tmp_path / "out", 3, lines.append) == results
     assert len(measured) == 5
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
+    with pytest.raises(InputError, match="another budget than 4 steps, batches of 2 and 5 scenes"):
+        run_ablation(base, [duo], tmp_path / "out", 5, lines.append)

@@ -8,7 +8,7 @@ import torch
 
 from anytalker import AnyTalkerPipeline, InputError, cli
 from anytalker.miniature.demo import demo_scene
-from anytalker.pipelines.acceleration import Acceleration, accelerate
+from anytalker.pipelines.acceleration import Acceleration, accelerate, ratios_for
 
 STEPS = 10
 RATIOS = (1.0, *[0.93] * 15)
@@ -43,7 +43,7 @@ def exact() -> tuple[np.ndarray, int]:
         (Acceleration("first-block", threshold=0.0), 1e-6, 1.0),
         (Acceleration("first-block", threshold=0.1), 2e-3, 0.95),
         (Acceleration("magcache", threshold=0.0), 1e-6, 1.0),
-        (Acceleration("magcache", threshold=0.1), 0.01, 0.7),
+        (Acceleration("magcache", threshold=0.2), 0.01, 0.7),
         (Acceleration("taylorseer"), 0.03, 0.6),
     ],
 )
@@ -74,7 +74,32 @@ def test_magcache_knows_how_many_steps_there_are() -> None:
         assert len(computed) == kept + (steps - kept) // 4, "MagCache computes the first fifth, then every fourth step"
 
 
+@pytest.mark.parametrize("steps", [1, 4, 16, 31])
+def test_ratios_fit_any_number_of_steps(steps: int) -> None:
+    measured = (1.0, *np.linspace(0.97, 0.8, 15))
+    ratios = ratios_for(measured, steps)
+    assert len(ratios) == steps
+    assert ratios[0] == 1
+    if steps == 16:
+        assert ratios.tolist() == pytest.approx(measured)
+    if steps > 1:
+        assert float(ratios.prod()) == pytest.approx(float(np.prod(measured)))
+
+
+def test_magcache_counts_the_steps_of_the_sampler_for_branches_that_come_late() -> None:
+    pipeline = load(Acceleration("magcache", threshold=0.0))
+    seen: list[int] = []
+    state = pipeline.transformer.blocks[0]._diffusers_hook.get_hook("mag_cache_leader_block_hook").state_manager
+    pipeline.transformer.blocks[0].attn1.register_forward_hook(lambda *_: seen.append(state.get_state().step_index))
+    image, boxes, voices = demo_scene(1, 1.0, 0)
+    options = {"num_inference_steps": 4, "guidance_scale": 2.0, "guidance_interval": (0.5, 1.0)}
+    pipeline(image, voices, faces=boxes, max_frames=9, **options)
+    assert sorted(seen) == [0, 1, 2, 2, 3, 3]
+
+
 def test_calibrating_writes_ratios_that_magcache_uses(tmp_path, monkeypatch, capsys) -> None:
+    with pytest.raises(InputError, match="--compile"):
+        load(Acceleration("magcache", compiled=True))
     AnyTalkerPipeline.from_pretrained("tiny").save_pretrained(tmp_path / "mine")
     monkeypatch.setattr("sys.argv", ["anytalker", "calibrate", str(tmp_path / "mine"), "--steps", "4"])
     with pytest.raises(SystemExit) as ended:

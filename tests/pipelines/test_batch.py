@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anytalker import InputError
+from anytalker import AnyTalkerError, InputError
 from anytalker.pipelines import batch as module
 from anytalker.pipelines import workers
 from anytalker.pipelines.batch import RESULTS, Job, finished_jobs, read_jobs, run_batch
@@ -68,6 +68,7 @@ def test_the_releases_batch_file_is_read(folder) -> None:
         ('{"../a": {}}', "name of a video"),
         ('{"talk": {"audio": ["a.wav"]}}', "'talk', image"),
         ('{"talk": {"image": "a.png", "audio": []}}', "'talk', audio"),
+        ('{"talk": {"image": "a.png", "audio": ["a.wav"], "guidance_scael": 2}}', "is it 'guidance_scale'"),
     ],
 )
 def test_files_of_another_form_are_named(tmp_path, text: str, culprit: str) -> None:
@@ -137,6 +138,37 @@ def test_a_batch_goes_on_where_it_stopped(folder, monkeypatch) -> None:
     changed = write_jobs(folder, first=job(seed=1), bad=job(), second=job())
     run_batch(read_jobs(changed), "tiny", folder / "out", ["cpu"])
     assert made[4:] == ["first", "bad", "second"]
+
+
+def test_results_that_can_not_be_written_end_the_batch_in_one_line(folder, monkeypatch) -> None:
+    class Worker:
+        closed = 0
+
+        def make(self, *arguments) -> None:
+            return None
+
+        def close(self) -> None:
+            Worker.closed += 1
+
+    monkeypatch.setattr(module, "worker_for", lambda device: Worker())
+    (folder / "out" / RESULTS).mkdir(parents=True)
+    jobs = read_jobs(write_jobs(folder, first=job(), second=job()))
+    with pytest.raises(AnyTalkerError, match=r"batch\.jsonl can't be written"):
+        run_batch(jobs, "tiny", folder / "out", ["cpu", "cpu"])
+    assert Worker.closed == 2
+
+
+def test_a_model_that_changed_makes_its_videos_again(folder, monkeypatch) -> None:
+    model = folder / "model"
+    model.mkdir()
+    weights = model / "weights.safetensors"
+    weights.write_bytes(b"1")
+    monkeypatch.setattr(module, "model_folder", lambda name: model)
+    one = read_jobs(write_jobs(folder, first=job()))["first"]
+    before = one.fingerprint("mine")
+    assert one.fingerprint("mine") == before
+    weights.write_bytes(b"22")
+    assert one.fingerprint("mine") != before
 
 
 def test_a_job_that_takes_its_process_down_stops_no_other(folder, monkeypatch) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from anytalker.cli import batch, doctor, evaluate, generate, miniature, models, train
 from anytalker.cli.console import Interrupted
-from anytalker.errors import AnyTalkerError, InputError
+from anytalker.errors import OUT_OF_MEMORY, AnyTalkerError, InputError
 
 app = typer.Typer(
     name="anytalker",
@@ -64,13 +64,15 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort, Interrupted) as error:
         _fail(str(error) or "Interrupted; nothing half-written was left.", 130)
     except MemoryError:
-        _fail("Out of memory; close other programs, or give a smaller picture.", 1)
+        _fail(OUT_OF_MEMORY, 1)
     except ModuleNotFoundError as error:
         _fail(f"{error.name} is missing. Install what this command needs:  pip install 'anytalker[train]'", 1)
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
             sys.exit(error.exit_code)
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not loaded for every command
+            _fail(OUT_OF_MEMORY, 1)
         _fail(str(error) if isinstance(error, AnyTalkerError) else f"{type(error).__name__}: {error}", 1)
 
 

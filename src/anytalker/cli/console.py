@@ -85,27 +85,17 @@ def load_pipeline(
     quiet_libraries()
     if device is Device.cuda and not torch.cuda.is_available():
         raise InputError("--device is cuda, but no CUDA GPU can be used here; leave it out or give --device cpu.")
-    from anytalker.models.context_parallel import enable_context_parallel
-    from anytalker.models.lora import merge_lora
-    from anytalker.pipelines.acceleration import accelerate
-    from anytalker.pipelines.pipeline import AnyTalkerPipeline
-    from anytalker.pipelines.placement import Placement, place
+    from anytalker.pipelines import loading
+    from anytalker.pipelines.acceleration import Acceleration
+    from anytalker.pipelines.placement import Placement
     from anytalker.pipelines.processes import join_processes, processes_together
 
     chosen = device.value if device else ("cuda" if torch.cuda.is_available() else "cpu")
-    half = chosen == "cuda" and model != "tiny"
-    together = processes_together()
-    if together > 1:
+    together = processes_together() > 1
+    if together:
         chosen = join_processes(chosen)
-    pipeline = AnyTalkerPipeline.from_pretrained(model, torch_dtype=torch.bfloat16 if half else torch.float32)
-    for path, strength in adapters:
-        merge_lora(pipeline.transformer, path, strength)
-    place(pipeline, chosen, Placement(memory.value, weights.value))
-    if together > 1:
-        enable_context_parallel(pipeline.transformer)
-    if acceleration is not None:
-        accelerate(pipeline.transformer, acceleration, pipeline.settings.magnitude_ratios)
-    return pipeline
+    placement = Placement(memory.value, weights.value)
+    return loading.load_pipeline(model, chosen, placement, acceleration or Acceleration(), adapters, together)
 
 
 def quiet_libraries() -> None:

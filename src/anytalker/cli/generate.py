@@ -185,8 +185,9 @@ def generate(
     if preview:
         _preview(picture, faces, voices, output.with_suffix(".preview.png"))
         return
+    acceleration = Acceleration(cache.value, cache_threshold, attention, compiled)
     video = make_video(
-        load_pipeline(model, device, memory, weights, Acceleration(cache.value, cache_threshold, attention, compiled)),
+        load_pipeline(model, device, memory, weights, acceleration, [_adapter(text) for text in lora or ()]),
         seed,
         output,
         image=picture,

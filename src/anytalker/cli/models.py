@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from anytalker.cli.console import Device, check_range, load_pipeline
+from anytalker.cli.console import Device, MemoryMode, WeightsMode, check_range, load_pipeline
 from anytalker.errors import InputError
 
 commands = typer.Typer()
@@ -59,8 +59,12 @@ def calibrate(
     audio: Annotated[list[Path] | None, typer.Option(help="One voice a person, with --image.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the sampler; left out: the model's default.")] = None,
     device: Annotated[Device | None, typer.Option(help="Left out: the GPU if there is one.")] = None,
+    memory: Annotated[MemoryMode, typer.Option(help="As for generate.")] = MemoryMode.high,
+    weights: Annotated[WeightsMode, typer.Option(help="As for generate.")] = WeightsMode.full,
 ) -> None:
     """Measure once what --cache magcache has to know of a model, and write it into the model's settings."""
+    if model == "tiny":
+        raise InputError("tiny knows its ratios already; calibrate a model of your own by its folder.")
     from anytalker.miniature.demo import demo_scene
     from anytalker.pipelines.calibration import measure_magnitudes, write_magnitudes
     from anytalker.pipelines.components import model_folder
@@ -68,8 +72,8 @@ def calibrate(
     if (image is None) != (not audio):
         raise InputError("--image and --audio belong together; leave both out for drawn people.")
     if steps is not None:
-        check_range("--steps", steps, 2, 1000)
-    pipeline = load_pipeline(model, device)
+        check_range("--steps", steps, 4, 1000)
+    pipeline = load_pipeline(model, device, memory, weights)
     faces = None
     if image is None:
         image, faces, audio = demo_scene(2, 4.0, 0)  # type: ignore[assignment]

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from anytalker.errors import InputError
 from anytalker.files import atomic_path, write_json_atomic
-from anytalker.miniature.exam import exam_clip, examine, play
+from anytalker.miniature.corpus import RenderedClip
+from anytalker.miniature.exam import examine
 from anytalker.miniature.truth import FaceReader
 from anytalker.training.config import TrainingConfig
 
 MULTI_SHARE = 0.25
 """Share of the budget that goes to real clips of several people, where a row has them."""
+
+
+MEASURES = ("interactivity", "looking", "lip_sync", "quality")
+"""What is measured of a row, see `measure`."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ def row_configs(row: Row, base: TrainingConfig, multi: list[Path], folder: Path)
     )
     if not second:
         return [first]
-    data = base.data.model_copy(update={"single": multi, "joined": [], "crop": None})
+    data = base.data.model_copy(update={"single": multi, "joined": []})
     rate = base.optimizer.learning_rate * 0.3
     last = base.model_copy(
         update={
@@ -92,22 +98,33 @@ def run_ablation(
         folder: where runs, `results.json`, `table.md` and `plot.png` go.
         scenes: held-out conversations of two people a row.
         log: receives lines of progress.
+
+    Raises:
+        InputError: if the folder has rows of another budget, or batches are too small to join clips.
     """
+    if base.batch_size < 2:
+        raise InputError("batch_size is 1; pairs are joined from the clips of a batch, so give 2 or more.")
     from anytalker.pipelines.pipeline import AnyTalkerPipeline
     from anytalker.training.trainer import Trainer
 
     results = []
     for row in ROWS:
         path = folder / row.name / "result.json"
+        budget = {"row": row.name, "steps": base.steps, "batch_size": base.batch_size, "scenes": scenes}
+        if path.exists() and (known := json.loads(path.read_text())) | budget != known:
+            raise InputError(
+                f"{path} was measured with another budget than {base.steps} steps, batches of {base.batch_size} and "
+                f"{scenes} scenes. Choose another folder, or remove this one."
+            )
         if not path.exists():
             log(f"{row.name}: training")
             for config in row_configs(row, base, multi, folder):
                 Trainer(config, log).run()
             pipeline = AnyTalkerPipeline.from_pretrained(config.output / "model")
             log(f"{row.name}: measuring {scenes} scenes")
-            write_json_atomic(path, {"row": row.name, **measure(pipeline, scenes)})
+            write_json_atomic(path, budget | measure(pipeline, scenes))
         results.append(json.loads(path.read_text()))
-        log(f"{row.name}: " + "  ".join(f"{k} {v:.3f}" for k, v in results[-1].items() if k != "row"))
+        log(f"{row.name}: " + "  ".join(f"{name} {results[-1][name]:.3f}" for name in MEASURES))
     write_json_atomic(folder / "results.json", results)
     write_table(results, folder / "table.md")
     write_plot(results, folder / "plot.png")
@@ -122,18 +139,17 @@ def measure(pipeline: Any, scenes: int) -> dict[str, float]:
         "looking": share of listening time in which they look at the speaker; "lip_sync": correlation of mouths with the
         truth; "quality": PSNR in dB of whole frames against the true video of the same conversation.
     """
-    scores = examine(pipeline, 2, range(scenes)).summary()
     motion, quality = [], []
-    for seed in range(scenes):
-        clip = exam_clip(2, seed)
-        video = play(pipeline, clip, clip.voices, seed)
-        true = _resized(clip.frames, video.frames.shape[1:3])
-        quality.append(-10 * np.log10(np.square(video.frames - true).mean()))
-        for person, states in enumerate(clip.states):
+
+    def look(clip: RenderedClip, frames: np.ndarray, readers: Sequence[FaceReader]) -> None:
+        true = _resized(clip.frames, frames.shape[1:3])
+        quality.append(-10 * np.log10(np.square(frames - true).mean()))
+        for states, reader in zip(clip.states, readers, strict=True):
             listening = np.array([state.opening == 0 for state in states])[1:]
             if listening.sum() > 12:
-                gaze = FaceReader(clip.scene, person, video.frames.shape[1]).gazes(video.frames)
-                motion.append(24 * np.abs(np.diff(gaze))[listening].mean())
+                motion.append(24 * np.abs(np.diff(reader.gazes(frames)))[listening].mean())
+
+    scores = examine(pipeline, 2, range(scenes), on_video=look).summary()
     return {
         "interactivity": float(np.mean(motion)),
         "looking": scores.get("looking", float("nan")),
@@ -157,7 +173,7 @@ def write_table(results: list[dict[str, Any]], path: Path) -> None:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row, result in zip(ROWS, results, strict=True):
-        ours = [f"{result[name]:.2f}" for name in ("interactivity", "looking", "lip_sync", "quality")]
+        ours = [f"{result[name]:.2f}" for name in MEASURES]
         lines.append("| " + " | ".join([row.name, *ours, *(f"{value:g}" for value in row.paper)]) + " |")
     with atomic_path(path) as partial:
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")

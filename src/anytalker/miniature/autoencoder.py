@@ -13,6 +13,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput, IdentityDistribution
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
 FRAMES = 4
@@ -81,12 +82,14 @@ class MiniatureAutoencoder(ModelMixin, ConfigMixin):
         for last in (self.encoder[-1], self.decoder[-1]):
             _start_at_zero(last)
 
+    @apply_forward_hook
     def encode(self, pixels: torch.Tensor) -> AutoencoderKLOutput:
         """Encode pixels (B, 3, 4(f-1)+1, H, W); `latent_dist.mode()` is (B, latent_channels, f, H/8, W/8)."""
         patches = patches_of(pixels)
         latents = self.encode_linear(patches) + self.encoder(patches)
         return AutoencoderKLOutput(latent_dist=IdentityDistribution(_to_video(latents, len(pixels))))
 
+    @apply_forward_hook
     def decode(self, latents: torch.Tensor) -> DecoderOutput:
         """Decode latents (B, latent_channels, f, h, w); the result's `sample` is (B, 3, 4(f-1)+1, 8h, 8w)."""
         batch = len(latents)

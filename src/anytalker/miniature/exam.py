@@ -59,6 +59,7 @@ def examine(
     scenes: Sequence[int],
     frames: int = 97,
     on_scene: Callable[[int, Scores], None] = lambda seed, scores: None,
+    on_video: Callable[[RenderedClip, np.ndarray, Sequence[FaceReader]], None] = lambda clip, frames, readers: None,
 ) -> Scores:
     """Let a pipeline play scenes and mark it.
 
@@ -71,12 +72,14 @@ def examine(
         scenes: seeds.
         frames: video frames a scene, 4n+1.
         on_scene: called after every scene.
+        on_video: called with the truth, the frames (T, H, W, 3) in [0, 1] of its video, and a reader a person.
     """
     scores = Scores()
     for seed in scenes:
         clip = exam_clip(persons, seed, frames)
         video = play(pipeline, clip, clip.voices, seed)
         readers = [FaceReader(clip.scene, person, video.frames.shape[1]) for person in range(persons)]
+        on_video(clip, video.frames, readers)
         _mark_lips(scores, clip, video.frames, readers)
         if persons > 1:
             _mark_eyes(scores, clip, video.frames, readers)

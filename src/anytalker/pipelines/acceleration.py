@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from anytalker.errors import InputError
 
 if TYPE_CHECKING:
+    import torch
+
     from anytalker.models.transformer import AnyTalkerTransformer3DModel
 
 Cache = Literal["none", "first-block", "magcache", "taylorseer"]
@@ -57,6 +59,8 @@ def accelerate(
         raise InputError(
             "The first-block cache can't be used by several processes together: each would skip by itself."
         )
+    if acceleration.cache == "magcache" and acceleration.compiled:
+        raise InputError("--cache magcache can't be used with --compile: its blocks are never compiled; leave one out.")
     if acceleration.cache == "magcache" and not magnitude_ratios:
         raise InputError("MagCache needs ratios of the model that nobody has measured yet:  anytalker calibrate MODEL")
     if acceleration.cache != "none":
@@ -88,13 +92,33 @@ def set_attention_backend(transformer: AnyTalkerTransformer3DModel, name: str) -
 
 def fit_cache(transformer: AnyTalkerTransformer3DModel, steps: int) -> None:
     """Tell caches that count the steps of the sampler how many there will be."""
-    config = getattr(transformer, "_cache_config", None)
+    config: Any = getattr(transformer, "_cache_config", None)
     measured = getattr(config, "measured", None)
-    if config is None or measured is None:
-        return
-    from diffusers.hooks.mag_cache import nearest_interp
+    if measured is not None:
+        config.num_inference_steps, config.mag_ratios = steps, ratios_for(measured, steps)
 
-    config.num_inference_steps, config.mag_ratios = steps, nearest_interp(measured, steps)
+
+def ratios_for(measured: Sequence[float], steps: int) -> torch.Tensor:
+    """Ratios (steps,) between neighbouring steps from those of another number of steps, whose steps are further apart
+    or nearer: what the blocks add changes as much over the whole of the sampler."""
+    import numpy as np
+    import torch
+
+    grown = np.cumsum(np.log([1.0, *measured[1:]]))
+    places = np.linspace(0, len(grown) - 1, steps) if steps > 1 else np.zeros(1)
+    sizes = np.interp(places, np.arange(len(grown)), grown)
+    return torch.tensor(np.exp(np.diff(sizes, prepend=sizes[0])), dtype=torch.float32)
+
+
+def tell_step(transformer: AnyTalkerTransformer3DModel, step: int) -> None:
+    """Tell caches that count calls which step of the sampler the next one is: not every branch is there in all steps,
+    and an interrupted video goes on in the middle. Call it within the `cache_context` of a window and branch."""
+    if getattr(getattr(transformer, "_cache_config", None), "measured", None) is None:
+        return
+    for hook in transformer.blocks[0]._diffusers_hook.hooks.values():
+        manager = getattr(hook, "state_manager", None)
+        if manager is not None and hasattr(manager.get_state(), "step_index"):
+            manager.get_state().step_index = step
 
 
 def forget_cached(transformer: AnyTalkerTransformer3DModel, prefix: str) -> None:
@@ -119,13 +143,13 @@ def _cache_config(acceleration: Acceleration, magnitude_ratios: Sequence[float])
             cache_interval=3,
             disable_cache_before_step=3,
             taylor_factors_dtype=torch.float32,
-            cache_identifiers=[r"blocks\.\d+\.(attn1|attn2|attn_people|ffn)"],
+            cache_identifiers=[r"blocks\.\d+\.(attn1|attn2|ffn)"],
         )
     metadata = TransformerBlockMetadata(return_hidden_states_index=0)
     TransformerBlockRegistry.register(AnyTalkerTransformerBlock, metadata)
     if acceleration.cache == "first-block":
         return FirstBlockCacheConfig(acceleration.threshold)
     ratios = torch.tensor(magnitude_ratios)
-    config = MagCacheConfig(acceleration.threshold, num_inference_steps=len(ratios), mag_ratios=ratios)
-    config.measured = ratios  # `fit_cache` makes others of them
+    config: Any = MagCacheConfig(acceleration.threshold, num_inference_steps=len(ratios), mag_ratios=ratios)
+    config.measured = tuple(magnitude_ratios)  # `fit_cache` makes others of them
     return config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import queue
@@ -11,10 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from anytalker.errors import InputError
+from anytalker.errors import AnyTalkerError, InputError
+from anytalker.pipelines.components import model_folder
 from anytalker.pipelines.placement import Placement
 from anytalker.pipelines.workers import worker_for
 
@@ -30,7 +33,7 @@ class Job(BaseModel):
         prompt: what happens ("enhance_caption", "caption").
         faces: whose voices they are, as for `AnyTalkerPipeline.prepare`.
         negative_prompt, mode, fps, max_frames, num_inference_steps, guidance_scale, audio_guidance_scale,
-            voice_strengths: as for `AnyTalkerPipeline.prepare`.
+            voice_strengths, guidance_interval, batch_guidance: as for `AnyTalkerPipeline.prepare`.
         seed: of the noise.
     """
 
@@ -44,11 +47,24 @@ class Job(BaseModel):
     mode: str = "pad"
     fps: float | None = None
     max_frames: int | None = None
-    num_inference_steps: int | None = None
+    num_inference_steps: int | None = Field(default=None, validation_alias=AliasChoices("num_inference_steps", "steps"))
     guidance_scale: float | None = None
     audio_guidance_scale: float | None = None
     voice_strengths: list[float] | None = None
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    batch_guidance: bool = False
     seed: int = Field(default=0, ge=0, lt=2**63)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_slips(cls, values: Any) -> Any:
+        """Other names are left alone, as the release's files have some, unless they look like one of these."""
+        names = set(cls.model_fields) | {"image_path", "audio_list", "enhance_caption", "caption", "steps"}
+        for name in set(values) - names if isinstance(values, dict) else ():
+            near = difflib.get_close_matches(str(name), names, 1, 0.8)
+            if near:
+                raise ValueError(f"{name!r} is not known; is it {near[0]!r}?")
+        return values
 
     def within(self, folder: Path) -> Job:
         """The same with relative paths taken from a folder."""
@@ -56,9 +72,9 @@ class Job(BaseModel):
         return self.model_copy(update={"image": folder / self.image, "audio": voices})
 
     def fingerprint(self, model: str, weights: str = "full") -> str:
-        """What the video depends on, in short: settings, and sizes and times of the files."""
+        """What the video depends on, in short: settings, and sizes and times of the files, the model's, too."""
         states = []
-        for path in (self.image, *self.audio):
+        for path in (self.image, *self.audio, *model_files(model)):
             with suppress(OSError):
                 if path is not None:
                     states.append([path.stat().st_size, path.stat().st_mtime_ns])
@@ -73,6 +89,15 @@ class JobResult:
     name: str
     reason: str | None
     seconds: float
+
+
+def model_files(model: str) -> list[Path]:
+    """Weights and settings of a model; none if it is not here."""
+    try:
+        folder = model_folder(model)
+    except InputError:
+        return []
+    return sorted(path for path in folder.rglob("*") if path.suffix in (".safetensors", ".pth", ".json"))
 
 
 def read_jobs(path: Path) -> dict[str, Job]:
@@ -124,6 +149,9 @@ def run_batch(
 
     Returns:
         One result a job, in their order.
+
+    Raises:
+        AnyTalkerError: if the results can't be written down, for example on a full disk; videos that are there stay.
     """
     output.mkdir(parents=True, exist_ok=True)
     prints = {name: job.fingerprint(model, placement.weights) for name, job in jobs.items()}
@@ -143,11 +171,25 @@ def run_batch(
             on_progress(len(results), len(jobs))
 
     settled = (model, placement, jobs, output, waiting, tell)
-    threads = [threading.Thread(target=_serve, args=(device, *settled)) for device in devices]
+    failures: list[BaseException] = []
+
+    def serve(device: str) -> None:
+        try:
+            _serve(device, *settled)
+        except BaseException as error:  # raised below, by the thread that can say it
+            failures.append(error)
+            for _ in _taken(waiting):
+                pass
+
+    threads = [threading.Thread(target=serve, args=(device,)) for device in devices]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    if failures and isinstance(failures[0], OSError):
+        raise AnyTalkerError(f"{output / RESULTS} can't be written: {failures[0].strerror}.") from failures[0]
+    if failures:
+        raise failures[0]
     return [results[name] for name in jobs]
 
 
@@ -173,11 +215,13 @@ def _serve(
 ) -> None:
     """Give a device one job after another."""
     worker = worker_for(device)
-    for name in _taken(waiting):
-        started = time.monotonic()
-        reason = worker.make(model, placement, jobs[name], output / f"{name}.mp4")
-        tell(JobResult(name, reason, round(time.monotonic() - started, 2)))
-    worker.close()
+    try:
+        for name in _taken(waiting):
+            started = time.monotonic()
+            reason = worker.make(model, placement, jobs[name], output / f"{name}.mp4")
+            tell(JobResult(name, reason, round(time.monotonic() - started, 2)))
+    finally:
+        worker.close()
 
 
 def _taken(waiting: queue.SimpleQueue[str]) -> Iterator[str]:

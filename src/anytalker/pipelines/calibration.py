@@ -42,9 +42,11 @@ def measure_magnitudes(
     hooks = [blocks[0].register_forward_pre_hook(enter), blocks[-1].register_forward_hook(leave)]
     try:
         window = pipeline.settings.window
-        frames = options.pop("max_frames", None) or (None if window is None else 4 * window + 1)
+        frames = None if window is None else 4 * window + 1
         options = {"guidance_scale": 1.0, "num_inference_steps": steps, "max_frames": frames} | options
-        pipeline(image, audio, **options)
+        options["generator"] = torch.Generator().manual_seed(0)
+        for _ in pipeline.prepare(image, audio, **options).latents():
+            pass
     finally:
         for hook in hooks:
             hook.remove()

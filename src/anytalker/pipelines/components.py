@@ -63,10 +63,10 @@ def load_components(model: str | Path, torch_dtype: torch.dtype = torch.float32)
     """
     folder = model_folder(model)
     try:
-        if looks_like_release(folder):
-            return load_release(folder, torch_dtype)
-        settings = PipelineSettings.from_dict(json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8")))
-        return {**_load_parts(folder, torch_dtype), "settings": settings}
+        path = folder / SETTINGS_FILE
+        own = PipelineSettings.from_dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+        parts = load_release(folder, torch_dtype) if looks_like_release(folder) else _load_parts(folder, torch_dtype)
+        return parts | ({} if own is None else {"settings": own})
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise

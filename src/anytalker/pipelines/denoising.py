@@ -11,7 +11,7 @@ import torch
 from diffusers import UniPCMultistepScheduler
 
 from anytalker.models.transformer import AnyTalkerTransformer3DModel, TransformerContext
-from anytalker.pipelines.acceleration import fit_cache, forget_cached
+from anytalker.pipelines.acceleration import fit_cache, forget_cached, tell_step
 from anytalker.pipelines.guidance import Branch, Guidance
 from anytalker.pipelines.schedule import set_timesteps
 from anytalker.pipelines.wavefront import NoiseSource, Wavefront
@@ -182,6 +182,7 @@ class Denoiser:
         for batch in batches:
             given = () if self.keep_contexts else part.branches(batch)
             with self._cache_of(number, batch):
+                tell_step(self.transformer, step)
                 predicted = self.transformer(
                     hidden_states.expand(len(batch), -1, -1, -1, -1),
                     timestep.expand(len(batch)).to(latents),

@@ -16,6 +16,7 @@ import torch
 
 from anytalker.errors import InputError
 from anytalker.pipelines.components import model_folder
+from anytalker.pipelines.loading import working_dtype
 from anytalker.pipelines.memory import MemoryPlan, ModelShape, plan_memory
 from anytalker.pipelines.placement import Placement
 from anytalker.pipelines.presets import PRESETS, models_home
@@ -148,7 +149,8 @@ def plan_video(
         persons: people.
         placement: what is on the device at a time.
     """
-    dtype = torch.bfloat16 if machine.device == "cuda" and model != "tiny" else torch.float32
+    known = model in PRESETS and machine.device == "cuda"
+    dtype = torch.bfloat16 if known else working_dtype(model, machine.device)
     shape = model_shape(model, dtype)
     frames = max(5, round(seconds * shape.settings.fps) // 4 * 4 + 1)
     chosen = size or _largest(shape.settings)

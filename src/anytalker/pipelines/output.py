@@ -225,6 +225,7 @@ def _single_frames(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     for item in frames:
         pixels = np.asarray(item)
         yield from (_eight_bit(frame) for frame in (pixels if pixels.ndim == 4 else [pixels]))
+        del item, pixels  # before the next ones are made
 
 
 def _eight_bit(frame: np.ndarray) -> np.ndarray:

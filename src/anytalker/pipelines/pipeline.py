@@ -71,6 +71,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
         )
         self.settings = settings or PipelineSettings()
         self.memory: Memory = "high"
+        self.variant: dict[str, Any] = {}
 
     @classmethod
     def from_pretrained(cls, model: str | Path = "tiny", **kwargs: Any) -> AnyTalkerPipeline:
@@ -230,6 +231,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
             "voice_strengths": strengths,
             "guidance_interval": interval,
             "mode": mode,
+            **self.variant,
         }
         return Production(
             vae=self.vae,

@@ -8,8 +8,8 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from anytalker.errors import AnyTalkerError, InputError
-from anytalker.pipelines.placement import Placement, place
+from anytalker.errors import OUT_OF_MEMORY, AnyTalkerError, InputError
+from anytalker.pipelines.placement import Placement
 
 if TYPE_CHECKING:
     from anytalker.pipelines.batch import Job
@@ -79,6 +79,8 @@ class RayWorker:
         except ray.exceptions.RayActorError:
             self._actor = None
             return _DIED
+        except ray.exceptions.RayError as error:
+            return f"ray could not run it: {str(error).splitlines()[0]}"
 
     def close(self) -> None:
         """End the process."""
@@ -122,22 +124,22 @@ def make_video(model: str, device: str, placement: Placement, job: Job, path: Pa
     """Make one video, in the device's process; why it could not be made."""
     import torch
 
-    from anytalker.pipelines.pipeline import AnyTalkerPipeline
+    from anytalker.pipelines.loading import load_pipeline
 
     try:
         key = (model, device, placement)
         if key not in _PIPELINES:
             if device == "cpu":
                 torch.set_num_threads(1)  # the same sums in the same order, however many processes there are
-            half = device != "cpu" and model != "tiny"
-            pipeline = AnyTalkerPipeline.from_pretrained(model, torch_dtype=torch.bfloat16 if half else torch.float32)
-            pipeline.set_progress_bar_config(disable=True)
-            _PIPELINES[key] = place(pipeline, device, placement)
+            _PIPELINES[key] = load_pipeline(model, device, placement)
+            _PIPELINES[key].set_progress_bar_config(disable=True)
         options = job.model_dump(exclude={"image", "audio", "seed"})
         generator = torch.Generator().manual_seed(job.seed)
         _PIPELINES[key].generate_to(path, job.image, job.audio, generator=generator, **options)
     except AnyTalkerError as error:
         return str(error)
+    except (MemoryError, torch.OutOfMemoryError):
+        return OUT_OF_MEMORY
     except Exception as error:  # one broken job must not end the others
         return f"{type(error).__name__}: {error}"
     return None
