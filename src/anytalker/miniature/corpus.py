@@ -31,7 +31,7 @@ class CorpusSettings:
         size: height of a clip in pixels, and width for each person.
         fps: video frames a second.
         silent_share: share of the single clips in which nobody speaks.
-        unseen: people and voices that training never meets.
+        unseen: people and utterances that training never meets; the synthesiser that speaks them is the same.
     """
 
     clips: int = 2000

@@ -48,7 +48,7 @@ class Scores:
 
 
 def exam_clip(persons: int, seed: int, frames: int = 97) -> RenderedClip:
-    """Scene `seed` of the exam: unseen people, unseen voices, a monologue or a conversation."""
+    """Scene `seed` of the exam: people and utterances that training never met, a monologue or a conversation."""
     settings = CorpusSettings(persons=persons, frames=frames, unseen=True, silent_share=0.0)
     return render_clip(EXAM_SEED + seed, settings)
 
