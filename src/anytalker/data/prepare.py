@@ -133,7 +133,8 @@ def prepare(
         for name in ("whole", "windows")
         if name == "whole" or (settings.windows and any(len(record.persons) == 1 for record in records))
     }
-    seen, left_out = dict.fromkeys(writers, 0), []
+    seen = dict.fromkeys(writers, 0)
+    left_out: list[str] = []
     for index, record in enumerate(records):
         rng = np.random.default_rng([settings.seed, index])
         try:

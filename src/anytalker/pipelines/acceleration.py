@@ -115,7 +115,8 @@ def tell_step(transformer: AnyTalkerTransformer3DModel, step: int) -> None:
     and an interrupted video goes on in the middle. Call it within the `cache_context` of a window and branch."""
     if getattr(getattr(transformer, "_cache_config", None), "measured", None) is None:
         return
-    for hook in transformer.blocks[0]._diffusers_hook.hooks.values():
+    first: Any = transformer.blocks[0]
+    for hook in first._diffusers_hook.hooks.values():
         manager = getattr(hook, "state_manager", None)
         if manager is not None and hasattr(manager.get_state(), "step_index"):
             manager.get_state().step_index = step

@@ -73,4 +73,5 @@ class PipelineSettings:
             raise InputError(
                 f"{SETTINGS_FILE} has unknown settings {sorted(unknown)}; this model needs a newer anytalker."
             )
-        return cls(**values)
+        ratios = tuple(values.get("magnitude_ratios", ()))
+        return cls(**values | {"magnitude_ratios": ratios})
