@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -23,9 +24,12 @@ _SMALL = "tiny"
 
 def working_dtype(model: str, device: str) -> torch.dtype:
     """Floating point type of the large parts: bfloat16 for full-size models on a GPU, else float32."""
-    path = model_folder(model) / SETTINGS_FILE
-    name = json.loads(path.read_text(encoding="utf-8")).get("name") if path.is_file() else None
-    return torch.float32 if device == "cpu" or name == _SMALL else torch.bfloat16
+    if device == "cpu":
+        return torch.float32
+    name = None
+    with suppress(OSError, ValueError):  # what is wrong with the file is said when the model is loaded
+        name = json.loads((model_folder(model) / SETTINGS_FILE).read_text(encoding="utf-8")).get("name")
+    return torch.float32 if name == _SMALL else torch.bfloat16
 
 
 def load_pipeline(
