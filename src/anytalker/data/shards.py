@@ -166,6 +166,40 @@ class ShardStream:
         return samples if self.by_shard else itertools.islice(samples, self.stream, None, self.streams)
 
 
+class HeldSamples:
+    """The samples of some folders, held in memory: for accelerators that train faster than tars are read.
+
+    Args:
+        folders: folders of shards; all of their samples are read at once.
+        seed: seed of the order.
+
+    Raises:
+        InputError: if there are none, or a shard is damaged.
+    """
+
+    def __init__(self, folders: Sequence[str | Path], seed: int) -> None:
+        urls = [str(Path(folder) / shard["file"]) for folder in folders for shard in read_index(folder)["shards"]]
+        self.samples = list(_raw_samples(urls))
+        self.seed = seed
+
+    def read(self, stream: int, streams: int, start: int = 0) -> Iterator[dict[str, Any]]:
+        """An endless stream of raw samples from number `start` on: every epoch each `streams`-th of a new order.
+
+        Raises:
+            InputError: if there are fewer samples than streams.
+        """
+        total = len(self.samples)
+        length = len(range(stream, total, streams))
+        if length == 0:
+            raise InputError(f"{total} clips can't be shared among {streams} groups a step; give more clips.")
+        epoch, place = divmod(start, length)
+        while True:
+            order = list(range(total))
+            random.Random(f"{self.seed}.{epoch}").shuffle(order)
+            yield from (self.samples[index] for index in order[stream::streams][place:])
+            epoch, place = epoch + 1, 0
+
+
 def decode_sample(raw: Mapping[str, Any]) -> dict[str, Any]:
     """{"key", "record", and the sample's tensors by name} from the bytes of a tar."""
     return {"key": raw["__key__"], "record": json.loads(raw["json"]), **load(raw["safetensors"])}

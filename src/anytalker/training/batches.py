@@ -7,7 +7,7 @@ free, and so is the number of people a model trained on them can drive.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -46,8 +46,14 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same with all tensors but the captions on a device."""
-        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "prompts"}
-        return replace(self, **moved)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """The same with all tensors but the captions in memory that accelerators copy from without waiting."""
+        return self._each(torch.Tensor.pin_memory)
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        return replace(self, **{f.name: change(getattr(self, f.name)) for f in fields(self) if f.name != "prompts"})
 
 
 def generic_prompts(persons: int) -> tuple[str, ...]:

@@ -30,6 +30,8 @@ class DataConfig(_Part):
         crop: rows in latents that some batches are cut to around the faces, see `crop_to_faces`; None: never.
         crop_probability: share of the batches that are cut.
         shuffle: samples held in memory to draw from.
+        in_memory: hold all clips in memory, for accelerators that train faster than files are read; `shuffle` is then
+            of no account: every epoch is shuffled as a whole.
         workers: processes that read and join while the model trains.
     """
 
@@ -39,6 +41,7 @@ class DataConfig(_Part):
     crop: int | None = Field(default=None, ge=2, multiple_of=2)
     crop_probability: float = Field(default=0.8, ge=0, le=1)
     shuffle: int = Field(default=500, ge=1)
+    in_memory: bool = False
     workers: int = Field(default=1, ge=0)
 
 

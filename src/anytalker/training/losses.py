@@ -10,7 +10,8 @@ def sample_sigmas(count: int, shift: float, generator: torch.Generator) -> torch
 
     The draws are stratified over the batch, which keeps the mixture of levels even in small batches.
     """
-    strata = (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
+    order = torch.randperm(count, generator=generator, device=generator.device)
+    strata = (order + torch.rand(count, generator=generator, device=generator.device)) / count
     return shift * strata / (1 + (shift - 1) * strata)
 
 

@@ -96,11 +96,11 @@ def group_loss(
         batch: the clips, on the model's device.
         prompt_embeds: (B, L, channels).
         shift: shift of the noise levels.
-        generator: source of noise and noise levels, on the CPU.
+        generator: source of noise and noise levels, on any device.
     """
     latents = batch.latents
     sigmas = sample_sigmas(len(latents), shift, generator)
-    noise = torch.randn(latents.shape, generator=generator).to(latents)
+    noise = torch.randn(latents.shape, generator=generator, device=generator.device).to(latents)
     weights = timestep_weights(sigmas, shift).to(latents.device)
     sigmas = sigmas.to(latents.device)
     velocity = model(add_noise(latents, noise, sigmas), sigmas, prompt_embeds, batch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from anytalker.data.encoding import Clip
-from anytalker.data.shards import ShardStream, decode_sample, read_index
+from anytalker.data.shards import HeldSamples, ShardStream, decode_sample, read_index
 from anytalker.errors import InputError
 from anytalker.training.batches import Batch, crop_to_faces, make_batch, window_of
 from anytalker.training.config import TrainingConfig
@@ -27,6 +27,10 @@ class Group:
     step: int
     number: int
     batch: Batch
+
+    def pin_memory(self) -> Group:
+        """The same with its tensors in memory that accelerators copy from without waiting."""
+        return replace(self, batch=self.batch.pin_memory())
 
 
 class GroupReader(IterableDataset):
@@ -52,16 +56,21 @@ class GroupReader(IterableDataset):
         self.config, self.audio_window, self.start = config, audio_window, start
         share = config.groups // processes
         self.groups = range(rank * share, (rank + 1) * share)
-        for group in self.groups:
-            self._streams(group)
-
-    def _streams(self, group: int) -> dict[bool, ShardStream]:
-        data, config = self.config.data, self.config
+        data = config.data
         folders = {False: data.single, True: data.joined or data.single}
-        needed = {people > 1 for people in config.batches.join}
-        return {
-            joined: ShardStream(folders[joined], group, config.groups, config.seed, data.shuffle) for joined in needed
-        }
+        self.folders = {joined: folders[joined] for joined in {people > 1 for people in config.batches.join}}
+        self.held: dict[bool, HeldSamples] = {}
+        if data.in_memory:
+            self.held = {joined: HeldSamples(folders, config.seed) for joined, folders in self.folders.items()}
+        for group, joined in itertools.product(self.groups, self.folders):
+            self._samples(group, joined, 0)
+
+    def _samples(self, group: int, joined: bool, start: int) -> Iterator[dict[str, Any]]:
+        config = self.config
+        if joined in self.held:
+            return self.held[joined].read(group, config.groups, start)
+        stream = ShardStream(self.folders[joined], group, config.groups, config.seed, config.data.shuffle)
+        return stream.read(start)
 
     def people(self, group: int) -> np.ndarray:
         """Clips side by side in each step's batch of a group: (steps,)."""
@@ -86,8 +95,8 @@ class GroupReader(IterableDataset):
         samples = {}
         for group in self.groups:
             before = people[group][: self.start] > 1
-            for joined, stream in self._streams(group).items():
-                samples[group, joined] = stream.read(int((before == joined).sum()) * size)
+            for joined in self.folders:
+                samples[group, joined] = self._samples(group, joined, int((before == joined).sum()) * size)
         order = itertools.product(range(self.start, self.config.steps), self.groups)
         for number, (step, group) in enumerate(order):
             together = int(people[group][step])
@@ -108,14 +117,17 @@ class GroupReader(IterableDataset):
         return make_batch(clips, together, config.batches, rng)
 
 
-def group_loader(reader: GroupReader, workers: int) -> Iterator[Group]:
-    """Groups of a reader, read ahead by that many worker processes (0: in this one).
+def group_loader(reader: GroupReader, workers: int, pin_memory: bool = False) -> Iterator[Group]:
+    """Groups of a reader, read ahead by that many worker processes (0: in this one), in pinned memory if wanted.
 
     Raises:
         InputError: if a shard is damaged.
     """
     prefetch = 4 if workers else None
-    for group in DataLoader(reader, batch_size=None, num_workers=workers, prefetch_factor=prefetch):
+    loader = DataLoader(
+        reader, batch_size=None, num_workers=workers, prefetch_factor=prefetch, pin_memory=pin_memory
+    )
+    for group in loader:
         if isinstance(group, InputError):
             raise group
         yield group

@@ -74,7 +74,7 @@ class Trainer:
         if config.fsdp:
             trained = [parameter for parameter in self.wrapped.parameters() if parameter.requires_grad]
         self.trained = trained
-        self.average = EMAModel(trained, decay=config.optimizer.average)
+        self.average = EMAModel(trained, decay=config.optimizer.average, foreach=not config.fsdp)
         self.sharded = ShardedState(self.wrapped, self.optimizer.optimizer, self.average) if config.fsdp else None
         self.step = self._resume()
 
@@ -130,7 +130,7 @@ class Trainer:
             accelerator.process_index,
             accelerator.num_processes,
         )
-        groups = group_loader(reader, config.data.workers)
+        groups = group_loader(reader, config.data.workers, accelerator.device.type == "cuda")
         losses: list[float] = []
         started, first = time.monotonic(), self.step
         while self.step < config.steps:
@@ -180,7 +180,8 @@ class Trainer:
 
     def _backward(self, group: Group, count: int) -> torch.Tensor:
         batch = group.batch.to(self.accelerator.device)
-        generator = torch.Generator().manual_seed((self.config.seed * 1_000_003 + group.step) * 4099 + group.number)
+        seed = (self.config.seed * 1_000_003 + group.step) * 4099 + group.number
+        generator = torch.Generator(self.accelerator.device).manual_seed(seed)
         with self.accelerator.autocast():
             prompts = self.text(batch.prompts).to(self.accelerator.device)
             loss = group_loss(self.wrapped, batch, prompts, self.config.shift, generator)
