@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from anytalker import InputError
-from anytalker.data.shards import ShardStream, ShardWriter, decode_sample, read_all, read_index
+from anytalker.data.shards import HeldSamples, ShardStream, ShardWriter, decode_sample, read_all, read_index
 from tests.training.fixtures import sample, write_shards
 
 
@@ -46,6 +46,21 @@ def test_reading_from_the_middle_equals_skipping(tmp_path, start: int) -> None:
 def test_another_seed_is_another_order(tmp_path) -> None:
     write_shards(tmp_path)
     assert keys(ShardStream([tmp_path], 0, 1, 1, 4), 12) != keys(ShardStream([tmp_path], 0, 1, 2, 4), 12)
+
+
+@pytest.mark.parametrize("start", [0, 5, 6, 13])
+def test_held_samples_are_shared_and_read_like_streams(tmp_path, start: int) -> None:
+    write_shards(tmp_path)
+    held = HeldSamples([tmp_path], seed=3)
+
+    def read(stream: int, count: int, start: int = 0) -> list[str]:
+        return [raw["__key__"] for raw in itertools.islice(held.read(stream, 2, start), count)]
+
+    assert sorted(read(0, 6) + read(1, 6)) == sorted(sample["key"] for sample in read_all(tmp_path))
+    assert read(0, 12)[:6] != read(0, 12)[6:]
+    assert read(0, 7, start) == read(0, start + 7)[start:]
+    with pytest.raises(InputError, match="12 clips can't be shared among 13 groups"):
+        next(held.read(12, 13))
 
 
 def test_an_interrupted_writer_goes_on_after_its_whole_shards(tmp_path) -> None:

@@ -298,6 +298,7 @@ def test_another_model_can_not_resume_a_run(tmp_path) -> None:
     [
         {"shift": 7.0},
         {"data": {"shuffle": 1}},
+        {"data": {"in_memory": True}},
         {"data": {"crop": 8, "crop_probability": 1.0}},
         {"batches": {"lip_weight": 30.0}},
         {"batches": {"eye_weight": 30.0}},
@@ -355,6 +356,18 @@ def test_a_damaged_shard_ends_a_run_in_one_line(tmp_path, workers: int) -> None:
     path.write_bytes(path.read_bytes()[:3000] + b"damaged" * 500)
     with pytest.raises(InputError, match=r"^The shard .*clips-000002\.tar is damaged"):
         train(config)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_held_clips_are_read_by_workers_as_by_one_process(tmp_path, workers: int) -> None:
+    from anytalker.training.reader import GroupReader, group_loader
+
+    config = make_config(tmp_path, data={"in_memory": True}, batches={"join": [1, 2]})
+    reader, window = GroupReader(config, 5), GroupReader(config, 5, start=2)
+    groups = list(group_loader(reader, workers))
+    assert [group.step for group in groups] == [0, 1, 2, 3]
+    for later, again in zip(groups[2:], window, strict=True):
+        assert torch.equal(later.batch.latents, again.batch.latents)
 
 
 def test_groups_must_be_shared_evenly(tmp_path) -> None:

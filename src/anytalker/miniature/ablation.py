@@ -149,7 +149,7 @@ def measure(pipeline: Any, scenes: int) -> dict[str, float]:
             if listening.sum() > 12:
                 motion.append(24 * np.abs(np.diff(reader.gazes(frames)))[listening].mean())
 
-    scores = examine(pipeline, 2, range(scenes), on_video=look).summary()
+    scores = examine(pipeline, 2, range(scenes), on_video=look, silence=False).summary()
     return {
         "interactivity": float(np.mean(motion)),
         "looking": scores.get("looking", float("nan")),

@@ -60,6 +60,7 @@ def examine(
     frames: int = 97,
     on_scene: Callable[[int, Scores], None] = lambda seed, scores: None,
     on_video: Callable[[RenderedClip, np.ndarray, Sequence[FaceReader]], None] = lambda clip, frames, readers: None,
+    silence: bool = True,
 ) -> Scores:
     """Let a pipeline play scenes and mark it.
 
@@ -73,6 +74,7 @@ def examine(
         frames: video frames a scene, 4n+1.
         on_scene: called after every scene.
         on_video: called with the truth, the frames (T, H, W, 3) in [0, 1] of its video, and a reader a person.
+        silence: False leaves out the second video of every scene, and with it `Scores.silence`.
     """
     scores = Scores()
     for seed in scenes:
@@ -83,7 +85,8 @@ def examine(
         _mark_lips(scores, clip, video.frames, readers)
         if persons > 1:
             _mark_eyes(scores, clip, video.frames, readers)
-            _mark_silence(scores, pipeline, clip, seed)
+            if silence:
+                _mark_silence(scores, pipeline, clip, seed)
         picture = np.asarray(video.inputs.image, dtype=np.float64) / 255
         scores.background.append(background_psnr(video.frames, picture, video.inputs.boxes))
         on_scene(seed, scores)

@@ -124,9 +124,7 @@ def group_loader(reader: GroupReader, workers: int, pin_memory: bool = False) ->
         InputError: if a shard is damaged.
     """
     prefetch = 4 if workers else None
-    loader = DataLoader(
-        reader, batch_size=None, num_workers=workers, prefetch_factor=prefetch, pin_memory=pin_memory
-    )
+    loader = DataLoader(reader, batch_size=None, num_workers=workers, prefetch_factor=prefetch, pin_memory=pin_memory)
     for group in loader:
         if isinstance(group, InputError):
             raise group
