@@ -193,11 +193,13 @@ class HeldSamples:
         if length == 0:
             raise InputError(f"{total} clips can't be shared among {streams} groups a step; give more clips.")
         epoch, place = divmod(start, length)
-        while True:
-            order = list(range(total))
-            random.Random(f"{self.seed}.{epoch}").shuffle(order)
-            yield from (self.samples[index] for index in order[stream::streams][place:])
-            epoch, place = epoch + 1, 0
+        rest = (sample for number in itertools.count(epoch) for sample in self._epoch(number)[stream::streams])
+        return itertools.islice(rest, place, None)
+
+    def _epoch(self, number: int) -> list[dict[str, Any]]:
+        order = list(self.samples)
+        random.Random(f"{self.seed}.{number}").shuffle(order)
+        return order
 
 
 def decode_sample(raw: Mapping[str, Any]) -> dict[str, Any]:
