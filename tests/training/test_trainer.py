@@ -18,6 +18,7 @@ from anytalker import AnyTalkerError, AnyTalkerPipeline, InputError
 from anytalker.data.shards import ShardWriter
 from anytalker.models.transformer import AnyTalkerTransformerBlock
 from anytalker.training import checkpoints, trainer
+from anytalker.training.reader import GroupReader, group_loader
 from anytalker.training.trainer import Trainer, learning_rate
 from tests.training.fixtures import make_config, sample, write_shards
 
@@ -176,9 +177,19 @@ def test_the_image_encoder_is_trained_only_if_asked(tmp_path) -> None:
 
 
 def test_joined_clips_come_from_their_own_shards(tmp_path) -> None:
-    write_shards(tmp_path / "pairs", clips=4)
-    config = make_config(tmp_path, data={"joined": [tmp_path / "pairs"], "crop": 8, "crop_probability": 1.0})
-    assert len(train(config)) == 4
+    with ShardWriter(tmp_path / "pairs", 3) as writer:
+        for number in range(40, 46):
+            writer.write(f"{number:08d}", {}, sample(number))
+    data = {"joined": [tmp_path / "pairs"], "crop": 8, "crop_probability": 1.0}
+    config = make_config(tmp_path, data=data, batches={"join": [1, 2]}, steps=12)
+    numbers: dict[bool, set[int]] = {True: set(), False: set()}  # a clip's condition is its number
+    for group in GroupReader(config, 5):
+        numbers[group.batch.faces.shape[1] == 2] |= set((100 * group.batch.condition).round().int().flatten().tolist())
+    assert len(numbers[True]) > 1
+    assert numbers[True] <= set(range(40, 46))
+    assert len(numbers[False]) > 1
+    assert numbers[False] <= set(range(12))
+    assert len(train(config.model_copy(update={"steps": 4}))) == 4
 
 
 @pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"gradient_checkpointing": True}])
@@ -211,6 +222,29 @@ def test_validation_measures_and_writes_videos(tmp_path) -> None:
     assert looked == plain
     assert sum("validation  loss" in line for line in lines) == 2
     assert len(list((tmp_path / "run" / "validation").glob("*/*.mp4"))) == 2
+
+
+def test_validation_measures_as_many_clips_as_asked(tmp_path) -> None:
+    write_shards(tmp_path / "held-out", clips=3)
+
+    def measured(clips: int) -> str:
+        validation = {"every": 2, "data": [tmp_path / "held-out"], "clips": clips, "videos": 0}
+        lines: list[str] = []
+        Trainer(make_config(tmp_path, output=tmp_path / str(clips), steps=2, validation=validation), lines.append).run()
+        return next(line for line in lines if "validation" in line)
+
+    one, two, three, more = map(measured, (1, 2, 3, 9))
+    assert len({one, two, three}) == 3
+    assert more == three  # there are no more
+
+
+@pytest.mark.parametrize(("every", "lines"), [(1, 5), (2, 3), (25, 1)])
+def test_progress_is_said_every_so_many_steps_and_at_the_end(tmp_path, every: int, lines: int) -> None:
+    said: list[str] = []
+    losses = Trainer(make_config(tmp_path, steps=5, log_every=every), said.append).run()
+    reports = [line for line in said if line.startswith("step ")]
+    assert len(reports) == lines
+    assert f"loss {sum(losses[-every:]) / len(losses[-every:]):.4f}" in reports[-1]
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(tmp_path, monkeypatch) -> None:
@@ -342,11 +376,42 @@ def test_shards_that_do_not_fit_are_refused_at_the_start(tmp_path, about, frames
 
 
 def test_scenes_of_two_and_three_people_do_not_share_a_batch(tmp_path) -> None:
-    for persons in (2, 3):
-        write_shards(tmp_path / str(persons), persons=persons)
-    config = make_config(tmp_path, data={"single": [tmp_path / "2", tmp_path / "3"]}, batches={"join": [1]})
+    with ShardWriter(tmp_path / "mixed", 3) as writer:
+        for number in range(6):
+            writer.write(str(number), {}, sample(number, persons=2 + number % 2))
+    config = make_config(tmp_path, data={"single": [tmp_path / "mixed"]}, batches={"join": [1]})
     with pytest.raises(InputError, match="2 people in 12×24, 3 people in 12×36 latents"):
         Trainer(config, lambda line: None)
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_folders_of_different_shapes_take_turns_by_their_clips(tmp_path, in_memory: bool) -> None:
+    many, few = write_shards(tmp_path / "2", clips=18, persons=2), write_shards(tmp_path / "1", clips=6)
+    data = {"single": [many, few], "in_memory": in_memory}
+    config = make_config(tmp_path, data=data, batches={"join": [1]}, steps=200)
+    shapes = [group.batch.latents.shape[-1] for group in GroupReader(config, 5)]
+    assert 0.65 < shapes.count(24) / len(shapes) < 0.85  # 18 clips of 24
+    assert len(train(config.model_copy(update={"steps": 3}))) == 3
+
+
+def test_folders_take_turns_by_their_shares(tmp_path) -> None:
+    many, few = write_shards(tmp_path / "2", clips=18, persons=2), write_shards(tmp_path / "1", clips=6)
+    config = make_config(tmp_path, data={"single": [many, few], "shares": [1, 4]}, batches={"join": [1, 2]}, steps=300)
+    shapes = [tuple(group.batch.faces.shape[1:2]) + group.batch.latents.shape[-1:] for group in GroupReader(config, 5)]
+    alone, pairs = shapes.count((1, 12)), shapes.count((2, 24))
+    assert 0.3 < alone / len(shapes) < 0.5  # half of the batches, four of five
+    assert pairs > 0  # conversations, and joined clips
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_a_reader_of_several_shapes_resumes_where_it_stopped(tmp_path, in_memory: bool) -> None:
+    folders = [write_shards(tmp_path / str(persons), clips=5 * persons, persons=persons) for persons in (1, 2)]
+    data = {"single": folders, "joined": folders[:1], "in_memory": in_memory}
+    config = make_config(tmp_path, data=data, batches={"join": [1, 2]}, steps=20)
+    whole, rest = list(GroupReader(config, 5)), list(GroupReader(config, 5, start=9))
+    assert len(rest) == 11
+    for group, again in zip(whole[9:], rest, strict=True):
+        assert torch.equal(group.batch.latents, again.batch.latents)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -360,8 +425,6 @@ def test_a_damaged_shard_ends_a_run_in_one_line(tmp_path, workers: int) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_held_clips_are_read_by_workers_as_by_one_process(tmp_path, workers: int) -> None:
-    from anytalker.training.reader import GroupReader, group_loader
-
     config = make_config(tmp_path, data={"in_memory": True}, batches={"join": [1, 2]})
     reader, window = GroupReader(config, 5), GroupReader(config, 5, start=2)
     groups = list(group_loader(reader, workers))
@@ -371,8 +434,6 @@ def test_held_clips_are_read_by_workers_as_by_one_process(tmp_path, workers: int
 
 
 def test_groups_must_be_shared_evenly(tmp_path) -> None:
-    from anytalker.training.reader import GroupReader
-
     with pytest.raises(InputError, match="groups is 3"):
         GroupReader(make_config(tmp_path, groups=3), 5, processes=2)
 

@@ -24,7 +24,9 @@ class DataConfig(_Part):
     """Where the clips are.
 
     Attributes:
-        single: folders of shards whose clips are shown alone.
+        single: folders of shards whose clips are shown alone. Folders of different shapes (number of people, size)
+            take turns, each as often as it has clips: every batch comes from one shape.
+        shares: how often each folder of `single` takes its turn, in any unit; empty: as often as it has clips.
         joined: folders of shards whose clips are joined side by side; empty: the same as `single`.
         window: latent frames of a training clip besides the picture; None: whole clips.
         crop: rows in latents that some batches are cut to around the faces, see `crop_to_faces`; None: never.
@@ -36,6 +38,7 @@ class DataConfig(_Part):
     """
 
     single: list[Path] = Field(min_length=1)
+    shares: list[Annotated[float, Field(gt=0)]] = []
     joined: list[Path] = []
     window: int | None = Field(default=None, ge=1)
     crop: int | None = Field(default=None, ge=2, multiple_of=2)
@@ -43,6 +46,12 @@ class DataConfig(_Part):
     shuffle: int = Field(default=500, ge=1)
     in_memory: bool = False
     workers: int = Field(default=1, ge=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> DataConfig:
+        if self.shares and len(self.shares) != len(self.single):
+            raise ValueError(f"shares has {len(self.shares)} numbers for {len(self.single)} folders of single")
+        return self
 
 
 class BatchConfig(_Part):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,19 @@ class Group:
         return replace(self, batch=self.batch.pin_memory())
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """One kind of batch: so many clips side by side, from folders whose clips have one shape."""
+
+    together: int
+    folders: tuple[Path, ...]
+
+
 class GroupReader(IterableDataset):
     """Groups of one process, step by step.
+
+    Folders of different shapes take turns: a batch of clips shown alone comes from one of them, each as often as it
+    has clips.
 
     Args:
         config: the run.
@@ -56,27 +68,24 @@ class GroupReader(IterableDataset):
         self.config, self.audio_window, self.start = config, audio_window, start
         share = config.groups // processes
         self.groups = range(rank * share, (rank + 1) * share)
-        data = config.data
-        folders = {False: data.single, True: data.joined or data.single}
-        self.folders = {joined: folders[joined] for joined in {people > 1 for people in config.batches.join}}
-        self.held: dict[bool, HeldSamples] = {}
-        if data.in_memory:
-            self.held = {joined: HeldSamples(folders, config.seed) for joined, folders in self.folders.items()}
-        for group, joined in itertools.product(self.groups, self.folders):
-            self._samples(group, joined, 0)
+        self.kinds, self.chances = _kinds(config)
+        self.sources = list(dict.fromkeys(kind.folders for kind in self.kinds))
+        self.held: dict[tuple[Path, ...], HeldSamples] = {}
+        if config.data.in_memory:
+            self.held = {folders: HeldSamples(folders, config.seed) for folders in self.sources}
+        for group, folders in itertools.product(self.groups, self.sources):
+            self._samples(group, folders, 0)
 
-    def _samples(self, group: int, joined: bool, start: int) -> Iterator[dict[str, Any]]:
+    def _samples(self, group: int, folders: tuple[Path, ...], start: int) -> Iterator[dict[str, Any]]:
         config = self.config
-        if joined in self.held:
-            return self.held[joined].read(group, config.groups, start)
-        stream = ShardStream(self.folders[joined], group, config.groups, config.seed, config.data.shuffle)
-        return stream.read(start)
+        if folders in self.held:
+            return self.held[folders].read(group, config.groups, start)
+        return ShardStream(folders, group, config.groups, config.seed, config.data.shuffle).read(start)
 
-    def people(self, group: int) -> np.ndarray:
-        """Clips side by side in each step's batch of a group: (steps,)."""
-        join = np.asarray(self.config.batches.join)
+    def schedule(self, group: int) -> np.ndarray:
+        """Which of `kinds` each step's batch of a group is: (steps,)."""
         rng = np.random.default_rng([self.config.seed, group, _KIND])
-        return join[(rng.random(self.config.steps) * len(join)).astype(int)]
+        return np.searchsorted(self.chances[:-1], rng.random(self.config.steps), side="right")
 
     def __iter__(self) -> Iterator[Group | InputError]:
         """Groups in order; an error that a worker process meets comes in their place, for `group_loader` to raise."""
@@ -91,18 +100,17 @@ class GroupReader(IterableDataset):
             torch.set_num_threads(1)
         index, count = (worker.id, worker.num_workers) if worker else (0, 1)
         size = self.config.batch_size
-        people = {group: self.people(group) for group in self.groups}
+        plans = {group: [self.kinds[number] for number in self.schedule(group)] for group in self.groups}
         samples = {}
-        for group in self.groups:
-            before = people[group][: self.start] > 1
-            for joined in self.folders:
-                samples[group, joined] = self._samples(group, joined, int((before == joined).sum()) * size)
+        for group, folders in itertools.product(self.groups, self.sources):
+            before = sum(kind.folders == folders for kind in plans[group][: self.start])
+            samples[group, folders] = self._samples(group, folders, before * size)
         order = itertools.product(range(self.start, self.config.steps), self.groups)
         for number, (step, group) in enumerate(order):
-            together = int(people[group][step])
-            raw = list(itertools.islice(samples[group, together > 1], size))
+            kind = plans[group][step]
+            raw = list(itertools.islice(samples[group, kind.folders], size))
             if number % count == index:
-                yield Group(step, group, self._batch(raw, together, step, group))
+                yield Group(step, group, self._batch(raw, kind.together, step, group))
 
     def _batch(self, raw: list[dict[str, Any]], together: int, step: int, group: int) -> Batch:
         config, rng = self.config, np.random.default_rng([self.config.seed, step, group, _BATCH])
@@ -115,6 +123,34 @@ class GroupReader(IterableDataset):
         if config.data.crop is not None and rng.random() < config.data.crop_probability:
             clips = [crop_to_faces(clip, config.data.crop, rng) for clip in clips]
         return make_batch(clips, together, config.batches, rng)
+
+
+def _kinds(config: TrainingConfig) -> tuple[list[_Kind], np.ndarray]:
+    """The kinds of batches of a run, and the running sum of their chances."""
+    data = config.data
+    kinds: list[_Kind] = []
+    chances: list[float] = []
+    turns: dict[tuple[Path, ...], float]
+    for together in config.batches.join:
+        if together == 1 and data.shares:
+            turns = {(folder,): share for folder, share in zip(data.single, data.shares, strict=True)}
+        else:
+            turns = _turns(data.single if together == 1 else data.joined or data.single, data.window is None)
+        kinds += [_Kind(together, folders) for folders in turns]
+        chances += [turn / sum(turns.values()) / len(config.batches.join) for turn in turns.values()]
+    return kinds, np.cumsum(chances)
+
+
+def _turns(folders: Sequence[Path], whole: bool) -> dict[tuple[Path, ...], float]:
+    """Folders whose clips have one shape, also in time where `whole` clips are shown, and how many clips they hold."""
+    alike: dict[Any, list[Path]] = {}
+    counts: dict[Any, float] = {}
+    for folder in folders:
+        index = read_index(folder)
+        shapes = frozenset((s[0], *(s[2:3] if whole else ()), *s[3:]) for s in index.get("shapes", ()))
+        alike.setdefault(shapes, []).append(folder)
+        counts[shapes] = counts.get(shapes, 0) + sum(shard["samples"] for shard in index["shards"])
+    return {tuple(same): counts[shapes] for shapes, same in alike.items()}
 
 
 def group_loader(reader: GroupReader, workers: int, pin_memory: bool = False) -> Iterator[Group]:
@@ -141,30 +177,33 @@ def check_shards(config: TrainingConfig, condition: str, image_size: int) -> Non
     Raises:
         InputError: if the shards were made for another model, or their clips can't be put into one batch.
     """
-    data = config.data
-    for folders in (data.single, data.joined):
-        shapes = set()
-        for folder in folders:
-            index = read_index(folder)
-            for name, wanted in (("condition", condition), ("image_size", image_size)):
-                if index["about"].get(name, wanted) != wanted:
-                    raise InputError(
-                        f"The shards in {folder} were made with {name} {index['about'][name]!r}, but the model has "
-                        f"{wanted!r}. Prepare them with this model."
-                    )
-            shapes |= {tuple(shape) for shape in index.get("shapes", ())}
-        frames = sorted({shape[2] for shape in shapes})
-        where = ", ".join(map(str, folders))
-        if frames and data.window is not None and frames[0] <= data.window:
-            raise InputError(
-                f"data.window is {data.window}, but {where} has clips of only {frames[0] - 1} latent frames besides "
-                "the picture. Make it smaller, or prepare longer clips."
-            )
-        if len(frames) > 1 and data.window is None:
-            raise InputError(f"{where} has clips of {frames} latent frames; set data.window, so that batches are even.")
-        if len({(shape[0], *shape[3:]) for shape in shapes}) > 1 and config.batch_size > 1:
-            sizes = ", ".join(f"{s[0]} people in {s[3]}×{s[4]}" for s in sorted(shapes))
-            raise InputError(
-                f"{where} has clips that don't fit into one batch ({sizes} latents). Prepare them apart, or set "
-                "batch_size=1."
-            )
+    for folder in dict.fromkeys([*config.data.single, *config.data.joined]):
+        about = read_index(folder)["about"]
+        for name, wanted in (("condition", condition), ("image_size", image_size)):
+            if about.get(name, wanted) != wanted:
+                raise InputError(
+                    f"The shards in {folder} were made with {name} {about[name]!r}, but the model has "
+                    f"{wanted!r}. Prepare them with this model."
+                )
+    for kind in _kinds(config)[0]:
+        _check_shapes(config, kind)
+
+
+def _check_shapes(config: TrainingConfig, kind: _Kind) -> None:
+    window = config.data.window
+    shapes = {tuple(shape) for folder in kind.folders for shape in read_index(folder).get("shapes", ())}
+    frames = sorted({shape[2] for shape in shapes})
+    where = ", ".join(map(str, kind.folders))
+    if frames and window is not None and frames[0] <= window:
+        raise InputError(
+            f"data.window is {window}, but {where} has clips of only {frames[0] - 1} latent frames besides "
+            "the picture. Make it smaller, or prepare longer clips."
+        )
+    if len(frames) > 1 and window is None:
+        raise InputError(f"{where} has clips of {frames} latent frames; set data.window, so that batches are even.")
+    if len({(shape[0], *shape[3:]) for shape in shapes}) > 1 and config.batch_size > 1:
+        sizes = ", ".join(f"{s[0]} people in {s[3]}×{s[4]}" for s in sorted(shapes))
+        raise InputError(
+            f"{where} has clips that don't fit into one batch ({sizes} latents). Prepare them apart, or set "
+            "batch_size=1."
+        )
