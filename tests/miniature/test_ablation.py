@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
+from PIL import Image
 
 from anytalker import InputError
 from anytalker.miniature import ablation
 from anytalker.miniature.ablation import ROWS, row_configs, run_ablation
+from anytalker.miniature.exam import exam_clip
 from tests.training.fixtures import make_config, write_shards
 
 
@@ -26,12 +31,38 @@ def test_rows_share_the_budget_and_differ_in_data(tmp_path) -> None:
     assert [row.name for row in ROWS] == ["CM", "RS", "RS+CM", "RS+RM", "RS+CM+RM"]
 
 
+class _Plays:
+    """In place of a pipeline: plays the true video of each conversation, softened by `blur` pixels."""
+
+    def __init__(self, blur: float) -> None:
+        self.blur = blur
+        self.scenes = iter(range(9))
+
+    def __call__(self, image, voices, **options) -> SimpleNamespace:
+        clip = exam_clip(2, next(self.scenes), options["max_frames"])
+        frames = clip.frames
+        if self.blur:
+            frames = np.stack([cv2.GaussianBlur(frame, (0, 0), self.blur) for frame in frames])
+        inputs = SimpleNamespace(image=Image.fromarray(clip.frames[0]), boxes=clip.scene.boxes(clip.frames.shape[1]))
+        return SimpleNamespace(frames=frames.astype(np.float32) / 255, inputs=inputs)
+
+
+def test_what_is_measured_tells_true_videos_from_soft_ones() -> None:
+    true, soft = (ablation.measure(_Plays(blur), 1) for blur in (0, 2.5))
+    assert true["lip_sync"] > 0.97
+    assert true["looking"] > 0.8
+    assert true["frechet"] == pytest.approx(0, abs=0.01)
+    assert soft["frechet"] > 5
+    assert soft["quality"] < 30 < true["quality"]
+    assert true["interactivity"] > 0.5
+
+
 def test_an_ablation_trains_measures_and_goes_on(tmp_path, monkeypatch) -> None:
     measured = []
 
     def measure(pipeline, scenes: int) -> dict[str, float]:
         measured.append(scenes)
-        return {"interactivity": 1.0, "looking": 0.5, "lip_sync": 0.25 * len(measured), "quality": 20.0}
+        return {"interactivity": 1.0, "looking": 0.5, "lip_sync": 0.25 * len(measured), "quality": 20.0, "frechet": 8.0}
 
     monkeypatch.setattr(ablation, "measure", measure)
     duo = write_shards(tmp_path / "duo", clips=4, persons=2)
@@ -41,7 +72,7 @@ def test_an_ablation_trains_measures_and_goes_on(tmp_path, monkeypatch) -> None:
     assert measured == [3] * 5
     assert [result["row"] for result in results] == [row.name for row in ROWS]
     table = (tmp_path / "out" / "table.md").read_text()
-    assert "| RS+CM+RM | 1.00 | 0.50 | 1.25 | 20.00 | 0.97 | 4.56 | 468 |" in table
+    assert "| RS+CM+RM | 1.00 | 0.50 | 1.25 | 20.00 | 8.00 | 0.97 | 4.56 | 468 |" in table
     assert (tmp_path / "out" / "plot.png").stat().st_size > 10_000
     assert run_ablation(base, [duo], tmp_path / "out", 3, lines.append) == results
     assert len(measured) == 5

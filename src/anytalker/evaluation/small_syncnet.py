@@ -44,6 +44,7 @@ class SmallSyncNet(nn.Module):
 
     def __init__(self, width: int = 128, channels: int = 128) -> None:
         super().__init__()
+        self.channels = channels
         self.mouth = nn.Sequential(
             _conv2d(2, 24, 5, 2),
             _conv2d(24, 48, 3, 2),
@@ -105,6 +106,7 @@ class SmallSyncModel:
 
     def __init__(self, network: SmallSyncNet, device: str | torch.device = "cpu") -> None:
         self.network = network.eval().requires_grad_(False).to(device)
+        self.channels = network.channels
         self.device = torch.device(device)
         self.features = LogMelFeatures(mel_bins=MEL_BINS, substeps=SUBSTEPS, window=1)
 
