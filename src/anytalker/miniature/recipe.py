@@ -38,7 +38,7 @@ TEXT_WIDTH = 64
 
 CORPORA = {
     "single": CorpusSettings(clips=2400),
-    "duo": CorpusSettings(clips=1000, persons=2, frames=97),
+    "duo": CorpusSettings(clips=1400, persons=2, frames=97),
     "held-out": CorpusSettings(clips=40, unseen=True, silent_share=0.0),
     "held-out-duo": CorpusSettings(clips=40, persons=2, frames=97, unseen=True),
 }
