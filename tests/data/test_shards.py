@@ -36,6 +36,13 @@ def test_streams_share_every_epoch_without_doubles(tmp_path, streams: int, per_s
     assert first != second
 
 
+def test_a_small_last_tar_is_not_read_more_often_than_others(tmp_path) -> None:
+    write_shards(tmp_path, clips=10, clips_per_shard=3)  # the last has one
+    shares = [ShardStream([tmp_path], number, 4, seed=1, shuffle=4) for number in range(4)]
+    assert sorted(share.length for share in shares) == [2, 2, 3, 3]
+    assert sorted(itertools.chain(*(keys(share, share.length) for share in shares))) == list(range(10))
+
+
 @pytest.mark.parametrize("start", [0, 1, 5, 11, 12, 13, 40])
 def test_reading_from_the_middle_equals_skipping(tmp_path, start: int) -> None:
     write_shards(tmp_path)
@@ -59,7 +66,7 @@ def test_held_samples_are_shared_and_read_like_streams(tmp_path, start: int) -> 
     assert sorted(read(0, 6) + read(1, 6)) == sorted(sample["key"] for sample in read_all(tmp_path))
     assert read(0, 12)[:6] != read(0, 12)[6:]
     assert read(0, 7, start) == read(0, start + 7)[start:]
-    with pytest.raises(InputError, match="12 clips can't be shared among 13 groups"):
+    with pytest.raises(InputError, match=r"12 clips in .* can't be shared among 13 groups .* or fewer groups"):
         held.read(12, 13)
 
 
@@ -96,6 +103,14 @@ def test_damaged_shards_are_named(tmp_path) -> None:
     path.write_bytes(path.read_bytes()[:3000] + b"damaged" * 500)
     with pytest.raises(InputError, match=r"clips-000001\.tar is damaged .*prepare again"):
         list(read_all(tmp_path))
+
+
+def test_a_damaged_clip_in_a_whole_tar_is_named(tmp_path) -> None:
+    write_shards(tmp_path, clips=2)
+    raw = next(ShardStream([tmp_path], 0, 1, 0, 1).read())
+    raw["safetensors"] = b"\xff" * 64
+    with pytest.raises(InputError, match=rf"Clip {raw['__key__']} in the shard .*clips-000000\.tar is damaged"):
+        decode_sample(raw)
 
 
 def test_unfinished_empty_changed_and_missing_shards_are_refused(tmp_path) -> None:

@@ -57,6 +57,14 @@ def test_what_is_measured_tells_true_videos_from_soft_ones() -> None:
     assert true["interactivity"] > 0.5
 
 
+def test_a_base_of_several_folders_and_shares_serves_every_row(tmp_path) -> None:
+    folders = [write_shards(tmp_path / str(number)) for number in range(2)]
+    base = make_config(tmp_path, steps=4, batch_size=4, data={"single": folders, "shares": [1, 2]})
+    for row in ROWS:
+        for run in row_configs(row, base, [Path("duo")], tmp_path / "out"):
+            assert type(run).model_validate(run.model_dump()) == run
+
+
 def test_an_ablation_trains_measures_and_goes_on(tmp_path, monkeypatch) -> None:
     measured = []
 
@@ -77,5 +85,9 @@ def test_an_ablation_trains_measures_and_goes_on(tmp_path, monkeypatch) -> None:
     assert run_ablation(base, [duo], tmp_path / "out", 3, lines.append) == results
     assert len(measured) == 5
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
+    incomplete = tmp_path / "out" / "RS" / "result.json"
+    incomplete.write_text(json.dumps({k: v for k, v in json.loads(incomplete.read_text()).items() if k != "frechet"}))
+    with pytest.raises(InputError, match=r"RS/result\.json lacks frechet\. Remove it"):
+        run_ablation(base, [duo], tmp_path / "out", 3, lines.append)
     with pytest.raises(InputError, match="another budget than 4 steps, batches of 2 and 5 scenes"):
         run_ablation(base, [duo], tmp_path / "out", 5, lines.append)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
+from anytalker import InputError
 from anytalker.conditioning.log_mel import LogMelFeatures
 from anytalker.data.encoding import ClipEncoder
 from anytalker.data.shards import read_all
@@ -55,3 +59,11 @@ def test_a_corpus_holds_the_truth_and_goes_on_where_it_stopped(tmp_path) -> None
     build_corpus(tmp_path, settings, encoder, clips_per_shard=2)
     again = list(read_all(tmp_path))
     assert all(torch.equal(a["latents"], b["latents"]) for a, b in zip(samples, again, strict=True))
+    build_corpus(tmp_path, replace(settings, clips=5), encoder, clips_per_shard=2)
+    more = list(read_all(tmp_path))
+    assert len(more) == 5
+    assert all(torch.equal(a["latents"], b["latents"]) for a, b in zip(samples, more, strict=False))
+    build_corpus(tmp_path, settings, encoder, clips_per_shard=2)
+    assert len(list(read_all(tmp_path))) == 5
+    with pytest.raises(InputError, match="other settings"):
+        build_corpus(tmp_path, replace(settings, frames=13), encoder)

@@ -129,11 +129,11 @@ def test_boxes_widen_as_asked_and_stay_inside() -> None:
     jittered = [widen_box((10, 10, 50, 50), exact(box_jitter=0.2), (96, 96), rng) for _ in range(100)]
     assert len(set(jittered)) > 50
     assert all(x >= 0 and y >= 0 and x + w <= 97 and y + h <= 97 for x, y, w, h in jittered)
-    wide = exact(widen_probability=1, box_wide=(1.6, 2.0), box_tall=(1.4, 1.8))
+    wide = exact(widen_probability=1, box_wide=(1.2, 1.4), box_tall=(2.0, 2.5))
     for _ in range(50):
         x, _, width, height = widen_box((200, 200, 100, 100), wide, (500, 500), rng)
-        assert 159 <= width <= 201
-        assert 139 <= height <= 181
+        assert 119 <= width <= 141
+        assert 199 <= height <= 251
         assert x + width / 2 == pytest.approx(250, abs=1)
 
 

@@ -51,6 +51,7 @@ def test_values_can_be_set_from_outside(plain) -> None:
         (["data.crop=3"], "data.crop"),
         (["data.shares=[1, 2]"], "data: .*shares has 2 numbers for 1 folders"),
         (["data.shares=[0]"], "data.shares"),
+        (["data.single=[shards, shards]"], "data: .*shards is named twice"),
     ],
 )
 def test_what_is_wrong_is_named(plain, changes, reason) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import resource
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 
 from anytalker import AnyTalkerError, AnyTalkerPipeline, InputError
 from anytalker.data.shards import ShardWriter
+from anytalker.models.digest import weights_digest
 from anytalker.models.transformer import AnyTalkerTransformerBlock
 from anytalker.training import checkpoints, trainer
 from anytalker.training.reader import GroupReader, group_loader
@@ -115,6 +117,7 @@ def test_a_sharded_run_trains_the_same_and_resumes(tmp_path) -> None:
     losses = train(make_config(tmp_path, output=tmp_path / "one", groups=2, steps=4))
     options = {"output": tmp_path / "two", "groups": 2, "fsdp": True}
     first = train_in_two_processes(make_config(tmp_path, steps=2, **options), tmp_path, 29618)
+    assert list((tmp_path / "two" / "checkpoints").glob("step-*/sharded"))
     rest = train_in_two_processes(make_config(tmp_path, steps=4, **options), tmp_path, 29618)
     assert [*first, *rest] == pytest.approx(losses, rel=1e-4)
     assert_same_weights(weights(tmp_path / "one"), weights(tmp_path / "two"))
@@ -190,6 +193,13 @@ def test_joined_clips_come_from_their_own_shards(tmp_path) -> None:
     assert len(numbers[False]) > 1
     assert numbers[False] <= set(range(12))
     assert len(train(config.model_copy(update={"steps": 4}))) == 4
+
+
+def test_savings_are_really_made(tmp_path) -> None:
+    runner = Trainer(make_config(tmp_path, output=tmp_path / "saving", gradient_checkpointing=True), lambda line: None)
+    assert runner.pipeline.transformer.is_gradient_checkpointing
+    plain = train(make_config(tmp_path, output=tmp_path / "plain", steps=1))
+    assert train(make_config(tmp_path, output=tmp_path / "coarse", steps=1, precision="bf16")) != plain
 
 
 @pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"gradient_checkpointing": True}])
@@ -319,12 +329,36 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path) -> None:
 
 def test_another_model_can_not_resume_a_run(tmp_path) -> None:
     train(make_config(tmp_path))
-    with pytest.raises(InputError, match=r"begun with other settings \(lora; .*run\.json has them\)"):
+    with pytest.raises(InputError, match=r"begun with other settings: .*lora\.rank was None and is 2 .*run\.json\)"):
         Trainer(make_config(tmp_path, lora={"rank": 2}), lambda line: None)
-    with pytest.raises(InputError, match=r"other settings \(optimizer, batch_size;"):
+    with pytest.raises(InputError, match=r"batch_size was 2 and is 3, optimizer\.average was 0\.999 and is 0\.5 "):
         Trainer(make_config(tmp_path, batch_size=3, optimizer={"average": 0.5}), lambda line: None)
     longer = make_config(tmp_path, steps=6, save_every=3, data={"workers": 1})
     assert Trainer(longer, lambda line: None).step == 4
+
+
+def test_a_run_goes_on_where_a_later_version_added_settings(tmp_path) -> None:
+    config = make_config(tmp_path)
+    train(config)
+    path = tmp_path / "run" / "run.json"
+    before = json.loads(path.read_text())
+    del before["data"]["shares"], before["optimizer"]["schedule"]
+    path.write_text(json.dumps(before))
+    assert Trainer(config, lambda line: None).step == 4
+    with pytest.raises(InputError, match=r"optimizer\.schedule was 'constant' and is 'cosine'"):
+        Trainer(make_config(tmp_path, optimizer={"schedule": "cosine"}), lambda line: None)
+
+
+def test_a_checkpoint_that_does_not_fit_into_memory_is_not_called_damaged(tmp_path, monkeypatch) -> None:
+    config = make_config(tmp_path)
+    train(config)
+
+    def full(*arguments) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(Trainer, "_load_state", full)
+    with pytest.raises(AnyTalkerError, match=r"step-00000004 can't be loaded now \(out of memory\)\. It is kept"):
+        Trainer(config, lambda line: None)
 
 
 @pytest.mark.parametrize(
@@ -363,6 +397,7 @@ def test_every_value_matters(tmp_path, changes) -> None:
     [
         ({"condition": "zeros"}, (6,), {}, "made with condition 'zeros', but the model has 'still'"),
         ({"image_size": 224}, (6,), {}, "made with image_size 224"),
+        ({"autoencoder": "0123456789abcdef"}, (6,), {}, "odd hold latents of another autoencoder"),
         ({}, (6, 3), {}, r"window is 3, but .*odd has clips of only 2 latent frames"),
         ({}, (6, 5), {"window": None}, r"odd has clips of \[5, 6\] latent frames; set data.window"),
     ],
@@ -373,6 +408,47 @@ def test_shards_that_do_not_fit_are_refused_at_the_start(tmp_path, about, frames
             writer.write(str(number), {}, sample(number, frames=length))
     with pytest.raises(InputError, match=reason):
         Trainer(make_config(tmp_path, data={"single": [tmp_path / "odd"], **data}), lambda line: None)
+
+
+def test_shards_of_the_model_s_autoencoder_in_any_precision_fit(tmp_path) -> None:
+    config = make_config(tmp_path)
+    vae = AnyTalkerPipeline.from_pretrained(config.model).vae
+    for kind in (torch.float32, torch.float16, torch.bfloat16):
+        about = {"autoencoder": weights_digest(copy.deepcopy(vae).to(kind))}
+        with ShardWriter(tmp_path / str(kind), 3, about) as writer:
+            for number in range(3):
+                writer.write(str(number), {}, sample(number))
+        Trainer(make_config(tmp_path, data={"single": [tmp_path / str(kind)]}), lambda line: None)
+
+
+def test_held_out_shards_are_checked_at_the_start(tmp_path) -> None:
+    validation = {"every": 2, "data": [tmp_path / "nowhere"]}
+    with pytest.raises(InputError, match="nowhere holds no finished shards"):
+        Trainer(make_config(tmp_path, validation=validation), lambda line: None)
+
+
+def test_several_held_out_folders_take_turns(tmp_path) -> None:
+    folders = [write_shards(tmp_path / name, clips=3) for name in ("first", "second")]
+    validation = {"every": 4, "data": folders, "clips": 3, "videos": 3}
+    train(make_config(tmp_path, validation=validation))
+    names = sorted(path.name for path in (tmp_path / "run" / "validation").glob("*/*.mp4"))
+    assert names == ["first-00000000.mp4", "first-00000001.mp4", "second-00000000.mp4"]
+
+
+@pytest.mark.parametrize(("probability", "least", "most"), [(0.0, 0, 0), (0.3, 6, 20), (1.0, 40, 40)])
+def test_as_many_batches_are_cropped_as_asked(tmp_path, probability: float, least: int, most: int) -> None:
+    data = {"crop": 8, "crop_probability": probability}
+    config = make_config(tmp_path, data=data, batches={"join": [1]}, steps=40)
+    cropped = sum(group.batch.latents.shape[-1] == 8 for group in GroupReader(config, 5))
+    assert least <= cropped <= most
+
+
+def test_shares_also_hold_for_joined_batches_of_the_same_folders(tmp_path) -> None:
+    many, few = write_shards(tmp_path / "2", clips=18, persons=2), write_shards(tmp_path / "1", clips=6)
+    data = {"single": [many, few], "shares": [1, 9]}
+    config = make_config(tmp_path, data=data, batches={"join": [2]}, steps=60)
+    people = [group.batch.faces.shape[1] for group in GroupReader(config, 5)]
+    assert people.count(2) > 3 * people.count(4) > 0
 
 
 def test_scenes_of_two_and_three_people_do_not_share_a_batch(tmp_path) -> None:

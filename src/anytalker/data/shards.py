@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from anytalker.errors import InputError
@@ -125,7 +126,7 @@ class ShardStream:
     """An endless stream of samples: every epoch all of its share once, in a new order.
 
     There are `streams` streams in a run, one for each group of clips of a step; who reads which does not matter.
-    A stream owns every `streams`-th tar, or, where there are fewer tars than streams, every `streams`-th sample.
+    A stream owns every `streams`-th tar, or, where tars don't share out evenly, every `streams`-th sample.
 
     Args:
         folders: folders of shards.
@@ -141,12 +142,13 @@ class ShardStream:
             for folder in folders
             for shard in read_index(folder)["shards"]
         ]
-        self.by_shard = len(shards) >= streams
+        total = sum(count for _, count in shards)
+        least = min(sum(count for _, count in shards[number::streams]) for number in range(streams))
+        self.by_shard = 2 * least * streams >= total
         self.shards = shards[stream::streams] if self.by_shard else shards
-        total = sum(count for _, count in self.shards)
-        self.length = total if self.by_shard else len(range(stream, total, streams))
+        self.length = sum(count for _, count in self.shards) if self.by_shard else len(range(stream, total, streams))
         if self.length == 0:
-            raise InputError(f"{total} clips can't be shared among {streams} groups a step; give more clips.")
+            raise InputError(_too_few(total, streams, folders))
         self.stream, self.streams, self.seed, self.shuffle = stream, streams, seed, shuffle
 
     def read(self, start: int = 0) -> Iterator[dict[str, Any]]:
@@ -180,7 +182,7 @@ class HeldSamples:
     def __init__(self, folders: Sequence[str | Path], seed: int) -> None:
         urls = [str(Path(folder) / shard["file"]) for folder in folders for shard in read_index(folder)["shards"]]
         self.samples = list(_raw_samples(urls))
-        self.seed = seed
+        self.folders, self.seed = folders, seed
 
     def read(self, stream: int, streams: int, start: int = 0) -> Iterator[dict[str, Any]]:
         """An endless stream of raw samples from number `start` on: every epoch each `streams`-th of a new order.
@@ -191,7 +193,7 @@ class HeldSamples:
         total = len(self.samples)
         length = len(range(stream, total, streams))
         if length == 0:
-            raise InputError(f"{total} clips can't be shared among {streams} groups a step; give more clips.")
+            raise InputError(_too_few(total, streams, self.folders))
         epoch, place = divmod(start, length)
         rest = (sample for number in itertools.count(epoch) for sample in self._epoch(number)[stream::streams])
         return itertools.islice(rest, place, None)
@@ -203,8 +205,18 @@ class HeldSamples:
 
 
 def decode_sample(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """{"key", "record", and the sample's tensors by name} from the bytes of a tar."""
-    return {"key": raw["__key__"], "record": json.loads(raw["json"]), **load(raw["safetensors"])}
+    """{"key", "record", and the sample's tensors by name} from the bytes of a tar.
+
+    Raises:
+        InputError: if they are damaged.
+    """
+    try:
+        return {"key": raw["__key__"], "record": json.loads(raw["json"]), **load(raw["safetensors"])}
+    except (KeyError, ValueError, SafetensorError) as error:
+        shard, key = raw.get("__url__", "?"), raw.get("__key__", "?")
+        raise InputError(
+            f"Clip {key} in the shard {shard} is damaged ({error}). Remove it and prepare again."
+        ) from error
 
 
 def read_all(folder: str | Path) -> Iterator[dict[str, Any]]:
@@ -223,6 +235,11 @@ def _raw_samples(urls: Sequence[str], *stages: Any) -> Iterator[dict[str, Any]]:
         reason = getattr(error, "strerror", None) or (error.args[0] if error.args else type(error).__name__)
         named = next((str(part) for part in error.args if str(part) in urls), "one of " + ", ".join(urls[:3]))
         raise InputError(f"The shard {named} is damaged ({reason}). Remove it and prepare again.") from error
+
+
+def _too_few(clips: int, streams: int, folders: Sequence[str | Path]) -> str:
+    where = ", ".join(map(str, folders))
+    return f"{clips} clips in {where} can't be shared among {streams} groups a step; give more clips, or fewer groups."
 
 
 def _shape_of(tensors: Mapping[str, torch.Tensor]) -> tuple[int, ...]:

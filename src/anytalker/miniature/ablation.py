@@ -74,7 +74,7 @@ def row_configs(row: Row, base: TrainingConfig, multi: list[Path], folder: Path)
     )
     if not second:
         return [first]
-    data = base.data.model_copy(update={"single": multi, "joined": []})
+    data = base.data.model_copy(update={"single": multi, "joined": [], "shares": []})
     rate = base.optimizer.learning_rate * 0.3
     last = base.model_copy(
         update={
@@ -119,6 +119,8 @@ def run_ablation(
                 f"{path} was measured with another budget than {base.steps} steps, batches of {base.batch_size} and "
                 f"{scenes} scenes. Choose another folder, or remove this one."
             )
+        if path.exists() and (missing := [name for name in MEASURES if name not in known]):
+            raise InputError(f"{path} lacks {', '.join(missing)}. Remove it, and the row is measured again.")
         if not path.exists():
             log(f"{row.name}: training")
             for config in row_configs(row, base, multi, folder):

@@ -151,7 +151,7 @@ def build_corpus(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     clips_per_shard: int = 50,
 ) -> None:
-    """Render and encode a corpus into shards; whole shards already there are kept.
+    """Render and encode a corpus into shards; clips already there are kept, also where there were to be fewer.
 
     Every sample also holds the truth: `openings` and `gazes` (N, T).
 
@@ -159,10 +159,13 @@ def build_corpus(
         InputError: if the folder holds clips of other settings.
     """
     about = asdict(settings) | encoder.about
+    del about["clips"]
     if (folder / INDEX).exists():
-        if read_index(folder)["about"] != about:
+        index = read_index(folder)
+        if index["about"] != about:
             raise InputError(f"{folder} holds clips of other settings or of another autoencoder; remove it.")
-        return
+        if sum(shard["samples"] for shard in index["shards"]) >= settings.clips:
+            return
     with ShardWriter(folder, clips_per_shard, about) as writer:
         seeds = range(writer.done, settings.clips)
         for seed, clip in DataLoader(_Renders(seeds, settings), batch_size=None, num_workers=1, prefetch_factor=4):

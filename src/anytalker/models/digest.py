@@ -10,12 +10,18 @@ _SAMPLES = 256
 _DIGITS = 16
 
 
-def weights_digest(module: torch.nn.Module) -> str:
-    """Sixteen hexadecimal digits; of each tensor name, shape, type and 256 values count."""
+def weights_digest(module: torch.nn.Module, dtype: torch.dtype | None = None) -> str:
+    """Sixteen hexadecimal digits; of each tensor name, shape, type and 256 values count.
+
+    Args:
+        module: whose weights.
+        dtype: as if numbers with fractions had this type; None: as they are.
+    """
     digest = hashlib.sha256()
     for name, tensor in module.state_dict().items():
         flat = tensor.detach().flatten()
         some = flat[:: max(1, len(flat) // _SAMPLES)].cpu().contiguous()
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        some = some.to(dtype) if dtype is not None and some.is_floating_point() else some
+        digest.update(f"{name} {tuple(tensor.shape)} {some.dtype}".encode())
         digest.update(some.view(torch.uint8).numpy() if some.dim() and len(some) else b"")
     return digest.hexdigest()[:_DIGITS]

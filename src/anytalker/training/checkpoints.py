@@ -12,6 +12,7 @@ from typing import Any
 
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.distributed.checkpoint import CheckpointException
@@ -60,19 +61,39 @@ def check_run(config: TrainingConfig, begun: bool, write: bool) -> None:
         InputError: if a value was changed that would make it another run.
     """
     path = config.output / "run.json"
-    values = json.loads(config.model_dump_json(exclude=FREE | {"data"}))
-    values["data"] = json.loads(config.data.model_dump_json(exclude={"workers"}))
+    values = _bound(config)
     if begun and path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changed = [name for name in values | before if values.get(name) != before.get(name)]
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        try:  # what a later version added has its default
+            before = _bound(type(config).model_validate({"output": config.output, "steps": config.steps, **stored}))
+        except ValidationError:
+            before = stored
+        earlier, now = _leaves(before), _leaves(values)
+        changed = [key for key in sorted(earlier | now) if earlier.get(key) != now.get(key)]
         if changed:
+            each = ", ".join(f"{key} was {earlier.get(key)!r} and is {now.get(key)!r}" for key in changed)
             raise InputError(
-                f"The run in {config.output} was begun with other settings ({', '.join(changed)}; {path} has them). "
+                f"The run in {config.output} was begun with other settings: {each} ({path}). "
                 "Set them back, or choose another output."
             )
     elif write:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json_atomic(path, values)
+
+
+def _bound(config: TrainingConfig) -> dict[str, Any]:
+    """The values that may not change while a run goes on."""
+    values = json.loads(config.model_dump_json(exclude=FREE))
+    del values["data"]["workers"]
+    return values
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by their dotted keys."""
+    leaves: dict[str, Any] = {}
+    for key, value in values.items():
+        leaves |= _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return leaves
 
 
 def save_average(average: EMAModel, folder: Path) -> None:

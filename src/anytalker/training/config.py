@@ -26,7 +26,8 @@ class DataConfig(_Part):
     Attributes:
         single: folders of shards whose clips are shown alone. Folders of different shapes (number of people, size)
             take turns, each as often as it has clips: every batch comes from one shape.
-        shares: how often each folder of `single` takes its turn, in any unit; empty: as often as it has clips.
+        shares: how often each folder of `single` takes its turn, in any unit, also in joined batches where `joined` is
+            empty; none: as often as it has clips.
         joined: folders of shards whose clips are joined side by side; empty: the same as `single`.
         window: latent frames of a training clip besides the picture; None: whole clips.
         crop: rows in latents that some batches are cut to around the faces, see `crop_to_faces`; None: never.
@@ -51,6 +52,9 @@ class DataConfig(_Part):
     def _fits(self) -> DataConfig:
         if self.shares and len(self.shares) != len(self.single):
             raise ValueError(f"shares has {len(self.shares)} numbers for {len(self.single)} folders of single")
+        for folders in (self.single, self.joined):
+            if twice := sorted({str(folder) for folder in folders if folders.count(folder) > 1}):
+                raise ValueError(f"{', '.join(twice)} is named twice; say in shares how often its clips are wanted")
         return self
 
 

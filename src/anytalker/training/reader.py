@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from anytalker.data.encoding import Clip
 from anytalker.data.shards import HeldSamples, ShardStream, decode_sample, read_index
 from anytalker.errors import InputError
+from anytalker.models.digest import weights_digest
 from anytalker.training.batches import Batch, crop_to_faces, make_batch, window_of
 from anytalker.training.config import TrainingConfig
 
@@ -45,8 +46,8 @@ class _Kind:
 class GroupReader(IterableDataset):
     """Groups of one process, step by step.
 
-    Folders of different shapes take turns: a batch of clips shown alone comes from one of them, each as often as it
-    has clips.
+    Folders of different shapes take turns: every batch comes from one of them, each as often as it has clips, or as
+    `data.shares` says.
 
     Args:
         config: the run.
@@ -132,7 +133,7 @@ def _kinds(config: TrainingConfig) -> tuple[list[_Kind], np.ndarray]:
     chances: list[float] = []
     turns: dict[tuple[Path, ...], float]
     for together in config.batches.join:
-        if together == 1 and data.shares:
+        if data.shares and (together == 1 or not data.joined):
             turns = {(folder,): share for folder, share in zip(data.single, data.shares, strict=True)}
         else:
             turns = _turns(data.single if together == 1 else data.joined or data.single, data.window is None)
@@ -167,17 +168,20 @@ def group_loader(reader: GroupReader, workers: int, pin_memory: bool = False) ->
         yield group
 
 
-def check_shards(config: TrainingConfig, condition: str, image_size: int) -> None:
-    """Hold what the shards of a run say of themselves against the run and its model.
+def check_shards(config: TrainingConfig, condition: str, image_size: int, vae: torch.nn.Module) -> None:
+    """Hold what the shards of a run, also those of its validation, say of themselves against the run and its model.
 
     Args:
         config: the run.
         condition, image_size: the model's, see `PipelineSettings`.
+        vae: the model's autoencoder. Shards may have been encoded with less precise weights of the same one.
 
     Raises:
         InputError: if the shards were made for another model, or their clips can't be put into one batch.
     """
-    for folder in dict.fromkeys([*config.data.single, *config.data.joined]):
+    held_out = config.validation.data if config.validation.every else []
+    autoencoders = {weights_digest(vae, dtype) for dtype in (torch.float32, torch.float16, torch.bfloat16)}
+    for folder in dict.fromkeys([*config.data.single, *config.data.joined, *held_out]):
         about = read_index(folder)["about"]
         for name, wanted in (("condition", condition), ("image_size", image_size)):
             if about.get(name, wanted) != wanted:
@@ -185,6 +189,11 @@ def check_shards(config: TrainingConfig, condition: str, image_size: int) -> Non
                     f"The shards in {folder} were made with {name} {about[name]!r}, but the model has "
                     f"{wanted!r}. Prepare them with this model."
                 )
+        if "autoencoder" in about and about["autoencoder"] not in autoencoders:
+            raise InputError(
+                f"The shards in {folder} hold latents of another autoencoder than the model's. Prepare them with this "
+                "model, or train the model that they were made with."
+            )
     for kind in _kinds(config)[0]:
         _check_shapes(config, kind)
 
@@ -199,7 +208,7 @@ def _check_shapes(config: TrainingConfig, kind: _Kind) -> None:
             f"data.window is {window}, but {where} has clips of only {frames[0] - 1} latent frames besides "
             "the picture. Make it smaller, or prepare longer clips."
         )
-    if len(frames) > 1 and window is None:
+    if len(frames) > 1 and window is None and config.batch_size > 1:
         raise InputError(f"{where} has clips of {frames} latent frames; set data.window, so that batches are even.")
     if len({(shape[0], *shape[3:]) for shape in shapes}) > 1 and config.batch_size > 1:
         sizes = ", ".join(f"{s[0]} people in {s[3]}×{s[4]}" for s in sorted(shapes))

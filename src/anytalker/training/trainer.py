@@ -54,7 +54,8 @@ class Trainer:
         self.log = log if self.accelerator.is_main_process else (lambda line: None)
         set_seed(config.seed)
         self.pipeline = AnyTalkerPipeline.from_pretrained(config.model)
-        check_shards(config, self.pipeline.settings.condition, self.pipeline.settings.image_size)
+        settings = self.pipeline.settings
+        check_shards(config, settings.condition, settings.image_size, self.pipeline.vae)
         transformer = self.pipeline.transformer
         if config.lora:
             add_adapter(transformer, config.lora)
@@ -77,6 +78,7 @@ class Trainer:
         self.average = EMAModel(trained, decay=config.optimizer.average, foreach=not config.fsdp)
         self.sharded = ShardedState(self.wrapped, self.optimizer.optimizer, self.average) if config.fsdp else None
         self.step = self._resume()
+        self.reader = self._reader()
 
     def _resume(self) -> int:
         steps = checkpoint_steps(self.checkpoints)
@@ -86,6 +88,9 @@ class Trainer:
         newest = checkpoint_path(self.checkpoints, steps[-1])
         try:
             self._load_state(newest)
+        except (torch.OutOfMemoryError, PermissionError) as error:
+            reason = str(error).splitlines()[0]
+            raise AnyTalkerError(f"The checkpoint {newest} can't be loaded now ({reason}). It is kept.") from error
         except UNREADABLE as error:
             rest = f"goes on from step {steps[-2]}" if len(steps) > 1 else "begins anew"
             raise InputError(
@@ -94,6 +99,10 @@ class Trainer:
         self.average.to(self.accelerator.device)
         self.log(f"going on from step {steps[-1]}")
         return steps[-1]
+
+    def _reader(self) -> GroupReader:
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        return GroupReader(self.config, self.pipeline.audio_features.window, self.step, rank, processes)
 
     def _save_state(self, folder: Path) -> None:
         if self.sharded:
@@ -123,18 +132,11 @@ class Trainer:
         """
         config, accelerator = self.config, self.accelerator
         accelerator.init_trackers("logs")
-        reader = GroupReader(
-            config,
-            self.pipeline.audio_features.window,
-            self.step,
-            accelerator.process_index,
-            accelerator.num_processes,
-        )
-        groups = group_loader(reader, config.data.workers, accelerator.device.type == "cuda")
+        groups = group_loader(self.reader, config.data.workers, accelerator.device.type == "cuda")
         losses: list[float] = []
         started, first = time.monotonic(), self.step
         while self.step < config.steps:
-            loss = self._train_step(groups, len(reader.groups))
+            loss = self._train_step(groups, len(self.reader.groups))
             if not math.isfinite(loss):
                 raise AnyTalkerError(
                     f"The loss or its gradient became {loss} at step {self.step}. {self._newest()} Try a lower "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,10 @@ def validate(
         "loss", and "lip_sync": the mean correlation of speaking mouths with their voice's loudness in the videos.
     """
     model.eval()
-    samples = list(itertools.islice(_all(config.validation.data), config.validation.clips))
+    samples = list(itertools.islice(_in_turn(config.validation.data), config.validation.clips))
     losses, follows = [], []
     device = next(model.parameters()).device
-    for number, sample in enumerate(samples):
+    for number, (source, sample) in enumerate(samples):
         clip = Clip.from_sample(sample, pipeline.audio_features.window)
         batch = make_batch([clip], 1, _PLAIN, np.random.default_rng(number)).to(device)
         prompts = text(batch.prompts).to(device)
@@ -54,7 +55,8 @@ def validate(
             voices = sample["voices"].numpy().astype(np.float32) / 32767
             fps = float(sample["record"].get("fps", pipeline.settings.fps))
             folder.mkdir(parents=True, exist_ok=True)
-            write_video(folder / f"{sample['key']}.mp4", frames, fps, voices.sum(0).clip(-1, 1), 16000)
+            path = folder / f"{source.name}-{sample['key']}.mp4"
+            write_video(path, frames, fps, voices.sum(0).clip(-1, 1), 16000)
             follows += [
                 follows_voice(frames, box, voice, fps)
                 for box, voice in zip(clip.boxes, voices, strict=True)
@@ -64,8 +66,10 @@ def validate(
     return {"loss": float(np.mean(losses))} | ({"lip_sync": float(np.mean(follows))} if follows else {})
 
 
-def _all(folders: list[Path]) -> itertools.chain[dict[str, Any]]:
-    return itertools.chain.from_iterable(read_all(folder) for folder in folders)
+def _in_turn(folders: list[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The first clip of every folder, then the second, until all are through."""
+    for clips in itertools.zip_longest(*(read_all(folder) for folder in folders)):
+        yield from ((folder, clip) for folder, clip in zip(folders, clips, strict=True) if clip is not None)
 
 
 def _video(pipeline: Any, batch: Any, prompts: torch.Tensor, generator: torch.Generator) -> np.ndarray:
