@@ -97,7 +97,10 @@ def normalize_tracks(crops: torch.Tensor, found: torch.Tensor | None = None) -> 
 
 
 class SmallSyncModel:
-    """The small SyncNet as a `SyncModel`, at the video's own frame rate between 23 and 26 fps, else at 24 or 25."""
+    """The small SyncNet as a `SyncModel`, at the video's own frame rate between 23 and 26 fps, else at 24 or 25.
+
+    Its embeddings have `channels` values.
+    """
 
     name = "small"
     crop = FaceCrop(size=48, side=0.64, shift=(0.0, 0.26))

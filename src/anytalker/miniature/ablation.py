@@ -174,10 +174,9 @@ def measure(pipeline: Any, scenes: int) -> dict[str, float]:
 
 
 def _mouth_features(judge: SmallSyncModel, frames: np.ndarray, boxes: Sequence[Box]) -> list[np.ndarray]:
-    """For each face the embeddings (T-4, channels) of its mouth in frames (T, H, W, 3) in [0, 1]."""
-    corners = np.array([[x, y, x + width, y + height] for x, y, width, height in boxes], dtype=np.float64)
-    pixels = (frames * 255).clip(0, 255).astype(np.uint8)
-    crops, found = crop_faces(pixels, np.broadcast_to(corners, (len(frames), *corners.shape)), judge.crop)
+    """For each face box in pixels the embeddings (T-4, channels) of its mouth in frames (T, H, W, 3) in [0, 1]."""
+    corners = np.array([[x, y, x + width, y + height] for x, y, width, height in boxes])
+    crops, found = crop_faces(np.round(255 * frames.clip(0, 1)).astype(np.uint8), corners, judge.crop)
     return [judge.embed_video(crops[:, person], found[:, person]) for person in range(len(boxes))]
 
 

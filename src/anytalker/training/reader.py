@@ -199,6 +199,7 @@ def check_shards(config: TrainingConfig, condition: str, image_size: int, vae: t
 
 
 def _check_shapes(config: TrainingConfig, kind: _Kind) -> None:
+    """Refuse clips of a kind of batch that are too short for the window, or can't be stacked."""
     window = config.data.window
     shapes = {tuple(shape) for folder in kind.folders for shape in read_index(folder).get("shapes", ())}
     frames = sorted({shape[2] for shape in shapes})

@@ -45,7 +45,8 @@ class Trainer:
         log: receives lines of progress, on the main process.
 
     Raises:
-        InputError: if the model, the shards or the sharing among processes don't fit.
+        InputError: if the model, the shards or the sharing among processes don't fit, or the checkpoint is damaged.
+        AnyTalkerError: if the checkpoint can't be loaded now, for want of memory or of permission.
     """
 
     def __init__(self, config: TrainingConfig, log: Callable[[str], None] = print) -> None:
@@ -78,7 +79,8 @@ class Trainer:
         self.average = EMAModel(trained, decay=config.optimizer.average, foreach=not config.fsdp)
         self.sharded = ShardedState(self.wrapped, self.optimizer.optimizer, self.average) if config.fsdp else None
         self.step = self._resume()
-        self.reader = self._reader()
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        self.reader = GroupReader(config, self.pipeline.audio_features.window, self.step, rank, processes)
 
     def _resume(self) -> int:
         steps = checkpoint_steps(self.checkpoints)
@@ -99,10 +101,6 @@ class Trainer:
         self.average.to(self.accelerator.device)
         self.log(f"going on from step {steps[-1]}")
         return steps[-1]
-
-    def _reader(self) -> GroupReader:
-        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-        return GroupReader(self.config, self.pipeline.audio_features.window, self.step, rank, processes)
 
     def _save_state(self, folder: Path) -> None:
         if self.sharded:
