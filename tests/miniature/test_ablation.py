@@ -55,6 +55,22 @@ def test_what_is_measured_tells_true_videos_from_soft_ones() -> None:
     assert soft["frechet"] > 5
     assert soft["quality"] < 30 < true["quality"]
     assert true["interactivity"] > 0.5
+    for name, values in true["by_scene"].items():
+        assert values == pytest.approx([true[name]]), name
+
+
+def test_rows_are_compared_scene_by_scene() -> None:
+    results = []
+    for number, row in enumerate(ROWS):
+        values = [float(number), 5.0 + number, None if row.name == "RS" else 1.0]
+        results.append({"row": row.name, "by_scene": {"lip_sync": values, "quality": [0.0, 1.0 * number, 2.0]}})
+    compared = {(one["from"], one["to"]): one for one in ablation.differences(results)}
+    assert len(compared) == 5
+    assert compared["RS", "RS+CM"]["lip_sync"] == (1.0, 1.0, 1.0)  # the third scene is left out
+    mean, low, high = compared["RS+CM", "RS+CM+RM"]["quality"]
+    assert mean == pytest.approx(2 / 3)
+    assert low == 0
+    assert high == pytest.approx(4 / 3, abs=0.7)
 
 
 def test_a_base_of_several_folders_and_shares_serves_every_row(tmp_path) -> None:
@@ -70,7 +86,10 @@ def test_an_ablation_trains_measures_and_goes_on(tmp_path, monkeypatch) -> None:
 
     def measure(pipeline, scenes: int) -> dict[str, float]:
         measured.append(scenes)
-        return {"interactivity": 1.0, "looking": 0.5, "lip_sync": 0.25 * len(measured), "quality": 20.0, "frechet": 8.0}
+        lips = 0.25 * len(measured)
+        by_scene = {"interactivity": [1.0], "looking": [None], "lip_sync": [lips], "quality": [20.0]}
+        means = {"interactivity": 1.0, "looking": 0.5, "lip_sync": lips, "quality": 20.0, "frechet": 8.0}
+        return means | {"by_scene": by_scene}
 
     monkeypatch.setattr(ablation, "measure", measure)
     duo = write_shards(tmp_path / "duo", clips=4, persons=2)
@@ -81,6 +100,7 @@ def test_an_ablation_trains_measures_and_goes_on(tmp_path, monkeypatch) -> None:
     assert [result["row"] for result in results] == [row.name for row in ROWS]
     table = (tmp_path / "out" / "table.md").read_text()
     assert "| RS+CM+RM | 1.00 | 0.50 | 1.25 | 20.00 | 8.00 | 0.97 | 4.56 | 468 |" in table
+    assert "| RS | RS+CM | +0.000 | – | +0.250 | +0.000 |" in table
     assert (tmp_path / "out" / "plot.png").stat().st_size > 10_000
     assert run_ablation(base, [duo], tmp_path / "out", 3, lines.append) == results
     assert len(measured) == 5

@@ -51,6 +51,19 @@ def test_the_releases_condition_is_the_picture_and_grey(vae) -> None:
     torch.testing.assert_close(latents[:, :, 1:2], latents[:, :, 2:])
 
 
+def test_a_deepened_decoder_decodes_the_same_and_can_learn_more(vae) -> None:
+    for parameter in vae.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    latents = torch.randn(1, 16, 3, 4, 6)
+    deeper = vae.deepened(decoder_blocks=3, fine_blocks=2)
+    assert torch.equal(deeper.decode(latents).sample, vae.decode(latents).sample)
+    assert torch.equal(
+        deeper.encode(torch.ones(1, 3, 5, 32, 48)).latent_dist.mode(),
+        vae.encode(torch.ones(1, 3, 5, 32, 48)).latent_dist.mode(),
+    )
+    assert sum(map(torch.numel, deeper.parameters())) > sum(map(torch.numel, vae.parameters()))
+
+
 def test_principal_components_already_reconstruct(vae) -> None:
     pixels = next(autoencoder_batches(0, frames=5, sizes=[(12, 64)]))
     vae.start_from_components(pixels)

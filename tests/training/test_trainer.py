@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from anytalker import AnyTalkerError, AnyTalkerPipeline, InputError
 from anytalker.data.shards import ShardWriter
-from anytalker.models.digest import weights_digest
+from anytalker.models.digest import encoder_digest
 from anytalker.models.transformer import AnyTalkerTransformerBlock
 from anytalker.training import checkpoints, trainer
 from anytalker.training.reader import GroupReader, group_loader
@@ -414,7 +414,7 @@ def test_shards_of_the_model_s_autoencoder_in_any_precision_fit(tmp_path) -> Non
     config = make_config(tmp_path)
     vae = AnyTalkerPipeline.from_pretrained(config.model).vae
     for kind in (torch.float32, torch.float16, torch.bfloat16):
-        about = {"autoencoder": weights_digest(copy.deepcopy(vae).to(kind))}
+        about = {"autoencoder": encoder_digest(copy.deepcopy(vae).to(kind))}
         with ShardWriter(tmp_path / str(kind), 3, about) as writer:
             for number in range(3):
                 writer.write(str(number), {}, sample(number))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from anytalker.cli.console import check_output, check_range
+from anytalker.cli.console import check_output, check_range, quiet_libraries
 
 commands = typer.Typer(help="The drawn world of the built-in miniature.", no_args_is_help=True)
 
@@ -49,6 +49,32 @@ def prepare_miniature(
         corpora["single"] = replace(corpora["single"], clips=clips)
     training = AutoencoderTraining(autoencoder_steps, learning_rate=1.5e-3)
     recipe.prepare_miniature(folder, training, corpora=corpora, log=typer.echo)
+
+
+@commands.command("decoder", epilog="Example:  anytalker miniature decoder runs/miniature/stage2/model runs/decoder")
+def tune_decoder(
+    model: Annotated[Path, typer.Argument(help="A trained miniature: the folder of the last stage's model.")],
+    folder: Annotated[Path, typer.Argument(help="For guesses/ and the result, model/; run again, guesses are kept.")],
+    steps: Annotated[int | None, typer.Option(help="Steps of training; left out: as for the shipped weights.")] = None,
+    clips: Annotated[int | None, typer.Option(help="Clips to guess; left out: as for the shipped weights.")] = None,
+) -> None:
+    """Sharpen a trained miniature's pictures: its decoder learns from the model's own guesses."""
+    from dataclasses import replace
+
+    from anytalker.miniature import recipe
+    from anytalker.miniature.guesses import GuessSettings
+    from anytalker.training.decoder import DecoderTraining
+
+    training, guesses = DecoderTraining(), GuessSettings()
+    if steps is not None:
+        check_range("--steps", steps, 1, 10**6)
+        training = replace(training, steps=steps)
+    if clips is not None:
+        check_range("--clips", clips, 1, 10**6)
+        guesses = replace(guesses, clips=clips)
+    quiet_libraries()
+    recipe.tune_decoder(model, folder, training, guesses, typer.echo)
+    typer.echo(f"Wrote {folder / 'model'}.")
 
 
 @commands.command("syncnet", epilog="Example:  anytalker miniature syncnet runs/syncnet")

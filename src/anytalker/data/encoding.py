@@ -15,7 +15,7 @@ from anytalker.conditioning.audio_features import AudioFeatures
 from anytalker.conditioning.faces import clip_pixels, crop_face
 from anytalker.conditioning.log_mel import windows
 from anytalker.data.records import Box
-from anytalker.models.digest import weights_digest
+from anytalker.models.digest import encoder_digest
 from anytalker.models.latents import SETTLED_STILL, encode_video, picture_latents, still_latents
 
 
@@ -41,7 +41,7 @@ class ClipEncoder:
         return {
             "condition": self.condition,
             "image_size": self.image_size,
-            "autoencoder": weights_digest(self.vae),
+            "autoencoder": encoder_digest(self.vae),
         }
 
     @torch.no_grad()

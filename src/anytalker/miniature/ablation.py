@@ -14,9 +14,10 @@ from anytalker.data.records import Box
 from anytalker.errors import InputError
 from anytalker.evaluation.crops import crop_faces
 from anytalker.evaluation.small_syncnet import SmallSyncModel
+from anytalker.evaluation.summary import mean_interval
 from anytalker.files import atomic_path, write_json_atomic
 from anytalker.miniature.corpus import RenderedClip
-from anytalker.miniature.exam import examine
+from anytalker.miniature.exam import Scores, examine
 from anytalker.miniature.truth import FaceReader
 from anytalker.training.config import TrainingConfig
 
@@ -26,6 +27,9 @@ MULTI_SHARE = 0.25
 
 MEASURES = ("interactivity", "looking", "lip_sync", "quality", "frechet")
 """What is measured of a row, see `measure`."""
+
+COMPARISONS = (("RS", "CM"), ("RS", "RS+CM"), ("RS+RM", "RS+CM+RM"), ("RS", "RS+RM"), ("RS+CM", "RS+CM+RM"))
+"""Pairs of rows that differ in one kind of data; but for the first, the second row has one kind more."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def run_ablation(
                 f"{path} was measured with another budget than {base.steps} steps, batches of {base.batch_size} and "
                 f"{scenes} scenes. Choose another folder, or remove this one."
             )
-        if path.exists() and (missing := [name for name in MEASURES if name not in known]):
+        if path.exists() and (missing := [name for name in (*MEASURES, "by_scene") if name not in known]):
             raise InputError(f"{path} lacks {', '.join(missing)}. Remove it, and the row is measured again.")
         if not path.exists():
             log(f"{row.name}: training")
@@ -136,7 +140,7 @@ def run_ablation(
     return results
 
 
-def measure(pipeline: Any, scenes: int) -> dict[str, float]:
+def measure(pipeline: Any, scenes: int) -> dict[str, Any]:
     """Scores of one row on held-out conversations of two people.
 
     Returns:
@@ -144,12 +148,14 @@ def measure(pipeline: Any, scenes: int) -> dict[str, float]:
         "looking": share of listening time in which they look at the speaker; "lip_sync": correlation of mouths with the
         truth; "quality": PSNR in dB of whole frames against the true video of the same conversation; "frechet": between
         the five-frame features of all mouths in these videos and in the true ones, by the small SyncNet's video tower,
-        times 1000: what FVD is by an action network's.
+        times 1000: what FVD is by an action network's; "by_scene": the first four scene by scene, None where a scene
+        has no such value, so that rows can be compared on the same scenes, see `differences`.
     """
     from anytalker.evaluation.fidelity import FrechetDistance
 
     judge = SmallSyncModel.from_pretrained()
     motion, quality, distance = [], [], FrechetDistance(judge.channels)
+    by_scene: dict[str, list[float | None]] = {name: [] for name in MEASURES if name != "frechet"}
 
     def look(clip: RenderedClip, frames: np.ndarray, readers: Sequence[FaceReader]) -> None:
         true = _resized(clip.frames, frames.shape[1:3])
@@ -158,19 +164,36 @@ def measure(pipeline: Any, scenes: int) -> dict[str, float]:
         for video, real in ((frames, False), (true, True)):
             for features in _mouth_features(judge, video, boxes):
                 distance.add(features, real)
+        found = []
         for states, reader in zip(clip.states, readers, strict=True):
             listening = np.array([state.opening == 0 for state in states])[1:]
             if listening.sum() > 12:
-                motion.append(24 * np.abs(np.diff(reader.gazes(frames)))[listening].mean())
+                found.append(24 * np.abs(np.diff(reader.gazes(frames)))[listening].mean())
+        motion.extend(found)
+        by_scene["interactivity"].append(_mean(found))
+        by_scene["quality"].append(float(quality[-1]))
 
-    scores = examine(pipeline, 2, range(scenes), on_video=look, silence=False).summary()
+    seen = {"looking": 0, "lip_sync": 0}
+
+    def note(seed: int, scores: Scores) -> None:
+        for name, before in seen.items():
+            values = getattr(scores, name)
+            by_scene[name].append(_mean(values[before:]))
+            seen[name] = len(values)
+
+    scores = examine(pipeline, 2, range(scenes), on_scene=note, on_video=look, silence=False).summary()
     return {
         "interactivity": float(np.mean(motion)),
         "looking": scores.get("looking", float("nan")),
         "lip_sync": scores["lip_sync"],
         "quality": float(np.mean(quality)),
         "frechet": 1000 * distance.compute(),
+        "by_scene": by_scene,
     }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if len(values) else None
 
 
 def _mouth_features(judge: SmallSyncModel, frames: np.ndarray, boxes: Sequence[Box]) -> list[np.ndarray]:
@@ -187,8 +210,26 @@ def _resized(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.stack([cv2.resize(frame, wanted, interpolation=cv2.INTER_AREA) for frame in frames]) / 255
 
 
+def differences(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What `COMPARISONS` come to, scene by scene: {"from", "to", and for each measure (mean, low, high)}.
+
+    Mean and 95% bootstrap interval of the second row's value less the first's on the same scenes. The interval holds
+    for other scenes, not for another training of the same rows.
+    """
+    known = {result["row"]: result["by_scene"] for result in results}
+    compared = []
+    for first, second in COMPARISONS:
+        values: dict[str, Any] = {"from": first, "to": second}
+        for name in known[first]:
+            pairs = zip(known[first][name], known[second][name], strict=True)
+            gains = [after - before for before, after in pairs if before is not None and after is not None]
+            values[name] = (_mean(gains), *mean_interval(gains))
+        compared.append(values)
+    return compared
+
+
 def write_table(results: list[dict[str, Any]], path: Path) -> None:
-    """A Markdown table of the rows beside the paper's."""
+    """A Markdown table of the rows beside the paper's, and one of their differences."""
     lines = [
         "| data | interactivity | looks at the speaker | lip sync r | quality dB | Fréchet distance "
         "| paper: Interactivity | Sync-C* | FVD |",
@@ -197,8 +238,25 @@ def write_table(results: list[dict[str, Any]], path: Path) -> None:
     for row, result in zip(ROWS, results, strict=True):
         ours = [f"{result[name]:.2f}" for name in MEASURES]
         lines.append("| " + " | ".join([row.name, *ours, *(f"{value:g}" for value in row.paper)]) + " |")
+    names = [name for name in MEASURES if name != "frechet"]
+    lines += [
+        "",
+        "Differences on the same scenes, with 95% intervals:",
+        "",
+        "| from | to | interactivity | looks at the speaker | lip sync r | quality dB |",
+        "|---|---|---|---|---|---|",
+    ]
+    for pair in differences(results):
+        cells = [_gain(*pair[name]) for name in names]
+        lines.append("| " + " | ".join([pair["from"], pair["to"], *cells]) + " |")
     with atomic_path(path) as partial:
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _gain(mean: float | None, low: float, high: float) -> str:
+    if mean is None:
+        return "–"
+    return f"{mean:+.3f}" if np.isnan(low) else f"{mean:+.3f} ({low:+.3f} … {high:+.3f})"
 
 
 def write_plot(results: list[dict[str, Any]], path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -132,10 +132,10 @@ def place(
     waveform[begin : begin + len(heard)] += heard
 
 
-class _Renders(IterableDataset):
+class Renders(IterableDataset):
     """Renders clips in a worker process, so that encoding never waits."""
 
-    def __init__(self, seeds: range, settings: CorpusSettings) -> None:
+    def __init__(self, seeds: Sequence[int], settings: CorpusSettings) -> None:
         self.seeds, self.settings = seeds, settings
 
     def __iter__(self) -> Iterator[tuple[int, RenderedClip]]:
@@ -168,7 +168,7 @@ def build_corpus(
             return
     with ShardWriter(folder, clips_per_shard, about) as writer:
         seeds = range(writer.done, settings.clips)
-        for seed, clip in DataLoader(_Renders(seeds, settings), batch_size=None, num_workers=1, prefetch_factor=4):
+        for seed, clip in DataLoader(Renders(seeds, settings), batch_size=None, num_workers=1, prefetch_factor=4):
             tensors = encoder(clip.frames, clip.voices, clip.boxes, settings.fps)
             tensors["openings"] = torch.tensor([[state.opening for state in person] for person in clip.states])
             tensors["gazes"] = torch.tensor([[state.gaze[0] for state in person] for person in clip.states])

@@ -13,11 +13,13 @@ from anytalker.data.encoding import ClipEncoder
 from anytalker.miniature.autoencoder import MiniatureAutoencoder
 from anytalker.miniature.clips import autoencoder_batches
 from anytalker.miniature.corpus import CorpusSettings, build_corpus, render_clip
+from anytalker.miniature.guesses import GuessSettings, lessons, write_guesses
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
 from anytalker.pipelines.pipeline import AnyTalkerPipeline
 from anytalker.pipelines.schedule import make_scheduler
 from anytalker.pipelines.settings import PipelineSettings
 from anytalker.training.autoencoder import AutoencoderTraining, train_autoencoder
+from anytalker.training.decoder import DecoderTraining, train_decoder
 
 SETTINGS = PipelineSettings(
     name="tiny",
@@ -33,6 +35,10 @@ SETTINGS = PipelineSettings(
     image_size=64,
     text_len=32,
 )
+DECODER_BLOCKS = (5, 4)
+"""Residual blocks of the tuned decoder, on the grid of latents and on that of 4×4 pixels."""
+LESSONS = 4
+"""Pieces of clips a step of its training."""
 IMAGE_WIDTH = 96
 TEXT_WIDTH = 64
 
@@ -101,6 +107,53 @@ def make_autoencoder(
     vae.save_pretrained(unfinished)
     unfinished.rename(folder)
     return vae
+
+
+class _Lessons(IterableDataset):
+    def __init__(self, folder: Path, batch_size: int) -> None:
+        self.folder, self.batch_size = folder, batch_size
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        torch.set_num_threads(1)
+        return lessons(self.folder, self.batch_size)
+
+
+def tune_decoder(
+    model: Path,
+    folder: Path,
+    training: DecoderTraining,
+    guesses: GuessSettings | None = None,
+    log: Callable[[str], None] = print,
+) -> None:
+    """Let a trained miniature's decoder learn from the model's own guesses; the rest of it stays as it is.
+
+    Args:
+        model: the trained miniature, or its name.
+        folder: `folder`/guesses is made and kept, `folder`/model is the result.
+        training: how the decoder is tuned.
+        guesses: from which clips.
+        log: receives lines of progress.
+
+    Raises:
+        InputError: if the folder holds guesses of another model.
+    """
+
+    def report(done: int, total: int) -> None:
+        if done % 50 == 0 or done == total:
+            log(f"guesses: {done} of {total} clips")
+
+    def save(step: int, averaged: MiniatureAutoencoder) -> None:
+        if (step + 1) % 200 == 0:
+            averaged.save_pretrained(folder / "autoencoder-unfinished")
+
+    pipeline = AnyTalkerPipeline.from_pretrained(model)
+    write_guesses(folder / "guesses", pipeline, guesses or GuessSettings(), report)
+    config = pipeline.vae.config
+    blocks = (config.decoder_blocks or config.blocks, config.fine_blocks)
+    vae = pipeline.vae.deepened(*(max(pair) for pair in zip(blocks, DECODER_BLOCKS, strict=True)))
+    batches = DataLoader(_Lessons(folder / "guesses", LESSONS), batch_size=None, num_workers=1, prefetch_factor=4)
+    pipeline.vae = train_decoder(vae, iter(batches), training, log, save)
+    pipeline.save_pretrained(folder / "model")
 
 
 @torch.no_grad()

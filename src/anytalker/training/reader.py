@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from anytalker.data.encoding import Clip
 from anytalker.data.shards import HeldSamples, ShardStream, decode_sample, read_index
 from anytalker.errors import InputError
-from anytalker.models.digest import weights_digest
+from anytalker.models.digest import encoder_digest
 from anytalker.training.batches import Batch, crop_to_faces, make_batch, window_of
 from anytalker.training.config import TrainingConfig
 
@@ -180,7 +180,7 @@ def check_shards(config: TrainingConfig, condition: str, image_size: int, vae: t
         InputError: if the shards were made for another model, or their clips can't be put into one batch.
     """
     held_out = config.validation.data if config.validation.every else []
-    autoencoders = {weights_digest(vae, dtype) for dtype in (torch.float32, torch.float16, torch.bfloat16)}
+    autoencoders = {encoder_digest(vae, dtype) for dtype in (torch.float32, torch.float16, torch.bfloat16)}
     for folder in dict.fromkeys([*config.data.single, *config.data.joined, *held_out]):
         about = read_index(folder)["about"]
         for name, wanted in (("condition", condition), ("image_size", image_size)):

@@ -1,0 +1,81 @@
+"""Guesses of the shipped miniature, and what its decoder learns from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from anytalker import AnyTalkerPipeline, InputError
+from anytalker.miniature import recipe
+from anytalker.miniature.corpus import CorpusSettings, render_clip
+from anytalker.miniature.guesses import GuessSettings, guess, lessons, write_guesses
+from anytalker.models.latents import decode_video
+from anytalker.training.decoder import DecoderTraining
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> AnyTalkerPipeline:
+    return AnyTalkerPipeline.from_pretrained("tiny")
+
+
+def test_less_noise_better_guesses(pipeline) -> None:
+    clip = render_clip(50_000, CorpusSettings(persons=2, frames=13))
+    errors = []
+    for sigma in (1.0, 0.875, 0.3):
+        lesson = guess(pipeline, clip, sigma, 24.0, seed=1)
+        assert lesson["guess"].shape == lesson["true"].shape == (16, 4, 16, 32)
+        errors.append(float((lesson["guess"] - lesson["true"]).float().square().mean()))
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[0] < 0.3 * lesson["true"].float().square().mean()
+
+
+def test_lessons_are_pieces_of_the_same_place_and_time(pipeline, tmp_path) -> None:
+    write_guesses(tmp_path, pipeline, GuessSettings(clips=2, frames=17))
+    guesses, true, pixels = next(lessons(tmp_path, 6, side=12))
+    assert guesses.shape == true.shape == (6, 16, 4, 12, 12)
+    assert pixels.shape == (6, 3, 13, 96, 96)
+    decoded = decode_video(pipeline.vae, true)
+    assert (decoded - pixels).abs().mean() < 0.5 * (decoded - pixels.roll(8, dims=-1)).abs().mean()
+    assert (decoded - pixels).abs().mean() < (decoded - pixels.roll(1, dims=0)).abs().mean()
+
+
+def test_guesses_are_kept_and_never_mixed(pipeline, tmp_path) -> None:
+    settings = GuessSettings(clips=2, frames=13)
+    write_guesses(tmp_path, pipeline, settings)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
+    told: list[tuple[int, int]] = []
+    write_guesses(tmp_path, pipeline, replace(settings, clips=3), lambda done, total: told.append((done, total)))
+    assert len(list(tmp_path.glob("*.safetensors"))) == 3
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    assert told == [(3, 3)]
+    with pytest.raises(InputError, match="holds guesses with another frames, sigmas; remove it"):
+        write_guesses(tmp_path, pipeline, replace(settings, frames=17, sigmas=(1.0,)))
+    with pytest.raises(InputError, match="frames is 65; the model sees 33 at once"):
+        write_guesses(tmp_path / "long", pipeline, replace(settings, frames=65))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no guesses"):
+        next(lessons(tmp_path / "empty", 1))
+
+
+def test_one_and_two_people_and_all_levels_of_noise(pipeline, tmp_path) -> None:
+    write_guesses(tmp_path, pipeline, GuessSettings(clips=3, frames=13))
+    widths = [load_file(path)["frames"].shape[2] for path in sorted(tmp_path.glob("*.safetensors"))]
+    assert widths == [128, 256, 256]
+
+
+def test_tuning_gives_a_model_that_differs_in_its_decoder_alone(tmp_path) -> None:
+    lines: list[str] = []
+    recipe.tune_decoder("tiny", tmp_path, DecoderTraining(steps=2), GuessSettings(clips=2, frames=13), lines.append)
+    tuned, shipped = (AnyTalkerPipeline.from_pretrained(name) for name in (tmp_path / "model", "tiny"))
+    for name, value in shipped.transformer.state_dict().items():
+        assert torch.equal(tuned.transformer.state_dict()[name], value)
+    changed = {
+        name.split(".")[0]
+        for name, value in tuned.vae.state_dict().items()
+        if not torch.equal(shipped.vae.state_dict().get(name, value + 1), value)
+    }
+    assert changed == {"decoder", "decode_linear"}
+    assert any("step 2/2" in line for line in lines)

@@ -1,0 +1,98 @@
+"""Tuning a decoder on a model's guesses: it learns them, true latents stay well decoded, and nothing else changes."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from anytalker.miniature.autoencoder import MiniatureAutoencoder
+from anytalker.miniature.clips import autoencoder_batches
+from anytalker.models.digest import encoder_digest, weights_digest
+from anytalker.models.latents import decode_video, encode_video
+from anytalker.training.decoder import DecoderTraining, PatchDiscriminator, decoding_parameters, train_decoder
+
+
+@pytest.fixture(scope="module")
+def lesson() -> tuple[MiniatureAutoencoder, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """A small autoencoder, and softened latents of clips, the true ones, and their pixels."""
+    torch.manual_seed(0)
+    pixels = next(autoencoder_batches(0, frames=9, sizes=[(4, 64)]))
+    vae = MiniatureAutoencoder(width=32, blocks=1, fine_width=16, fine_blocks=1)
+    vae.start_from_components(pixels)
+    true = encode_video(vae, pixels)
+    return vae, (0.7 * true, true, pixels)
+
+
+def _tuned(lesson, **changes) -> tuple[MiniatureAutoencoder, MiniatureAutoencoder]:
+    vae, batch = lesson
+    torch.manual_seed(1)
+    settings = {"steps": 60, "warmup_steps": 2, "learning_rate": 2e-3, "adversarial_start": 20, "average": 0.9}
+    tuned = train_decoder(
+        copy.deepcopy(vae), iter(lambda: batch, None), DecoderTraining(**settings | changes), lambda line: None
+    )
+    return vae, tuned
+
+
+def _error(vae: MiniatureAutoencoder, latents: torch.Tensor, pixels: torch.Tensor) -> float:
+    return float((decode_video(vae, latents) - pixels).abs().mean())
+
+
+def test_a_decoder_learns_its_models_guesses_and_keeps_the_encoder(lesson) -> None:
+    vae, tuned = _tuned(lesson)
+    guesses, true, pixels = lesson[1]
+    assert _error(tuned, guesses, pixels) < 0.75 * _error(vae, guesses, pixels)
+    assert encoder_digest(tuned) == encoder_digest(vae)
+    assert weights_digest(tuned) != weights_digest(vae)
+    assert torch.equal(encode_video(tuned, pixels), true)
+
+
+def test_the_share_of_true_latents_decides_what_is_learned(lesson) -> None:
+    guesses, true, pixels = lesson[1]
+    only_guesses, only_true = (_tuned(lesson, true_share=share, adversarial_weight=0.0)[1] for share in (0.0, 1.0))
+    assert _error(only_guesses, guesses, pixels) < _error(only_true, guesses, pixels)
+    assert _error(only_true, true, pixels) < _error(only_guesses, true, pixels)
+
+
+def test_the_judge_gives_soft_guesses_stronger_edges(lesson) -> None:
+    vae, (_, true, pixels) = lesson
+    coarse = torch.nn.functional.avg_pool3d(true, (1, 4, 4), (1, 4, 4))
+    hidden = (torch.nn.functional.interpolate(coarse, true.shape[2:]), true, pixels)
+
+    def edges(video: torch.Tensor) -> float:
+        return float(video.diff(dim=-1).abs().mean())
+
+    strengths = [
+        edges(decode_video(_tuned((vae, hidden), adversarial_weight=weight, bf16=False)[1], hidden[0]))
+        for weight in (0.0, 1.0)
+    ]
+    assert 1.1 * strengths[0] < strengths[1] < edges(pixels)
+
+
+def test_only_the_decoders_parameters_are_found(lesson) -> None:
+    vae, (guesses, _, _) = lesson
+    used = {id(one) for one in decoding_parameters(vae, guesses)}
+    for name, parameter in vae.named_parameters():
+        assert (id(parameter) in used) == name.startswith("decode"), name
+
+
+def test_the_judge_sees_four_frames_and_scores_patches() -> None:
+    scores, features = PatchDiscriminator()(torch.zeros(2, 12, 64, 32))
+    assert scores.shape == (2, 1, 8, 4)
+    assert [one.shape[2:] for one in features] == [(32, 16), (16, 8), (8, 4)]
+
+
+def test_progress_and_the_average_are_told(lesson) -> None:
+    vae, batch = lesson
+    lines: list[str] = []
+    seen: list[int] = []
+    train_decoder(
+        copy.deepcopy(vae),
+        iter(lambda: batch, None),
+        DecoderTraining(steps=4, log_every=2, adversarial_start=2),
+        lines.append,
+        lambda step, averaged: seen.append(step),
+    )
+    assert [line.split()[1] for line in lines] == ["1/4", "3/4", "4/4"]
+    assert seen == [0, 1, 2, 3]
