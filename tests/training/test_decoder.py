@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 
+from anytalker import AnyTalkerError
 from anytalker.miniature.autoencoder import MiniatureAutoencoder
 from anytalker.miniature.clips import autoencoder_batches
 from anytalker.models.digest import encoder_digest, weights_digest
@@ -96,3 +97,10 @@ def test_progress_and_the_average_are_told(lesson) -> None:
     )
     assert [line.split()[1] for line in lines] == ["1/4", "3/4", "4/4"]
     assert seen == [0, 1, 2, 3]
+
+
+def test_a_loss_that_is_no_number_ends_it(lesson) -> None:
+    vae, (guesses, true, pixels) = lesson
+    broken = (guesses * float("nan"), true, pixels)
+    with pytest.raises(AnyTalkerError, match="loss is nan at step 1; lower learning_rate"):
+        train_decoder(copy.deepcopy(vae), iter(lambda: broken, None), DecoderTraining(steps=2, true_share=0.0))

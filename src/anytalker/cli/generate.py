@@ -40,7 +40,7 @@ class Mode(str, Enum):
 def demo(
     persons: Annotated[int, typer.Option(help="How many drawn people talk, 1 to 6.")] = 2,
     seconds: Annotated[float, typer.Option(help="Length of the video in seconds, 1 to 3600.")] = 4.0,
-    seed: Annotated[int, typer.Option(help="Another seed, other people and other words.")] = 0,
+    seed: Annotated[int, typer.Option(help="Another seed, other people and other words.")] = 18,
     output: Annotated[Path, typer.Option(help="The video to write.")] = Path("demo.mp4"),
 ) -> None:
     """Make a video of drawn people who talk to each other. Needs no picture, no voice, no GPU and no download."""

@@ -41,8 +41,7 @@ class MiniatureAutoencoder(ModelMixin, ConfigMixin):
     Args:
         latent_channels: channels of a latent.
         width: channels of the convolutions on the latent grid.
-        blocks: residual blocks there in the encoder.
-        decoder_blocks: the same in the decoder; None: as many.
+        blocks: residual blocks there, in the encoder and in the decoder.
         fine_width: channels of the decoder's convolutions on the grid of 4×4 pixels.
         fine_blocks: residual blocks there.
         deblocking: share of the jumps between latent frames that a decoded video is freed of, see `Deblocking`.
@@ -57,7 +56,6 @@ class MiniatureAutoencoder(ModelMixin, ConfigMixin):
         blocks: int = 3,
         fine_width: int = 64,
         fine_blocks: int = 2,
-        decoder_blocks: int | None = None,
         deblocking: float = 0.5,
         latents_mean: tuple[float, ...] = (0.0,) * 16,
         latents_std: tuple[float, ...] = (1.0,) * 16,
@@ -74,7 +72,7 @@ class MiniatureAutoencoder(ModelMixin, ConfigMixin):
         self.decode_linear = nn.Conv2d(latent_channels, values, 1)
         self.decoder = nn.Sequential(
             nn.Conv2d(latent_channels, width, 3, padding=1),
-            *(ResidualBlock(width) for _ in range(blocks if decoder_blocks is None else decoder_blocks)),
+            *(ResidualBlock(width) for _ in range(blocks)),
             nn.Conv2d(width, 4 * fine_width, 1),
             nn.PixelShuffle(2),
             *(ResidualBlock(fine_width) for _ in range(fine_blocks)),
@@ -103,10 +101,10 @@ class MiniatureAutoencoder(ModelMixin, ConfigMixin):
         video = torch.cat([first, pixels[:, 1:].flatten(1, 2)], dim=1)
         return DecoderOutput(sample=video.transpose(1, 2))
 
-    def deepened(self, decoder_blocks: int, fine_blocks: int) -> MiniatureAutoencoder:
-        """The same function with more residual blocks in the decoder, whose training can go on from there."""
-        counts = {"decoder_blocks": decoder_blocks, "fine_blocks": fine_blocks}
-        deeper = type(self).from_config(dict(self.config) | counts)
+    def deepened(self, fine_blocks: int) -> MiniatureAutoencoder:
+        """The same function with more residual blocks on the decoder's fine grid, for training to go on from."""
+        config = {name: value for name, value in self.config.items() if not name.startswith("_")}
+        deeper = type(self)(**config | {"fine_blocks": fine_blocks})
         if deeper.dtype != self.dtype:
             deeper = deeper.to(self.dtype)
         for name, part in self.named_children():

@@ -35,8 +35,8 @@ SETTINGS = PipelineSettings(
     image_size=64,
     text_len=32,
 )
-DECODER_BLOCKS = (5, 4)
-"""Residual blocks of the tuned decoder, on the grid of latents and on that of 4×4 pixels."""
+FINE_BLOCKS = 4
+"""Residual blocks of the tuned decoder on the grid of 4×4 pixels."""
 LESSONS = 4
 """Pieces of clips a step of its training."""
 IMAGE_WIDTH = 96
@@ -148,9 +148,7 @@ def tune_decoder(
 
     pipeline = AnyTalkerPipeline.from_pretrained(model)
     write_guesses(folder / "guesses", pipeline, guesses or GuessSettings(), report)
-    config = pipeline.vae.config
-    blocks = (config.decoder_blocks or config.blocks, config.fine_blocks)
-    vae = pipeline.vae.deepened(*(max(pair) for pair in zip(blocks, DECODER_BLOCKS, strict=True)))
+    vae = pipeline.vae.deepened(max(pipeline.vae.config.fine_blocks, FINE_BLOCKS))
     batches = DataLoader(_Lessons(folder / "guesses", LESSONS), batch_size=None, num_workers=1, prefetch_factor=4)
     pipeline.vae = train_decoder(vae, iter(batches), training, log, save)
     pipeline.save_pretrained(folder / "model")

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from anytalker.errors import AnyTalkerError
 from anytalker.models.latents import latent_statistics
 from anytalker.training.autoencoder import motion_weights, warmup_cosine
 
@@ -87,18 +88,23 @@ def train_decoder(
         config: steps, rates and weights.
         log: receives a line of progress every `log_every` steps.
         on_step: called with the step and the averaged autoencoder.
+
+    Raises:
+        AnyTalkerError: if the loss is no number.
     """
-    used = decoding_parameters(vae, next(batches)[0])
+    batch = next(batches)
+    used = decoding_parameters(vae, batch[0])
+    last = used[-2]  # the weight of the last convolution
     judge = PatchDiscriminator()
     optimizer = torch.optim.AdamW(used, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
     critic = torch.optim.AdamW(judge.parameters(), lr=config.judge_rate, betas=(0.5, 0.9), weight_decay=0.0)
     averaged = copy.deepcopy(vae)
-    kept = decoding_parameters(averaged, next(batches)[0])
+    kept = decoding_parameters(averaged, batch[0])
     started = time.monotonic()
     for step in range(config.steps):
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * warmup_cosine(step, config.warmup_steps, config.steps)
-        guesses, latents, pixels = next(batches)
+        guesses, latents, pixels = batch if step == 0 else next(batches)
         mixed = torch.autocast(pixels.device.type, torch.bfloat16, enabled=config.bf16)
         true = torch.rand(len(guesses), 1, 1, 1, 1) < config.true_share
         with mixed:
@@ -113,13 +119,18 @@ def train_decoder(
         if config.adversarial_weight and step >= config.adversarial_start:
             with mixed:
                 objection = _objection(judge, _groups(pixels), _groups(decoded), config.feature_weight)
-            loss = loss + _balance(loss, objection, used[-2], config.adversarial_weight) * objection
+            loss = loss + _balance(loss, objection, last, config.adversarial_weight) * objection
+        if not torch.isfinite(loss):
+            raise AnyTalkerError(
+                f"The loss is {loss.item()} at step {step + 1}; lower learning_rate. What was saved before it is whole."
+            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(used, 1.0)
         optimizer.step()
         decay = min(config.average, (step + 1) / (step + 10))
-        torch._foreach_lerp_([one.data for one in kept], [one.data for one in used], 1 - decay)
+        for average, value in zip(kept, used, strict=True):
+            average.data.lerp_(value.data, 1 - decay)
         if step % config.log_every == 0 or step + 1 == config.steps:
             quality = -10 * math.log10(error.detach().square().mean().item() / 4)
             left = (time.monotonic() - started) / (step + 1) * (config.steps - step - 1)
