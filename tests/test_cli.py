@@ -82,6 +82,14 @@ def test_generate_writes_video_and_record(tmp_path, drawn, write_wave, tone) -> 
     assert listener["speaking"] == []
 
 
+def test_a_tuned_decoder_gives_a_model_that_plays(tmp_path, drawn, write_wave, tone) -> None:
+    assert run("miniature", "decoder", "tiny", tmp_path, "--steps", "1", "--clips", "1") == 0
+    arguments = ["--image", drawn, "--audio", write_wave(tone), "--face", boxes_of(drawn)[0], "--max-frames", "9"]
+    output = tmp_path / "talk.mp4"
+    assert run("generate", "--model", tmp_path / "model", *arguments, "--output", output) == 0
+    assert len(read_video(output)[0]) == 9
+
+
 def test_the_same_seed_gives_the_same_video(tmp_path, drawn, write_wave, tone) -> None:
     voice, videos = write_wave(tone), []
     arguments = ["--image", drawn, "--audio", voice, "--face", boxes_of(drawn)[0], "--steps", "1", "--max-frames", "9"]
@@ -228,6 +236,8 @@ def test_an_existing_output_is_untouched_by_bad_input(tmp_path, drawn) -> None:
         ("demo", "--seconds", "nan"),
         ("miniature", "picture", "--persons", "99"),
         ("miniature", "syncnet", "x", "--steps", "0"),
+        ("miniature", "decoder", "tiny", "x", "--steps", "0"),
+        ("miniature", "decoder", "tiny", "x", "--clips", "0"),
         ("dance",),
     ],
 )

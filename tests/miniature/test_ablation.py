@@ -59,6 +59,25 @@ def test_what_is_measured_tells_true_videos_from_soft_ones() -> None:
         assert values == pytest.approx([true[name]]), name
 
 
+def test_scenes_are_measured_apart() -> None:
+    plays = _Plays(0)
+    sharp = plays.__call__
+
+    def second_soft(image, voices, **options) -> SimpleNamespace:
+        video = sharp(image, voices, **options)
+        if soft.pop():
+            video.frames = np.stack([cv2.GaussianBlur(frame, (0, 0), 2.5) for frame in video.frames])
+        return video
+
+    soft = [True, False]
+    found = ablation.measure(second_soft, 2)["by_scene"]
+    first = ablation.measure(_Plays(0), 1)["by_scene"]
+    assert {name: values[0] for name, values in found.items()} == {name: values[0] for name, values in first.items()}
+    assert found["quality"][1] < 30 < found["quality"][0]
+    assert found["lip_sync"][1] < found["lip_sync"][0]
+    assert all(len(values) == 2 for values in found.values())
+
+
 def test_rows_are_compared_scene_by_scene() -> None:
     results = []
     for number, row in enumerate(ROWS):

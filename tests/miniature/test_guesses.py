@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -40,19 +41,38 @@ def test_lessons_are_pieces_of_the_same_place_and_time(pipeline, tmp_path) -> No
     decoded = decode_video(pipeline.vae, true)
     assert (decoded - pixels).abs().mean() < 0.5 * (decoded - pixels.roll(8, dims=-1)).abs().mean()
     assert (decoded - pixels).abs().mean() < (decoded - pixels.roll(1, dims=0)).abs().mean()
+    for other in (true.roll(1, dims=-1), true.roll(1, dims=-2), true.roll(1, dims=0)):
+        assert (guesses - true).square().mean() < 0.5 * (guesses - other).square().mean()
+    moving = (true[:, :, 1:] - true[:, :, :1]).abs()
+    assert (guesses[:, :, 1:] - true[:, :, 1:]).abs().mean() < moving.mean()
+    with pytest.raises(InputError, match="side is 17, but a clip has 16×"):
+        next(lessons(tmp_path, 1, side=17))
+
+
+def test_only_finished_clips_and_as_many_as_asked_are_learned(pipeline, tmp_path) -> None:
+    write_guesses(tmp_path, pipeline, GuessSettings(clips=2, frames=13))
+    (tmp_path / ".0a.partial.safetensors").write_bytes(b"half of a clip")
+    batch = next(lessons(tmp_path, 24, clips=1))[1]
+    assert (batch == batch[:1]).all()  # the first clip has one place and one time to choose from
+    both = next(lessons(tmp_path, 24))[1]
+    assert not (both == both[:1]).all()
 
 
 def test_guesses_are_kept_and_never_mixed(pipeline, tmp_path) -> None:
     settings = GuessSettings(clips=2, frames=13)
     write_guesses(tmp_path, pipeline, settings)
+    (tmp_path / "00040000.safetensors").rename(tmp_path / "away")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
     told: list[tuple[int, int]] = []
     write_guesses(tmp_path, pipeline, replace(settings, clips=3), lambda done, total: told.append((done, total)))
     assert len(list(tmp_path.glob("*.safetensors"))) == 3
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
-    assert told == [(3, 3)]
+    assert told == [(2, 3), (3, 3)]
     with pytest.raises(InputError, match="holds guesses with another frames, sigmas; remove it"):
         write_guesses(tmp_path, pipeline, replace(settings, frames=17, sigmas=(1.0,)))
+    for frames in (9, 32):
+        with pytest.raises(InputError, match=f"frames is {frames}; it must be 4n.1 and at least 13"):
+            write_guesses(tmp_path / "short", pipeline, replace(settings, frames=frames))
     with pytest.raises(InputError, match="frames is 65; the model sees 33 at once"):
         write_guesses(tmp_path / "long", pipeline, replace(settings, frames=65))
     (tmp_path / "empty").mkdir()
@@ -61,12 +81,27 @@ def test_guesses_are_kept_and_never_mixed(pipeline, tmp_path) -> None:
 
 
 def test_one_and_two_people_and_all_levels_of_noise(pipeline, tmp_path) -> None:
-    write_guesses(tmp_path, pipeline, GuessSettings(clips=3, frames=13))
-    widths = [load_file(path)["frames"].shape[2] for path in sorted(tmp_path.glob("*.safetensors"))]
-    assert widths == [128, 256, 256]
+    settings = GuessSettings(clips=3, frames=13, sigmas=(1.0, 0.5, 0.0))
+    write_guesses(tmp_path, pipeline, settings)
+    clips = [load_file(path) for path in sorted(tmp_path.glob("*.safetensors"))]
+    assert [clip["frames"].shape[2] for clip in clips] == [128, 256, 256]
+    errors = [float((clip["guess"] - clip["true"]).float().square().mean()) for clip in clips]
+    by_sigma = {settings.sigmas[(settings.first + number) % 3]: error for number, error in enumerate(errors)}
+    assert by_sigma[1.0] > by_sigma[0.5] > by_sigma[0.0] == 0
 
 
-def test_tuning_gives_a_model_that_differs_in_its_decoder_alone(tmp_path) -> None:
+def test_what_is_no_miniature_or_would_be_overwritten_is_refused(pipeline, tmp_path, monkeypatch) -> None:
+    few = GuessSettings(clips=2, frames=13)
+    with pytest.raises(InputError, match="is where the result would go"):
+        recipe.tune_decoder(tmp_path / "model", tmp_path, DecoderTraining(steps=2), few)
+    other = SimpleNamespace(vae=torch.nn.Identity())
+    monkeypatch.setattr(recipe.AnyTalkerPipeline, "from_pretrained", lambda model: other)
+    with pytest.raises(InputError, match="is no miniature; its autoencoder is a Identity"):
+        recipe.tune_decoder(tmp_path / "large", tmp_path, DecoderTraining(steps=2), few)
+
+
+def test_tuning_gives_a_model_that_differs_in_its_decoder_alone(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(recipe, "FINE_BLOCKS", 5)
     lines: list[str] = []
     recipe.tune_decoder("tiny", tmp_path, DecoderTraining(steps=2), GuessSettings(clips=2, frames=13), lines.append)
     tuned, shipped = (AnyTalkerPipeline.from_pretrained(name) for name in (tmp_path / "model", "tiny"))
@@ -78,4 +113,5 @@ def test_tuning_gives_a_model_that_differs_in_its_decoder_alone(tmp_path) -> Non
         if not torch.equal(shipped.vae.state_dict().get(name, value + 1), value)
     }
     assert changed == {"decoder", "decode_linear"}
+    assert tuned.vae.config.fine_blocks == 5
     assert any("step 2/2" in line for line in lines)

@@ -99,8 +99,8 @@ def test_progress_and_the_average_are_told(lesson) -> None:
     assert seen == [0, 1, 2, 3]
 
 
-def test_a_loss_that_is_no_number_ends_it(lesson) -> None:
+def test_a_gradient_that_is_no_number_ends_it(lesson) -> None:
     vae, (guesses, true, pixels) = lesson
     broken = (guesses * float("nan"), true, pixels)
-    with pytest.raises(AnyTalkerError, match="loss is nan at step 1; lower learning_rate"):
+    with pytest.raises(AnyTalkerError, match=r"gradient is no number at step 1 \(loss nan\); lower learning_rate"):
         train_decoder(copy.deepcopy(vae), iter(lambda: broken, None), DecoderTraining(steps=2, true_share=0.0))

@@ -102,7 +102,13 @@ class MiniatureAutoencoder(ModelMixin, ConfigMixin):
         return DecoderOutput(sample=video.transpose(1, 2))
 
     def deepened(self, fine_blocks: int) -> MiniatureAutoencoder:
-        """The same function with more residual blocks on the decoder's fine grid, for training to go on from."""
+        """The same function with more residual blocks on the decoder's fine grid, for training to go on from.
+
+        Raises:
+            ValueError: if there are more blocks already.
+        """
+        if fine_blocks < self.config.fine_blocks:
+            raise ValueError(f"fine_blocks is {fine_blocks}, but there are {self.config.fine_blocks} already.")
         config = {name: value for name, value in self.config.items() if not name.startswith("_")}
         deeper = type(self)(**config | {"fine_blocks": fine_blocks})
         if deeper.dtype != self.dtype:

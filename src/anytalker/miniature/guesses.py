@@ -23,7 +23,7 @@ from anytalker.conditioning.sound import Sound
 from anytalker.errors import InputError
 from anytalker.files import atomic_path, write_json_atomic
 from anytalker.miniature.corpus import CorpusSettings, RenderedClip, Renders
-from anytalker.models.digest import weights_digest
+from anytalker.models.digest import encoder_digest, weights_digest
 from anytalker.models.latents import encode_video
 from anytalker.pipelines.denoising import ContextCache, Denoiser
 from anytalker.pipelines.inputs import Inputs, Voice
@@ -69,13 +69,19 @@ def write_guesses(
         on_progress: called as (done, total).
 
     Raises:
-        InputError: if the folder holds guesses of another model or with other settings, or clips are too long.
+        InputError: if the folder holds guesses of another model or with other settings, or clips are too long or short.
     """
+    if settings.frames % 4 != 1 or settings.frames < 4 * PIECE + 1:
+        raise InputError(f"frames is {settings.frames}; it must be 4n+1 and at least {4 * PIECE + 1}.")
     window = pipeline.settings.window
     if window is not None and settings.frames > 4 * window + 1:
         raise InputError(f"frames is {settings.frames}; the model sees {4 * window + 1} at once.")
-    about = asdict(settings) | {"model": weights_digest(pipeline.transformer), "vae": weights_digest(pipeline.vae)}
-    about["sigmas"] = list(settings.sigmas)
+    about = asdict(settings) | {
+        "sigmas": list(settings.sigmas),
+        "transformer": weights_digest(pipeline.transformer),
+        "image_encoder": weights_digest(pipeline.image_encoder),
+        "autoencoder": encoder_digest(pipeline.vae),
+    }
     del about["clips"]
     index = folder / _INDEX
     if index.exists() and (known := _read(index)) != about:
@@ -83,11 +89,11 @@ def write_guesses(
         raise InputError(f"{folder} holds guesses with another {changed}; remove it or choose another folder.")
     folder.mkdir(parents=True, exist_ok=True)
     write_json_atomic(index, about)
+    missing = [number for number in range(settings.clips) if not _file(folder, settings.first + number).exists()]
+    done = settings.clips - len(missing)
     for persons in (1, 2):
         corpus = CorpusSettings(persons=persons, frames=settings.frames)
-        numbers = [number for number in range(settings.clips) if (number % 3 == 0) == (persons == 1)]
-        seeds = [settings.first + number for number in numbers if not _file(folder, settings.first + number).exists()]
-        done = settings.clips - len(seeds) if persons == 2 else 0
+        seeds = [settings.first + number for number in missing if (number % 3 == 0) == (persons == 1)]
         for seed, clip in DataLoader(Renders(seeds, corpus), batch_size=None, num_workers=1, prefetch_factor=4):
             sigma = settings.sigmas[seed % len(settings.sigmas)]
             with atomic_path(_file(folder, seed)) as partial:
@@ -120,17 +126,24 @@ def guess(pipeline: Any, clip: RenderedClip, sigma: float, fps: float, seed: int
 
 
 def lessons(
-    folder: Path, batch_size: int, side: int = 16, seed: int = 0
+    folder: Path, batch_size: int, side: int = 16, clips: int | None = None, seed: int = 0
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """Endless random pieces for `train_decoder`: the picture and `PIECE` latent frames, squares of `side` latents.
+
+    Args:
+        folder: where `write_guesses` wrote.
+        batch_size: pieces a batch.
+        side: in latents, no more than the clips have.
+        clips: only the first ones; None: all.
+        seed: of the draws.
 
     Yields:
         Guesses and true latents (B, channels, 1 + PIECE, side, side), pixels (B, 3, 1 + 4·PIECE, 8·side, 8·side).
 
     Raises:
-        InputError: if the folder holds no guesses.
+        InputError: if the folder holds no guesses, or these are smaller than `side`.
     """
-    files = sorted(folder.glob("*.safetensors"))
+    files = sorted(folder.glob("[0-9]*.safetensors"))[:clips]
     if not files:
         raise InputError(f"{folder} holds no guesses.")
     rng = np.random.default_rng(seed)
@@ -143,6 +156,8 @@ def _piece(
     clip: dict[str, torch.Tensor], side: int, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     _, frames, height, width = clip["true"].shape
+    if side > min(height, width):
+        raise InputError(f"side is {side}, but a clip has {height}×{width} latents.")
     first = int(rng.integers(1, frames - PIECE + 1))
     top, left = (int(rng.integers(0, size - side + 1)) for size in (height, width))
     chosen, rows, columns = [0, *range(first, first + PIECE)], slice(top, top + side), slice(left, left + side)

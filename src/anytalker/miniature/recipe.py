@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from anytalker.conditioning.log_mel import LogMelFeatures
 from anytalker.data.encoding import ClipEncoder
+from anytalker.errors import InputError
 from anytalker.miniature.autoencoder import MiniatureAutoencoder
 from anytalker.miniature.clips import autoencoder_batches
 from anytalker.miniature.corpus import CorpusSettings, build_corpus, render_clip
@@ -110,19 +111,19 @@ def make_autoencoder(
 
 
 class _Lessons(IterableDataset):
-    def __init__(self, folder: Path, batch_size: int) -> None:
-        self.folder, self.batch_size = folder, batch_size
+    def __init__(self, folder: Path, batch_size: int, clips: int) -> None:
+        self.folder, self.batch_size, self.clips = folder, batch_size, clips
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         torch.set_num_threads(1)
-        return lessons(self.folder, self.batch_size)
+        return lessons(self.folder, self.batch_size, clips=self.clips)
 
 
 def tune_decoder(
     model: Path,
     folder: Path,
     training: DecoderTraining,
-    guesses: GuessSettings | None = None,
+    guesses: GuessSettings,
     log: Callable[[str], None] = print,
 ) -> None:
     """Let a trained miniature's decoder learn from the model's own guesses; the rest of it stays as it is.
@@ -135,7 +136,9 @@ def tune_decoder(
         log: receives lines of progress.
 
     Raises:
-        InputError: if the folder holds guesses of another model.
+        InputError: if the model can't be read, is no miniature or would be overwritten, or if the folder holds guesses
+            of another one.
+        AnyTalkerError: if a gradient is no number.
     """
 
     def report(done: int, total: int) -> None:
@@ -146,10 +149,16 @@ def tune_decoder(
         if (step + 1) % 200 == 0:
             averaged.save_pretrained(folder / "autoencoder-unfinished")
 
+    if (folder / "model").resolve() == Path(model).resolve():
+        raise InputError(f"{model} is where the result would go; choose another folder than {folder}.")
     pipeline = AnyTalkerPipeline.from_pretrained(model)
-    write_guesses(folder / "guesses", pipeline, guesses or GuessSettings(), report)
+    if not isinstance(pipeline.vae, MiniatureAutoencoder):
+        raise InputError(f"{model} is no miniature; its autoencoder is a {type(pipeline.vae).__name__}.")
+    write_guesses(folder / "guesses", pipeline, guesses, report)
     vae = pipeline.vae.deepened(max(pipeline.vae.config.fine_blocks, FINE_BLOCKS))
-    batches = DataLoader(_Lessons(folder / "guesses", LESSONS), batch_size=None, num_workers=1, prefetch_factor=4)
+    batches = DataLoader(
+        _Lessons(folder / "guesses", LESSONS, guesses.clips), batch_size=None, num_workers=1, prefetch_factor=4
+    )
     pipeline.vae = train_decoder(vae, iter(batches), training, log, save)
     pipeline.save_pretrained(folder / "model")
 

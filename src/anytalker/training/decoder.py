@@ -90,12 +90,12 @@ def train_decoder(
         on_step: called with the step and the averaged autoencoder.
 
     Raises:
-        AnyTalkerError: if the loss is no number.
+        AnyTalkerError: if a gradient is no number.
     """
     batch = next(batches)
     used = decoding_parameters(vae, batch[0])
     last = used[-2]  # the weight of the last convolution
-    judge = PatchDiscriminator()
+    judge = PatchDiscriminator().to(batch[0].device)
     optimizer = torch.optim.AdamW(used, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
     critic = torch.optim.AdamW(judge.parameters(), lr=config.judge_rate, betas=(0.5, 0.9), weight_decay=0.0)
     averaged = copy.deepcopy(vae)
@@ -106,7 +106,7 @@ def train_decoder(
             group["lr"] = config.learning_rate * warmup_cosine(step, config.warmup_steps, config.steps)
         guesses, latents, pixels = batch if step == 0 else next(batches)
         mixed = torch.autocast(pixels.device.type, torch.bfloat16, enabled=config.bf16)
-        true = torch.rand(len(guesses), 1, 1, 1, 1) < config.true_share
+        true = torch.rand(len(guesses), 1, 1, 1, 1, device=guesses.device) < config.true_share
         with mixed:
             decoded = _decode(vae, torch.where(true, latents, guesses)).float()
         error = decoded - pixels
@@ -120,13 +120,13 @@ def train_decoder(
             with mixed:
                 objection = _objection(judge, _groups(pixels), _groups(decoded), config.feature_weight)
             loss = loss + _balance(loss, objection, last, config.adversarial_weight) * objection
-        if not torch.isfinite(loss):
-            raise AnyTalkerError(
-                f"The loss is {loss.item()} at step {step + 1}; lower learning_rate. What was saved before it is whole."
-            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(used, 1.0)
+        if not torch.isfinite(nn.utils.clip_grad_norm_(used, 1.0)):
+            raise AnyTalkerError(
+                f"The gradient is no number at step {step + 1} (loss {loss.item():.3g}); lower learning_rate. "
+                "What was saved before is whole."
+            )
         optimizer.step()
         decay = min(config.average, (step + 1) / (step + 10))
         for average, value in zip(kept, used, strict=True):
