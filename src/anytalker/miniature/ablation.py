@@ -154,12 +154,12 @@ def measure(pipeline: Any, scenes: int) -> dict[str, Any]:
     from anytalker.evaluation.fidelity import FrechetDistance
 
     judge = SmallSyncModel.from_pretrained()
-    motion, quality, distance = [], [], FrechetDistance(judge.channels)
-    by_scene: dict[str, list[float | None]] = {name: [] for name in MEASURES if name != "frechet"}
+    motion, distance = [], FrechetDistance(judge.channels)
+    by_scene: dict[str, list[Any]] = {name: [] for name in MEASURES if name != "frechet"}
 
     def look(clip: RenderedClip, frames: np.ndarray, readers: Sequence[FaceReader]) -> None:
         true = _resized(clip.frames, frames.shape[1:3])
-        quality.append(-10 * np.log10(np.square(frames - true).mean()))
+        by_scene["quality"].append(float(-10 * np.log10(np.square(frames - true).mean())))
         boxes = clip.scene.boxes(frames.shape[1])
         for video, real in ((frames, False), (true, True)):
             for features in _mouth_features(judge, video, boxes):
@@ -171,7 +171,6 @@ def measure(pipeline: Any, scenes: int) -> dict[str, Any]:
                 found.append(24 * np.abs(np.diff(reader.gazes(frames)))[listening].mean())
         motion.extend(found)
         by_scene["interactivity"].append(_mean(found))
-        by_scene["quality"].append(float(quality[-1]))
 
     seen = {"looking": 0, "lip_sync": 0}
 
@@ -186,7 +185,7 @@ def measure(pipeline: Any, scenes: int) -> dict[str, Any]:
         "interactivity": float(np.mean(motion)),
         "looking": scores.get("looking", float("nan")),
         "lip_sync": scores["lip_sync"],
-        "quality": float(np.mean(quality)),
+        "quality": float(np.mean(by_scene["quality"])),
         "frechet": 1000 * distance.compute(),
         "by_scene": by_scene,
     }

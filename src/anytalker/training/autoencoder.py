@@ -58,26 +58,36 @@ def train_autoencoder(
         clip = next(batches)
         latents = vae.encode(clip).latent_dist.sample()
         decoded = vae.decode(latents + config.latent_noise * torch.randn_like(latents)).sample
-        error = decoded - clip
-        weights = motion_weights(clip, config.motion_weight)
-        reconstruction = (error.abs() * weights).mean()
-        edges = (error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()) / 2
-        loss = reconstruction + config.edge_weight * edges
+        loss = reconstruction_loss(decoded, clip, config.motion_weight, config.edge_weight)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
         if step % config.log_every == 0 or step + 1 == config.steps:
-            quality = -10 * math.log10(error.detach().square().mean().item() / 4)
-            elapsed = time.monotonic() - started
-            log(
-                f"step {step + 1}/{config.steps}  loss {loss.item():.4f}  PSNR {quality:.2f} dB"
-                f"  left {elapsed / (step + 1) * (config.steps - step - 1):.0f} s"
-            )
+            log(progress_line(step, config.steps, started, loss, decoded, clip))
         if (step + 1) % config.save_every == 0:
             vae.save_pretrained(folder)
     vae.save_pretrained(folder)
     return vae.eval()
+
+
+def reconstruction_loss(
+    decoded: torch.Tensor, clip: torch.Tensor, motion_weight: float, edge_weight: float
+) -> torch.Tensor:
+    """L1 between pixels (B, 3, T, H, W) in [-1, 1], more where they move, and L1 of the image gradients; a scalar."""
+    error = decoded - clip
+    edges = (error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()) / 2
+    return (error.abs() * motion_weights(clip, motion_weight)).mean() + edge_weight * edges
+
+
+@torch.no_grad()
+def progress_line(
+    step: int, steps: int, started: float, loss: torch.Tensor, decoded: torch.Tensor, clip: torch.Tensor
+) -> str:
+    """Step, loss, PSNR of pixels in [-1, 1], and seconds left; `started` is on the clock of `time.monotonic`."""
+    quality = -10 * math.log10((decoded - clip).square().mean().item() / 4)
+    left = (time.monotonic() - started) / (step + 1) * (steps - step - 1)
+    return f"step {step + 1}/{steps}  loss {loss.item():.4f}  PSNR {quality:.2f} dB  left {left:.0f} s"
 
 
 def motion_weights(clip: torch.Tensor, weight: float) -> torch.Tensor:

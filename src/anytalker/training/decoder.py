@@ -8,7 +8,6 @@ training of VQGAN and of most video autoencoders.
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,11 +15,12 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+from diffusers.training_utils import EMAModel
 from torch import nn
 
 from anytalker.errors import AnyTalkerError
 from anytalker.models.latents import latent_statistics
-from anytalker.training.autoencoder import motion_weights, warmup_cosine
+from anytalker.training.autoencoder import progress_line, reconstruction_loss, warmup_cosine
 
 FRAMES = 4
 
@@ -64,7 +64,7 @@ class PatchDiscriminator(nn.Module):
         self.score = nn.utils.parametrizations.spectral_norm(nn.Conv2d(sizes[-1], 1, 3, padding=1))
 
     def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """The scores, and the features of every layer."""
+        """Scores of frames (B, 12, H, W) in [-1, 1], and the features of every layer, (B, 32, H/2, W/2) and on."""
         features = []
         for layer in self.layers:
             frames = nn.functional.leaky_relu(layer(frames), 0.2)
@@ -100,6 +100,7 @@ def train_decoder(
     critic = torch.optim.AdamW(judge.parameters(), lr=config.judge_rate, betas=(0.5, 0.9), weight_decay=0.0)
     averaged = copy.deepcopy(vae)
     kept = decoding_parameters(averaged, batch[0])
+    average = EMAModel(used, decay=config.average)
     started = time.monotonic()
     for step in range(config.steps):
         for group in optimizer.param_groups:
@@ -109,9 +110,7 @@ def train_decoder(
         true = torch.rand(len(guesses), 1, 1, 1, 1, device=guesses.device) < config.true_share
         with mixed:
             decoded = _decode(vae, torch.where(true, latents, guesses)).float()
-        error = decoded - pixels
-        edges = (error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()) / 2
-        loss = (error.abs() * motion_weights(pixels, config.motion_weight)).mean() + config.edge_weight * edges
+        loss = reconstruction_loss(decoded, pixels, config.motion_weight, config.edge_weight)
         verdict = float("nan")
         if config.adversarial_weight and step >= config.adversarial_start // 2:
             with mixed:
@@ -128,16 +127,10 @@ def train_decoder(
                 "What was saved before is whole."
             )
         optimizer.step()
-        decay = min(config.average, (step + 1) / (step + 10))
-        for average, value in zip(kept, used, strict=True):
-            average.data.lerp_(value.data, 1 - decay)
+        average.step(used)
+        average.copy_to(kept)
         if step % config.log_every == 0 or step + 1 == config.steps:
-            quality = -10 * math.log10(error.detach().square().mean().item() / 4)
-            left = (time.monotonic() - started) / (step + 1) * (config.steps - step - 1)
-            log(
-                f"step {step + 1}/{config.steps}  loss {loss.item():.4f}  PSNR {quality:.2f} dB  judge {verdict:.3f}"
-                f"  left {left:.0f} s"
-            )
+            log(f"{progress_line(step, config.steps, started, loss, decoded, pixels)}  judge {verdict:.3f}")
         on_step(step, averaged)
     return averaged.eval()
 
