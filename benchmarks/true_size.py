@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan
+from diffusers.utils.torch_utils import empty_device_cache
 
 from anytalker.models.latents import decode_chunks
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
@@ -115,6 +116,7 @@ def measure_memory(options: argparse.Namespace, device: str) -> None:
     seconds, latents = timed(lambda: denoise(noise, given))
     step = taken()
     print(f"placed in {waited:.0f} s; two steps {seconds:.1f} s; peak {step:.2f} GiB", flush=True)
+    empty_device_cache(device)  # as the pipeline does
     seconds, frames = timed(lambda: sum(part.shape[2] for part in decode_chunks(vae, [latents])))
     placement = Placement(memory="low")
     plan = plan_memory(

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from anytalker import AnyTalkerTransformer3DModel, InputError
 from anytalker.models.conversion import from_release
+from anytalker.models.face_regions import FaceRegions
 from anytalker.models.transformer import ConditionSkip
 from tests.conftest import GOLDENS
 
@@ -196,6 +197,26 @@ def test_gradient_checkpointing_gives_the_same_gradients(error) -> None:
         model(**small_inputs(), return_dict=False)[0].square().mean().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
     assert error(gradients[1], gradients[0]) <= 1e-6
+
+
+def test_training_computes_the_same_as_inference(error) -> None:
+    model, inputs = small_model(), small_inputs()
+    given = run(model, inputs)
+    assert error(run(model.train(), inputs), given) <= 1e-6
+
+
+def test_faces_of_many_sizes_have_few_shapes_in_training() -> None:
+    def places(side: int, multiple: int) -> tuple[int, ...]:
+        masks = torch.zeros(1, 1, 2, 9, 9)
+        masks[..., :side, :side] = 1
+        regions = FaceRegions(masks, multiple)
+        states = torch.zeros(1, 2 * 81, 4)
+        added = regions.add_(states, torch.ones_like(regions.gather(states, 0)), 0)
+        assert torch.equal(added[..., 0].view(2, 9, 9), masks[0, 0])
+        return tuple(regions.gather(states, 0).shape)
+
+    assert len({places(side, 1) for side in range(1, 10)}) == 9
+    assert sorted(places(side, 32)[2] for side in range(1, 10)) == [32] * 5 + [64] * 3 + [81]
 
 
 def test_saved_and_loaded_is_the_same(tmp_path) -> None:

@@ -20,7 +20,7 @@ from anytalker import AnyTalkerPipeline, InputError
 from anytalker.errors import AnyTalkerError
 from anytalker.miniature.autoencoder import MiniatureAutoencoder
 from anytalker.models.latents import CHUNK, SETTLED_GREY, decode_chunks, decode_video, picture_latents, regroup
-from anytalker.pipelines import parts
+from anytalker.pipelines import long_video, parts
 from anytalker.pipelines.long_video import Production
 from anytalker.pipelines.output import read_video
 from tests.pipelines.full_size import small_parts
@@ -117,6 +117,15 @@ def test_progress_counts_windows_and_chunks(prepare, tmp_path) -> None:
     assert denoised == [(done, 8 * STEPS) for done in range(8 * STEPS + 1)]
     decoded = [(done, total) for stage, done, total in reports if stage == "decode"]
     assert decoded == [(done, 3) for done in range(4)]
+
+
+def test_the_steps_memory_is_given_back_before_decoding_begins(prepare, monkeypatch) -> None:
+    events = []
+    monkeypatch.setattr(long_video, "empty_device_cache", lambda device: events.append(device))
+    prepare(on_progress=lambda stage, done, total: events.append((stage, done == total))).in_memory()
+    assert events.count("cpu") == 1
+    assert events[events.index("cpu") + 1] == ("denoise", True)
+    assert "decode" not in {event[0] for event in events[: events.index("cpu")]}
 
 
 @pytest.mark.parametrize(

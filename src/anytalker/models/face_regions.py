@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 
@@ -15,16 +17,19 @@ class FaceRegions:
 
     Args:
         face_masks: (B, N, f, h, w) in [0, 1], none of them empty.
+        multiple: numbers of places are rounded up to multiples of it, or to the whole grid, by places where the mask is
+            nought: batches whose faces differ in size then have the same few shapes, which compiled blocks need.
     """
 
-    def __init__(self, face_masks: torch.Tensor) -> None:
+    def __init__(self, face_masks: torch.Tensor, multiple: int = 1) -> None:
         self.face_masks = face_masks
         weights = face_masks.flatten(3)
         reached = (weights != 0).any(dim=2)
         order = reached.int().argsort(dim=-1, descending=True, stable=True)
         self._places: list[torch.Tensor] = []
         self._weights: list[torch.Tensor] = []
-        for person, count in enumerate(reached.sum(dim=-1).amax(dim=0).tolist()):
+        for person, needed in enumerate(reached.sum(dim=-1).amax(dim=0).tolist()):
+            count = min(multiple * math.ceil(needed / multiple), weights.shape[-1])
             places = order[:, person, None, :count].expand(-1, weights.shape[2], -1)
             self._weights.append(weights[:, person].gather(2, places)[..., None])
             self._places.append(places[..., None])

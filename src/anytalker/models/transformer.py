@@ -46,6 +46,9 @@ Layout = Literal["A", "B"]
 WHOLE_LAYERS = r"attn_people\.to_out"
 """Pattern of the blocks' layers whose weights must stay as they are."""
 
+_TRAINED_PLACES = 32
+"""In training every batch has faces of other sizes; a compiled block sees them in steps of so many places."""
+
 
 def apply_rotary(states: torch.Tensor, rotary: Rotary) -> torch.Tensor:
     """Turn neighbouring channels of (B, tokens, heads, d) by their position's angles (cosine, sine)."""
@@ -419,7 +422,8 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
             self.face_embedder(faces.flatten(0, 1)).unflatten(0, faces.shape[:2]),
             self.audio_embedder(audio_embeds),
         )
-        return [streams] * len(self.blocks), FaceRegions(self.split_rows(face_masks))
+        masks = self.split_rows(face_masks)
+        return [streams] * len(self.blocks), FaceRegions(masks, _TRAINED_PLACES if self.training else 1)
 
     def _time(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Embedding (B, dim) and modulation (B, 6, dim) of the time step, in the precision of their weights."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers.utils.torch_utils import empty_device_cache
 
 from anytalker.conditioning.audio import SAMPLE_RATE
 from anytalker.errors import AnyTalkerError
@@ -149,6 +150,8 @@ class Production:
     def _advance(self, run: DenoisingRun) -> None:
         with self.stopwatch.stage("denoise"):
             run.advance()
+        if run.done == run.total:  # what the allocator keeps of the steps is in pieces too small for decoding
+            empty_device_cache(self.conditioning.condition.device.type)
         self.report("denoise", run.done, run.total)
 
     def _denoise(self, parts: Parts, say: Callable[[str], None]) -> list[torch.Tensor]:
