@@ -33,6 +33,8 @@ _ENCODER_LAYERS = 4
 """The encoders' largest layers, their embeddings, are less than this part of them."""
 _AHEAD = 2
 """Layers on the device at a time where they come one by one: the one that computes and the next."""
+_BLOCKS_AHEAD = 5
+"""The same of the transformer's blocks, which go faster than their memory is given back; 5.9 measured with the 14B."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ class MemoryPlan:
         if self.placement.memory == "balanced":
             return self.weights.get(working, 0) + (self.weights["vae"] if working == "transformer" else 0)
         staying = sum(size for name, size in self.weights.items() if name.replace(" ", "_") not in STREAMED)
-        return staying + _AHEAD * self.layer.get(working, 0)
+        ahead = _BLOCKS_AHEAD if working == "transformer" else _AHEAD
+        return staying + ahead * self.layer.get(working, 0)
 
     @property
     def reason(self) -> str:
