@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from anytalker import AnyTalkerPipeline, InputError
-from anytalker.pipelines.doctor import Machine, advice, plan_video
+from anytalker.pipelines.doctor import GPU_REST, Machine, advice, plan_video
 from anytalker.pipelines.memory import transformer_bytes
 from anytalker.pipelines.placement import Placement, place, stream_layers
 from tests.pipelines.full_size import save_small_model
@@ -109,6 +109,14 @@ def test_plans_know_what_is_on_the_card() -> None:
     assert "--memory low" in advice("14b", card, (832, 480), 3.4, 2)
     small = plan_video("1.3b", card, (832, 480), 3.4, 2, Placement("balanced"))[0]
     assert small.weights["text encoder"] < small.peak < 0.8 * plan_video("1.3b", card, (832, 480), 3.4, 2)[0].peak
+
+
+def test_the_largest_model_is_expected_where_a_gpu_had_it() -> None:
+    """10.62 GiB for the steps on an H100 held to 24 GiB: benchmarks/true_size.py memory --model 14b --card 24."""
+    card = Machine("cuda", 24 * GIB, GPU_REST)
+    plan, _, frames = plan_video("14b", card, (832, 480), 3.375, 2, Placement("low"))
+    assert frames == 81
+    assert plan.peak / GIB == pytest.approx(10.62, rel=0.15)
 
 
 def test_eight_bits_halve_what_sixteen_take() -> None:

@@ -89,7 +89,7 @@ class MemoryPlan:
             return self.weights.get(working, 0) + (self.weights["vae"] if working == "transformer" else 0)
         staying = sum(size for name, size in self.weights.items() if name.replace(" ", "_") not in STREAMED)
         ahead = _BLOCKS_AHEAD if working == "transformer" else _AHEAD
-        return staying + ahead * self.layer.get(working, 0)
+        return staying + min(ahead * self.layer.get(working, 0), self.weights.get(working, 0))
 
     @property
     def reason(self) -> str:
