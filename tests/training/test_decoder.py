@@ -84,19 +84,20 @@ def test_the_judge_sees_four_frames_and_scores_patches() -> None:
     assert [one.shape[2:] for one in features] == [(32, 16), (16, 8), (8, 4)]
 
 
-def test_progress_and_the_average_are_told(lesson) -> None:
+def test_progress_is_told_and_the_average_saved_along_the_way(lesson) -> None:
     vae, batch = lesson
     lines: list[str] = []
-    seen: list[int] = []
-    train_decoder(
+    saved: list[str] = []
+    tuned = train_decoder(
         copy.deepcopy(vae),
         iter(lambda: batch, None),
-        DecoderTraining(steps=4, log_every=2, adversarial_start=2),
+        DecoderTraining(steps=5, log_every=2, adversarial_start=2, average=0.5, save_every=2),
         lines.append,
-        lambda step, averaged: seen.append(step),
+        lambda averaged: saved.append(weights_digest(averaged)),
     )
-    assert [line.split()[1] for line in lines] == ["1/4", "3/4", "4/4"]
-    assert seen == [0, 1, 2, 3]
+    assert [line.split()[1] for line in lines] == ["1/5", "3/5", "5/5"]
+    assert len(saved) == 2
+    assert len({*saved, weights_digest(vae), weights_digest(tuned)}) == 4
 
 
 def test_a_gradient_that_is_no_number_ends_it(lesson) -> None:

@@ -145,9 +145,8 @@ def tune_decoder(
         if done % 50 == 0 or done == total:
             log(f"guesses: {done} of {total} clips")
 
-    def save(step: int, averaged: MiniatureAutoencoder) -> None:
-        if (step + 1) % 200 == 0:
-            averaged.save_pretrained(folder / "autoencoder-unfinished")
+    def save(averaged: MiniatureAutoencoder) -> None:
+        averaged.save_pretrained(folder / "autoencoder-unfinished")
 
     if (folder / "model").resolve() == Path(model).resolve():
         raise InputError(f"{model} is where the result would go; choose another folder than {folder}.")

@@ -49,6 +49,7 @@ class DecoderTraining:
     average: float = 0.995
     bf16: bool = True
     log_every: int = 20
+    save_every: int = 200
 
 
 class PatchDiscriminator(nn.Module):
@@ -77,7 +78,7 @@ def train_decoder(
     batches: Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
     config: DecoderTraining,
     log: Callable[[str], None] = print,
-    on_step: Callable[[int, Any], None] = lambda step, averaged: None,
+    save: Callable[[Any], None] = lambda averaged: None,
 ) -> Any:
     """Tune what `vae.decode` uses and leave the rest alone; returns the autoencoder with averaged weights.
 
@@ -87,7 +88,7 @@ def train_decoder(
             whose pixels are (B, 3, 4(f-1)+1, 8h, 8w) in [-1, 1].
         config: steps, rates and weights.
         log: receives a line of progress every `log_every` steps.
-        on_step: called with the step and the averaged autoencoder.
+        save: called with the averaged autoencoder every `save_every` steps.
 
     Raises:
         AnyTalkerError: if a gradient is no number.
@@ -128,10 +129,12 @@ def train_decoder(
             )
         optimizer.step()
         average.step(used)
-        average.copy_to(kept)
         if step % config.log_every == 0 or step + 1 == config.steps:
             log(f"{progress_line(step, config.steps, started, loss, decoded, pixels)}  judge {verdict:.3f}")
-        on_step(step, averaged)
+        if (step + 1) % config.save_every == 0:
+            average.copy_to(kept)
+            save(averaged)
+    average.copy_to(kept)
     return averaged.eval()
 
 
