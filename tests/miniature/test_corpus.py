@@ -28,6 +28,25 @@ def test_a_seed_is_a_clip_and_unseen_people_are_others() -> None:
     assert np.abs(first.frames[0].astype(int) - other.frames[0]).mean() > 5
 
 
+def test_people_stand_anywhere_in_wide_frames_and_windows_show_the_same_around_the_face() -> None:
+    wide = CorpusSettings(frames=5, room=2.0)
+    centers = []
+    for seed in range(8):
+        whole, window = render_clip(seed, wide), render_clip(seed, replace(wide, window=True))
+        x, _, width, _ = whole.boxes[0]
+        centers.append(x + width / 2)
+        assert whole.frames.shape == (5, 128, 256, 3)
+        assert window.frames.shape == (5, 128, 128, 3)
+        left = x - window.boxes[0][0]
+        assert window.boxes[0][1:] == whole.boxes[0][1:]
+        np.testing.assert_array_equal(window.frames, whole.frames[:, :, left : left + 128])
+        np.testing.assert_array_equal(window.voices[0], whole.voices[0])
+        assert abs(window.boxes[0][0] + width / 2 - 64) < 20
+    assert np.ptp(centers) > 60
+    with pytest.raises(ValueError, match="A window shows one person, not 2"):
+        render_clip(0, replace(wide, persons=2, window=True))
+
+
 def test_in_conversations_mouths_follow_their_own_voices() -> None:
     own, crossed = [], []
     for seed in range(6):

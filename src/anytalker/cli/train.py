@@ -55,6 +55,24 @@ def train_run(
 
 
 @commands.command(
+    "start",
+    epilog="Examples:\n\n  anytalker train start Wan2.1-Fun-V1.1-1.3B-InP runs/start --like 1.3b\n\n"
+    "  anytalker train start Wan2.1-I2V-14B-480P-Diffusers runs/start --like 14b",
+)
+def train_start(
+    wan: Annotated[Path, typer.Argument(help="A Wan image-to-video model: Diffusers' folder, or the original's.")],
+    folder: Annotated[Path, typer.Argument(help="For the model that stage 1 starts from.")],
+    like: Annotated[str, typer.Option(help="The AnyTalker model of the same size: 1.3b, 14b, or a folder.")] = "1.3b",
+    seed: Annotated[int, typer.Option(help="Of the new layers.")] = 0,
+) -> None:
+    """Make the model that stage 1 starts from: Wan with audio-face layers that add nothing yet."""
+    from anytalker.training.start import start_from_wan
+
+    start_from_wan(wan, like, folder, seed, typer.echo)
+    typer.echo(f"Wrote {folder}. In the run's configuration:  model: {folder}")
+
+
+@commands.command(
     "ablation",
     epilog="Example:  anytalker train ablation configs/miniature-stage1.yaml runs/miniature/shards/duo runs/ablation "
     "--set steps=1200",

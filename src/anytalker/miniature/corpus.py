@@ -31,6 +31,8 @@ class CorpusSettings:
         size: height of a clip in pixels, and width for each person.
         fps: video frames a second.
         silent_share: share of the single clips in which nobody speaks.
+        room: width of the frame for each person, in units of its height, at least 1; the person stands anywhere in it.
+        window: only the face-centred part of a single clip's frame that is as wide as it is high, for joining.
         unseen: people and utterances that training never meets; the synthesiser that speaks them is the same.
     """
 
@@ -41,6 +43,8 @@ class CorpusSettings:
     fps: float = 24.0
     silent_share: float = 0.08
     unseen: bool = False
+    room: float = 1.0
+    window: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,17 @@ class RenderedClip:
 def render_clip(seed: int, settings: CorpusSettings) -> RenderedClip:
     """Render one clip; the same seed gives the same clip.
 
-    Voices are augmented (noise, room, gain); lips follow the clean voice.
+    Voices are augmented (noise, room, gain); lips follow the clean voice. The window of a clip shows the same person
+    say the same as the whole of it.
+
+    Raises:
+        ValueError: if a window is wanted of a clip of several people.
     """
+    if settings.window and settings.persons > 1:
+        raise ValueError(f"A window shows one person, not {settings.persons}.")
     rng = np.random.default_rng([seed, 11, settings.persons, int(settings.unseen)])
     first = UNSEEN_SEED if settings.unseen else 0
-    scene = Scene.random(settings.persons, first + int(rng.integers(UNSEEN_SEED)))
+    scene = Scene.random(settings.persons, first + int(rng.integers(UNSEEN_SEED)), settings.room)
     if settings.persons == 1:
         voices, visemes = _monologue(rng, settings)
         states = [talk(visemes[0], settings.fps, rng, scene.gazes[0])]
@@ -79,7 +89,17 @@ def render_clip(seed: int, settings: CorpusSettings) -> RenderedClip:
     for index, person in enumerate(states):
         person[0] = scene.neutral(index)
     frames = np.stack(list(scene.render(states, settings.size)))
-    return RenderedClip(scene, frames, voices, list(scene.boxes(settings.size)), states)
+    boxes: list[Box] = list(scene.boxes(settings.size))
+    if settings.window:
+        frames, boxes[0] = _window(frames, boxes[0])
+    return RenderedClip(scene, frames, voices, boxes, states)
+
+
+def _window(frames: np.ndarray, box: Box) -> tuple[np.ndarray, Box]:
+    """The square around a face, as high as the frames (T, H, W, 3), and the face's box in it."""
+    side, width = frames.shape[1:3]
+    left = int(np.clip(box[0] + box[2] // 2 - side // 2, 0, width - side))
+    return np.ascontiguousarray(frames[:, :, left : left + side]), (box[0] - left, box[1], box[2], box[3])
 
 
 def _monologue(rng: np.random.Generator, settings: CorpusSettings) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -141,21 +141,26 @@ def check_tensors(given: Mapping[str, Shape], wanted: Mapping[str, Shape], names
     Raises:
         InputError: naming what is missing, unexpected, or of the wrong shape.
     """
-    shapes = {names.ours(key): shape for key, shape in given.items()}
-    unexpected = [key for key in given if names.ours(key) not in wanted]
-    missing = [names.releases(name) or name for name in wanted if name not in shapes]
-    misshapen = [
-        f"{names.releases(name)} is {shapes[name]} instead of {shape}"
-        for name, shape in wanted.items()
-        if name in shapes and shapes[name] != shape
-    ]
-    problems = [
+    if problems := problems_of(given, {names.releases(name) or name: shape for name, shape in wanted.items()}):
+        raise InputError(f"The checkpoint doesn't fit its configuration: tensors {problems}.")
+
+
+def problems_of(given: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> str:
+    """What of the wanted tensors is missing, unexpected, or of the wrong shape, in words; empty if nothing is."""
+    both = [name for name in wanted if name in given]
+    kinds = (
+        ("missing", [name for name in wanted if name not in given]),
+        ("unexpected", [name for name in given if name not in wanted]),
+        (
+            "of the wrong shape",
+            [f"{name} is {given[name]} instead of {wanted[name]}" for name in both if given[name] != wanted[name]],
+        ),
+    )
+    return "; ".join(
         f"{len(culprits)} {kind} ({', '.join(culprits[:3])}{', …' if len(culprits) > 3 else ''})"
-        for kind, culprits in (("missing", missing), ("unexpected", unexpected), ("of the wrong shape", misshapen))
+        for kind, culprits in kinds
         if culprits
-    ]
-    if problems:
-        raise InputError(f"The checkpoint doesn't fit its configuration: tensors {'; '.join(problems)}.")
+    )
 
 
 def model_config(shapes: Mapping[str, Shape], config: Mapping[str, Any]) -> dict[str, Any]:

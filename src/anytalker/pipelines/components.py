@@ -37,14 +37,14 @@ def model_folder(model: str | Path) -> Path:
     if looks_like_release(folder):
         find_release(folder)
         return folder
-    missing = [name for name in (SETTINGS_FILE, *PARTS) if not _part(folder, name).exists()]
+    missing = [name for name in (SETTINGS_FILE, *PARTS) if not part_folder(folder, name).exists()]
     if missing:
         again = f" Finish it with:  anytalker download {model}" if str(model) in PRESETS else ""
         raise InputError(f"{folder} is not a complete model: it lacks {', '.join(missing)}.{again}")
     return folder
 
 
-def _part(folder: Path, name: str) -> Path:
+def part_folder(folder: Path, name: str) -> Path:
     """A part of a model: in the model's own folder, or among those that models share."""
     shared = folder.parent / SHARED / name
     return shared if not (folder / name).exists() and shared.exists() else folder / name
@@ -64,7 +64,7 @@ def load_components(model: str | Path, torch_dtype: torch.dtype = torch.float32)
     folder = model_folder(model)
     try:
         path = folder / SETTINGS_FILE
-        own = PipelineSettings.from_dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+        own = PipelineSettings.load(folder) if path.exists() else None
         parts = load_release(folder, torch_dtype) if looks_like_release(folder) else _load_parts(folder, torch_dtype)
         return parts | ({} if own is None else {"settings": own})
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -82,20 +82,20 @@ def _load_parts(folder: Path, torch_dtype: torch.dtype) -> dict[str, Any]:
     loading = {"local_files_only": True, "use_safetensors": True}
     return {
         "transformer": AnyTalkerTransformer3DModel.from_pretrained(
-            _part(folder, "transformer"), torch_dtype=torch_dtype, **loading
+            part_folder(folder, "transformer"), torch_dtype=torch_dtype, **loading
         ).eval(),
-        "vae": _autoencoder_class(_part(folder, "vae"))
-        .from_pretrained(_part(folder, "vae"), torch_dtype=torch.float32, **loading)
+        "vae": _autoencoder_class(part_folder(folder, "vae"))
+        .from_pretrained(part_folder(folder, "vae"), torch_dtype=torch.float32, **loading)
         .eval(),
         "text_encoder": UMT5EncoderModel.from_pretrained(
-            _part(folder, "text_encoder"), dtype=torch_dtype, **loading
+            part_folder(folder, "text_encoder"), dtype=torch_dtype, **loading
         ).eval(),
-        "tokenizer": AutoTokenizer.from_pretrained(_part(folder, "tokenizer"), local_files_only=True),
+        "tokenizer": AutoTokenizer.from_pretrained(part_folder(folder, "tokenizer"), local_files_only=True),
         "image_encoder": CLIPVisionModel.from_pretrained(
-            _part(folder, "image_encoder"), dtype=torch.float32, **loading
+            part_folder(folder, "image_encoder"), dtype=torch.float32, **loading
         ).eval(),
-        "scheduler": UniPCMultistepScheduler.from_pretrained(_part(folder, "scheduler"), local_files_only=True),
-        "audio_features": audio_features_from_pretrained(_part(folder, "audio_features")),
+        "scheduler": UniPCMultistepScheduler.from_pretrained(part_folder(folder, "scheduler"), local_files_only=True),
+        "audio_features": audio_features_from_pretrained(part_folder(folder, "audio_features")),
     }
 
 

@@ -21,7 +21,7 @@ from anytalker.pipelines.memory import MemoryPlan, ModelShape, plan_memory
 from anytalker.pipelines.placement import Placement
 from anytalker.pipelines.presets import PRESETS, models_home
 from anytalker.pipelines.release_folder import looks_like_release
-from anytalker.pipelines.settings import SETTINGS_FILE, PipelineSettings
+from anytalker.pipelines.settings import PipelineSettings
 
 GPU_REST = 900 * 2**20
 """Bytes that CUDA's context and libraries take, about."""
@@ -123,7 +123,7 @@ def model_shape(model: str, dtype: torch.dtype) -> ModelShape:
     if looks_like_release(folder):
         raise InputError(f"{folder} is in the release's layout; ask for 1.3b or 14b instead, which is the same.")
     configs = {name: json.loads((folder / name / "config.json").read_text()) for name in ("transformer", "vae")}
-    settings = PipelineSettings.from_dict(json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8")))
+    settings = PipelineSettings.load(folder)
     others = {
         name.replace("_", " "): sum(_tensor_bytes(path, dtype) for path in (folder / name).glob("*.safetensors"))
         for name in ("vae", "text_encoder", "image_encoder", "audio_features")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -60,6 +61,16 @@ class PipelineSettings:
     def save(self, folder: Path) -> None:
         """Write the settings into a model's folder."""
         write_json_atomic(folder / SETTINGS_FILE, asdict(self))
+
+    @classmethod
+    def load(cls, folder: Path) -> PipelineSettings:
+        """Settings of a model's folder.
+
+        Raises:
+            InputError: for a key that is not a setting.
+            OSError, ValueError: if the file can't be read, or is not JSON.
+        """
+        return cls.from_dict(json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8")))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PipelineSettings:
