@@ -7,12 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from anytalker import InputError
+from anytalker.cli.app import app
 from anytalker.conditioning.log_mel import LogMelFeatures
 from anytalker.data.encoding import ClipEncoder
 from anytalker.data.shards import read_all
 from anytalker.evaluation.mouths import mouth_signal
+from anytalker.miniature import recipe
 from anytalker.miniature.autoencoder import MiniatureAutoencoder
 from anytalker.miniature.corpus import CorpusSettings, build_corpus, render_clip
 
@@ -45,6 +48,18 @@ def test_people_stand_anywhere_in_wide_frames_and_windows_show_the_same_around_t
     assert np.ptp(centers) > 60
     with pytest.raises(ValueError, match="A window shows one person, not 2"):
         render_clip(0, replace(wide, persons=2, window=True))
+
+
+def test_the_papers_framing_is_prepared_when_it_is_asked_for(tmp_path, monkeypatch) -> None:
+    asked: list[dict[str, CorpusSettings]] = []
+    monkeypatch.setattr(recipe, "prepare_miniature", lambda *args, corpora, log: asked.append(corpora))
+    for options in ([], ["--framed"]):
+        assert CliRunner().invoke(app, ["miniature", "prepare", str(tmp_path), *options]).exit_code == 0
+    assert asked[0] == recipe.CORPORA
+    assert set(asked[1]) - set(asked[0]) == {"whole", "windows", "few"}
+    whole, windows = asked[1]["whole"], asked[1]["windows"]
+    assert whole.room == 2.0
+    assert replace(windows, window=False) == whole
 
 
 def test_in_conversations_mouths_follow_their_own_voices() -> None:

@@ -35,6 +35,9 @@ def prepare_miniature(
     folder: Annotated[Path, typer.Argument(help="Where everything goes; run again, and it goes on.")],
     autoencoder_steps: Annotated[int, typer.Option(help="Steps of the autoencoder's training.")] = 4000,
     clips: Annotated[int | None, typer.Option(help="Single clips; left out: as for the shipped weights.")] = None,
+    framed: Annotated[
+        bool, typer.Option("--framed", help="Also clips framed as the paper's: whole frames, and windows of them.")
+    ] = False,
 ) -> None:
     """Train the miniature's autoencoder, make its untrained model, render its clips: all that its training needs."""
     check_range("--autoencoder-steps", autoencoder_steps, 1, 10**6)
@@ -47,6 +50,8 @@ def prepare_miniature(
     if clips is not None:
         check_range("--clips", clips, 1, 10**6)
         corpora["single"] = replace(corpora["single"], clips=clips)
+    if framed:
+        corpora |= recipe.FRAMED_CORPORA
     training = AutoencoderTraining(autoencoder_steps, learning_rate=1.5e-3)
     recipe.prepare_miniature(folder, training, corpora=corpora, log=typer.echo)
 

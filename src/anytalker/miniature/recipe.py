@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -50,6 +51,13 @@ CORPORA = {
     "held-out-duo": CorpusSettings(clips=40, persons=2, frames=97, unseen=True),
 }
 """The clips of the shipped weights: stage 1's, stage 2's, and those that training never sees."""
+_WHOLE = CorpusSettings(clips=640, frames=49, room=2.0)
+FRAMED_CORPORA = {
+    "whole": _WHOLE,
+    "windows": replace(_WHOLE, window=True),
+    "few": replace(CORPORA["duo"], clips=40),
+}
+"""Clips framed as the paper's: single people in whole frames, windows of half of each, a few conversations."""
 
 
 def prepare_miniature(
