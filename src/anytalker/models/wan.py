@@ -28,8 +28,9 @@ def write_start(source: Path, config: Mapping[str, Any], destination: Path, seed
     """Write the transformer that stage 1 starts from, one tensor at a time.
 
     What Wan has is taken as it stands. The face projector starts as a copy of the picture's, which reads the same
-    encoder; everything else of audio and faces is drawn anew, with nought where it meets the video: the model's first
-    videos are Wan's own, whatever it hears.
+    encoder; everything else of audio and faces is drawn anew, with nought where it meets the video. So what is heard
+    changes nothing yet, and in layout A the first videos are Wan's own (in layout B, the attention to text also reads
+    the picture, as in the release).
 
     Args:
         source: a Wan image-to-video transformer, of Diffusers or the original, or an AnyTalker transformer of ours,
