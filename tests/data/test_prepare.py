@@ -101,6 +101,22 @@ def test_an_interrupted_preparation_goes_on(footage, encoder) -> None:
     assert len(list(read_all(footage / "shards" / "windows"))) == 10
 
 
+def test_a_clip_that_was_mended_comes_in_and_no_other_is_lost_or_doubled(footage, encoder) -> None:
+    boxes = [[60, 20, 40, 40], [61, 20, 40, 40], [62, 20, 40, 40], [63, 20, 40, 40]]
+    clips = [
+        ClipRecord.model_validate(record(video_path=str(footage / "a.mp4"), persons=[{"face_boxes": [box]}]))
+        for box in boxes
+    ]
+    broken = clips[1].model_copy(update={"video_path": str(footage / "gone.mp4")})
+    shards = footage / "mended"
+    assert len(prepare([clips[0], broken, *clips[2:]], encoder, texts, shards, SETTINGS).left_out) == 1
+    for wanted in (clips, clips[1:]):  # mended, then one removed at the front
+        prepare(wanted, encoder, texts, shards, SETTINGS)
+        found = [sample["record"]["persons"][0]["face_boxes"][0] for sample in read_all(shards / "whole")]
+        assert sorted(found) == boxes
+    assert len(list(read_all(shards / "windows"))) == 2 * len(boxes)
+
+
 def test_unusable_clips_are_named_and_the_rest_goes_on(footage, encoder) -> None:
     good = ClipRecord.model_validate(
         record(video_path=str(footage / "a.mp4"), persons=[{"face_boxes": [[60, 20, 40, 40]]}])

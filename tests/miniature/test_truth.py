@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import cv2
 import numpy as np
 import pytest
 
 from anytalker.miniature.corpus import CorpusSettings, render_clip
+from anytalker.miniature.exam import Scores, _mark_lips, _speakers, exam_clip
 from anytalker.miniature.scenes import UNSEEN_SEED, Scene
 from anytalker.miniature.truth import FaceReader
 
@@ -33,3 +36,15 @@ def test_mouths_and_eyes_are_read_as_they_were_drawn(blur: float) -> None:
     assert follows
     assert min(follows) > 0.97
     assert np.mean(off) < 0.1
+
+
+def test_a_mouth_that_never_moves_follows_nobody() -> None:
+    clip = next(clip for clip in map(partial(exam_clip, 2), range(20)) if len(_speakers(clip)) == 2)
+    frames = clip.frames.astype(np.float32) / 255
+    readers = [FaceReader(clip.scene, person, frames.shape[1]) for person in range(2)]
+    moving, still = Scores(), Scores()
+    _mark_lips(moving, clip, frames, readers)
+    _mark_lips(still, clip, np.repeat(frames[:1], len(frames), axis=0), readers)
+    assert moving.own_voice == [True, True]
+    assert still.own_voice == [False, False]
+    assert still.lip_sync == [0.0, 0.0]

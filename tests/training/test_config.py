@@ -73,6 +73,13 @@ def test_files_that_are_none_are_named(tmp_path) -> None:
         load_config(tmp_path / "bad.yaml")
 
 
-@pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=lambda path: path.stem)
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+def test_configurations_are_shipped() -> None:
+    assert CONFIGS
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configurations_are_valid(path: Path) -> None:
     assert isinstance(load_config(path), TrainingConfig)

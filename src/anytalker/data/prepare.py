@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -112,7 +114,8 @@ def prepare(
 ) -> Report:
     """Encode clips into `folder`/whole and, from single-person clips, `folder`/windows; goes on where it stopped.
 
-    A clip that can't be read, or whose faces are cut away, is left out and named; the others go on.
+    A clip that can't be read, or whose faces are cut away, is left out and named; the others go on. What is there
+    already is known by its record, so that clips may be mended, added and removed from one run to the next.
 
     Args:
         records: what to encode.
@@ -127,22 +130,25 @@ def prepare(
     """
     if not records:
         raise InputError("There are no records to prepare.")
-    about = asdict(settings) | encoder.about
+    about = asdict(settings) | encoder.about | {"keys": "records"}
     writers = {
         name: ShardWriter(folder / name, settings.clips_per_shard, about)
         for name in ("whole", "windows")
         if name == "whole" or (settings.windows and any(len(record.persons) == 1 for record in records))
     }
     seen = dict.fromkeys(writers, 0)
+    alike: Counter[str] = Counter()
     left_out: list[str] = []
     for index, record in enumerate(records):
-        rng = np.random.default_rng([settings.seed, index])
+        digest = hashlib.sha256(record.model_dump_json().encode()).hexdigest()[:16]
+        alike[digest] += 1
+        rng = np.random.default_rng([settings.seed, int(digest, 16), alike[digest]])
         try:
             views = _encode_views(record, encoder, embed_text, settings, rng, writers, left_out.append)
             for number, (name, sample) in enumerate(views):
-                if seen[name] >= writers[name].done:
-                    key, tensors = f"{index:08d}-{number}", sample()
-                    writers[name].write(key, record.model_dump(), tensors)
+                key = f"{digest}-{alike[digest]}-{number}"
+                if key not in writers[name].keys:
+                    writers[name].write(key, record.model_dump(), sample())
                 seen[name] += 1
         except InputError as error:
             left_out.append(str(error))

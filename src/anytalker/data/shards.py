@@ -24,7 +24,7 @@ INDEX = "index.json"
 class ShardWriter:
     """Writes samples into tars of `clips_per_shard`; every tar is whole or absent, and the index comes last.
 
-    Tars that an earlier run left behind are kept: ask `done` how many samples lie in them, and go on after those. A
+    Tars that an earlier run left behind are kept: `keys` names the samples in them, `done` says how many they are. A
     last one that is not full is filled up. The index also lists the `shapes` that occur: people, and channels, frames,
     rows and columns of the latents.
 
@@ -47,9 +47,11 @@ class ShardWriter:
         self._waiting: list[dict[str, Any]] = []
         self._counts: list[int] = []
         self._shapes: set[tuple[int, ...]] = set()
+        self.keys: set[str] = set()
         while (path := self._shard(len(self._counts))).exists():
             samples = list(_raw_samples([str(path)]))
             self._shapes.update(_shape_of(load(raw["safetensors"])) for raw in samples)
+            self.keys.update(raw["__key__"] for raw in samples)
             if len(samples) < self.clips_per_shard:
                 self._waiting = samples
                 break
@@ -64,7 +66,14 @@ class ShardWriter:
         return self.folder / f"clips-{number:06d}.tar"
 
     def write(self, key: str, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
-        """Add one sample: a JSON record and named tensors."""
+        """Add one sample: a JSON record and named tensors.
+
+        Raises:
+            ValueError: if there is one of that key already, which would make a tar that can't be read.
+        """
+        if key in self.keys:
+            raise ValueError(f"{self.folder} already holds a sample {key}.")
+        self.keys.add(key)
         self._shapes.add(_shape_of(tensors))
         self._waiting.append(
             {

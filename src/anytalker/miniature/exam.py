@@ -117,11 +117,11 @@ def _mark_lips(scores: Scores, clip: RenderedClip, frames: np.ndarray, readers: 
     seen = [reader.openings(frames) for reader in readers]
     fits = np.zeros((len(truth), len(truth)))
     for mouth, voice in product(speakers, speakers):
-        if seen[mouth].std() > 0:
+        if seen[mouth].std() > 1e-6:
             fits[mouth, voice] = np.corrcoef(seen[mouth], truth[voice])[0, 1]
     scores.lip_sync += [float(fits[person, person]) for person in speakers]
     if len(speakers) > 1:
-        scores.own_voice += [bool(fits[person].argmax() == person) for person in speakers]
+        scores.own_voice += [bool(0 < fits[person, person] == fits[person].max()) for person in speakers]
 
 
 def _mark_eyes(scores: Scores, clip: RenderedClip, frames: np.ndarray, readers: Sequence[FaceReader]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -167,7 +168,11 @@ def tune_decoder(
         _Lessons(folder / "guesses", LESSONS, guesses.clips), batch_size=None, num_workers=1, prefetch_factor=4
     )
     pipeline.vae = train_decoder(vae, iter(batches), training, log, save)
-    pipeline.save_pretrained(folder / "model")
+    unfinished = folder / "model-unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    pipeline.save_pretrained(unfinished)
+    shutil.rmtree(folder / "model", ignore_errors=True)
+    unfinished.rename(folder / "model")
 
 
 @torch.no_grad()
