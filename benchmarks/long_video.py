@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import random
 import subprocess
@@ -34,7 +33,7 @@ from anytalker.miniature.corpus import RenderedClip
 from anytalker.miniature.exam import exam_clip
 from anytalker.miniature.truth import FaceReader
 from anytalker.pipelines.components import model_folder
-from anytalker.pipelines.settings import SETTINGS_FILE, PipelineSettings
+from anytalker.pipelines.settings import PipelineSettings
 from anytalker.pipelines.windows import plan_windows
 
 _SCENE_SECONDS = 30
@@ -151,7 +150,7 @@ def seam_ratios(path: Path) -> tuple[float, float, float]:
     with windows or without. So three ratios: differences in all that two windows share, over all others; at the edges
     of windows, over other edges of latent frames; and at the edges of windows, over all that is no edge of a window.
     """
-    settings = PipelineSettings.from_dict(json.loads((model_folder("tiny") / SETTINGS_FILE).read_text()))
+    settings = PipelineSettings.load(model_folder("tiny"))
     frames = (frame.astype(np.int16) for frame in VideoFrames(path))
     differences = np.array([np.abs(after - before).mean() for before, after in pairwise(frames)])
     windows = plan_windows(len(differences) // 4 + 1, settings.window, settings.window_overlap)
