@@ -81,3 +81,16 @@ def tone() -> np.ndarray:
     """One second of sound, float32 at 16 kHz."""
     time = np.arange(16000) / 16000
     return (0.4 * np.sin(2 * np.pi * 180 * time) * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * time))).astype(np.float32)
+
+
+@pytest.fixture
+def wav2vec2():
+    """Features of a wav2vec2 of a few thousand parameters, untrained."""
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    from anytalker.conditioning.audio_features import Wav2Vec2Features
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    convolutions = {"conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
+    return Wav2Vec2Features(Wav2Vec2Model(Wav2Vec2Config(vocab_size=8, **sizes, **convolutions)))

@@ -139,22 +139,11 @@ def test_wav2vec2_features_equal_the_release(index, recipe, preprocess_cases, pr
     assert error(features, preprocess_goldens[f"audio_embeds_{index}"]) <= 1e-5
 
 
-def test_wav2vec2_features_are_saved_and_loaded(tmp_path, tone) -> None:
-    from transformers import Wav2Vec2Config, Wav2Vec2Model
-
-    config = {
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 48,
-        "vocab_size": 8,
-    }
-    config |= {"conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
-    features = Wav2Vec2Features(Wav2Vec2Model(Wav2Vec2Config(**config)))
-    features.save_pretrained(tmp_path)
+def test_wav2vec2_features_are_saved_and_loaded(tmp_path, tone, wav2vec2) -> None:
+    wav2vec2.save_pretrained(tmp_path)
     loaded = audio_features_from_pretrained(tmp_path)
     assert (loaded.window, loaded.blocks, loaded.channels) == (5, 2, 32)
-    assert torch.equal(loaded(tone, 21, 24), features(tone, 21, 24))
+    assert torch.equal(loaded(tone, 21, 24), wav2vec2(tone, 21, 24))
 
 
 def test_log_mel_silence_is_exactly_zero_and_gain_does_not_matter(tone) -> None:

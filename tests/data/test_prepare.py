@@ -8,12 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from anytalker import AnyTalkerPipeline, InputError
+from anytalker.conditioning.audio_features import silent_rows
 from anytalker.data.encoding import Clip, ClipEncoder
 from anytalker.data.prepare import PrepareSettings, cut_frames, move_box, prepare, views_of
 from anytalker.data.records import ClipRecord, read_records
 from anytalker.data.shards import read_all
+from anytalker.pipelines.inputs import prepare_inputs
 from anytalker.pipelines.output import write_video
 from anytalker.training.batches import silenced
 from tests.training.fixtures import FEATURES, write_model
@@ -169,6 +172,26 @@ def test_people_can_be_silenced_whatever_the_condition_latents_are(encoder) -> N
     assert torch.equal(grey.still, still.still)
     assert not torch.allclose(grey.condition[:, 1:], grey.still[:, 1:], atol=0.1)
     assert torch.equal(silenced(grey).latents, still.condition)
+
+
+@pytest.mark.parametrize("seconds", [0.2, 13 / 24, 1.0])
+def test_training_hears_what_generation_hears(tmp_path, encoder, wav2vec2, tone, seconds) -> None:
+    pipeline = AnyTalkerPipeline.from_pretrained(tmp_path / "model")
+    pipeline.audio_features = wav2vec2
+    voices = [tone[: int(seconds * 16000)], None]
+    boxes = [(8, 8, 32, 32), (56, 8, 32, 32)]
+    frames = np.zeros((13, 64, 96, 3), np.uint8)
+    inputs = prepare_inputs(
+        Image.fromarray(frames[0]), [*voices[:1], np.zeros(16000, np.float32)], boxes, pipeline.settings, max_frames=13
+    )
+    assert inputs.frames == 13
+    generated = pipeline.encode_voices(inputs)
+    sample = replace(encoder, audio_features=wav2vec2)(frames, voices, boxes, 24.0)
+    clip = Clip.from_sample(sample, wav2vec2.window, silent_rows(wav2vec2, 13, 24.0))
+    assert clip.audio.shape == generated.shape
+    torch.testing.assert_close(clip.audio, generated, atol=2e-3, rtol=2e-3)
+    assert generated[1].abs().max() > 0.1, "a network hears something in silence"
+    torch.testing.assert_close(silenced(clip).audio[0], generated[1], atol=2e-3, rtol=2e-3)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from anytalker.miniature.autoencoder import MiniatureAutoencoder
 from anytalker.pipelines.schedule import make_scheduler
 from anytalker.pipelines.settings import PipelineSettings
 from anytalker.training.config import TrainingConfig
+from anytalker.training.trainer import Trainer
 from tests.models.test_transformer import small_model
 
 FEATURES = LogMelFeatures(mel_bins=4, substeps=2)
@@ -83,3 +84,8 @@ def make_config(folder: Path, **changes) -> TrainingConfig:
     for key, value in changes.items():
         values[key] = {**values[key], **value} if isinstance(values.get(key), dict) else value
     return TrainingConfig.model_validate(values)
+
+
+def train(config: TrainingConfig) -> list[float]:
+    """The losses of a run that says nothing."""
+    return Trainer(config, lambda line: None).run()

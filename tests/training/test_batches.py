@@ -7,9 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from anytalker.conditioning.faces import clip_pixels
 from anytalker.data.encoding import Clip
-from anytalker.training.batches import crop_to_faces, face_weights, generic_prompts, make_batch, widen_box, window_of
+from anytalker.training.batches import (
+    crop_of,
+    crop_to_faces,
+    face_weights,
+    generic_prompts,
+    make_batch,
+    widen_box,
+    window_of,
+)
 from anytalker.training.config import BatchConfig
 
 
@@ -19,6 +29,7 @@ def clip(value: float, frames: int = 5, size: int = 12) -> Clip:
         condition=torch.full((16, frames, size, size), -value),
         still=torch.full((16, frames, size, size), -value / 2),
         audio=torch.full((1, 4 * (frames - 1) + 1, 5, 1, 8), value),
+        silence=torch.full((4 * (frames - 1) + 1, 5, 1, 8), value / 4),
         faces=torch.full((1, 3, 16, 16), value),
         picture=torch.full((3, 16, 16), value),
         boxes=((24, 24, 48, 48),),
@@ -58,8 +69,36 @@ def test_joined_people_keep_order_voice_and_mask(people: int, once: bool) -> Non
 
 def test_silent_people_hold_still_without_a_voice() -> None:
     batch = make_batch([clip(1.0), clip(2.0)], 2, exact(silent_probability=1), np.random.default_rng(0))
-    assert batch.audio.abs().max() == 0
+    assert batch.audio[0].flatten(1).unique(dim=1).tolist() == [[0.25], [0.5]], "they are heard as silence is"
     assert torch.equal(batch.latents, batch.condition / 2), "silent people stand still"
+    dropped = make_batch([clip(1.0)], 1, exact(audio_dropout=1), np.random.default_rng(0))
+    assert dropped.audio.abs().max() == 0, "guidance compares with nothing at all"
+
+
+def smooth_picture(width: int, height: int, seed: int) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(0, 255, (4, 4, 3), np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("people", [2, 3])
+def test_the_image_encoder_sees_joined_clips_side_by_side(people: int) -> None:
+    pictures = [smooth_picture(96, 96, seed) for seed in range(people)]
+    joined = Image.new("RGB", (96 * people, 96))
+    for index, picture in enumerate(pictures):
+        joined.paste(picture, (96 * index, 0))
+    clips = [replace(clip(1.0), picture=clip_pixels([picture], 48)[0]) for picture in pictures]
+    batch = make_batch(clips, people, exact(), np.random.default_rng(0))
+    error = (batch.pictures[0] - clip_pixels([joined], 48)[0]).abs()
+    assert error.mean() < 0.02
+
+
+def test_the_image_encoder_sees_what_a_crop_shows() -> None:
+    picture = smooth_picture(96, 96, 0)
+    whole = replace(clip(1.0), picture=clip_pixels([picture], 32)[0])
+    part = crop_of(whole, 3, 5, (6, 4)).picture
+    expected = clip_pixels([picture.crop((40, 24, 72, 72))], 32)[0]
+    assert (part - expected).abs().mean() < 0.02
+    assert (part - whole.picture).abs().mean() > 0.2
 
 
 def test_audio_and_text_are_dropped_as_often_as_asked() -> None:
@@ -85,6 +124,7 @@ def test_windows_take_the_picture_and_matching_audio() -> None:
     assert window.latents[0, :, 0, 0].tolist() == [0, 3, 4]
     assert window.audio[0, :, 0, 0, 0].tolist() == [0, 9, 10, 11, 12, 13, 14, 15, 16]
     assert window.condition.shape[1] == window.still.shape[1] == 3
+    assert window.silence.shape == window.audio.shape[1:]
 
 
 @pytest.mark.parametrize(

@@ -20,17 +20,12 @@ from anytalker.data.shards import ShardWriter
 from anytalker.models.digest import encoder_digest
 from anytalker.models.transformer import AnyTalkerTransformerBlock
 from anytalker.training import checkpoints, trainer
-from anytalker.training.reader import GroupReader, group_loader
 from anytalker.training.trainer import Trainer, learning_rate
-from tests.training.fixtures import make_config, sample, write_shards
+from tests.training.fixtures import make_config, sample, train, write_shards
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model" / "transformer" / "diffusion_pytorch_model.safetensors")
-
-
-def train(config) -> list[float]:
-    return Trainer(config, lambda line: None).run()
 
 
 def test_a_run_writes_a_model_that_makes_videos(tmp_path, tone) -> None:
@@ -177,22 +172,6 @@ def test_the_image_encoder_is_trained_only_if_asked(tmp_path) -> None:
     train(make_config(tmp_path, output=tmp_path / "both", train_image_encoder=True))
     after = encoder(tmp_path / "both")
     assert any(not torch.equal(before[name], after[name]) for name in before)
-
-
-def test_joined_clips_come_from_their_own_shards(tmp_path) -> None:
-    with ShardWriter(tmp_path / "pairs", 3) as writer:
-        for number in range(40, 46):
-            writer.write(f"{number:08d}", {}, sample(number))
-    data = {"joined": [tmp_path / "pairs"], "crop": 8, "crop_probability": 1.0}
-    config = make_config(tmp_path, data=data, batches={"join": [1, 2]}, steps=12)
-    numbers: dict[bool, set[int]] = {True: set(), False: set()}  # a clip's condition is its number
-    for group in GroupReader(config, 5):
-        numbers[group.batch.faces.shape[1] == 2] |= set((100 * group.batch.condition).round().int().flatten().tolist())
-    assert len(numbers[True]) > 1
-    assert numbers[True] <= set(range(40, 46))
-    assert len(numbers[False]) > 1
-    assert numbers[False] <= set(range(12))
-    assert len(train(config.model_copy(update={"steps": 4}))) == 4
 
 
 def test_savings_are_really_made(tmp_path) -> None:
@@ -435,22 +414,6 @@ def test_several_held_out_folders_take_turns(tmp_path) -> None:
     assert names == ["first-00000000.mp4", "first-00000001.mp4", "second-00000000.mp4"]
 
 
-@pytest.mark.parametrize(("probability", "least", "most"), [(0.0, 0, 0), (0.3, 6, 20), (1.0, 40, 40)])
-def test_as_many_batches_are_cropped_as_asked(tmp_path, probability: float, least: int, most: int) -> None:
-    data = {"crop": 8, "crop_probability": probability}
-    config = make_config(tmp_path, data=data, batches={"join": [1]}, steps=40)
-    cropped = sum(group.batch.latents.shape[-1] == 8 for group in GroupReader(config, 5))
-    assert least <= cropped <= most
-
-
-def test_shares_also_hold_for_joined_batches_of_the_same_folders(tmp_path) -> None:
-    many, few = write_shards(tmp_path / "2", clips=18, persons=2), write_shards(tmp_path / "1", clips=6)
-    data = {"single": [many, few], "shares": [1, 9]}
-    config = make_config(tmp_path, data=data, batches={"join": [2]}, steps=60)
-    people = [group.batch.faces.shape[1] for group in GroupReader(config, 5)]
-    assert people.count(2) > 3 * people.count(4) > 0
-
-
 def test_scenes_of_two_and_three_people_do_not_share_a_batch(tmp_path) -> None:
     with ShardWriter(tmp_path / "mixed", 3) as writer:
         for number in range(6):
@@ -460,36 +423,6 @@ def test_scenes_of_two_and_three_people_do_not_share_a_batch(tmp_path) -> None:
         Trainer(config, lambda line: None)
 
 
-@pytest.mark.parametrize("in_memory", [False, True])
-def test_folders_of_different_shapes_take_turns_by_their_clips(tmp_path, in_memory: bool) -> None:
-    many, few = write_shards(tmp_path / "2", clips=18, persons=2), write_shards(tmp_path / "1", clips=6)
-    data = {"single": [many, few], "in_memory": in_memory}
-    config = make_config(tmp_path, data=data, batches={"join": [1]}, steps=200)
-    shapes = [group.batch.latents.shape[-1] for group in GroupReader(config, 5)]
-    assert 0.65 < shapes.count(24) / len(shapes) < 0.85  # 18 clips of 24
-    assert len(train(config.model_copy(update={"steps": 3}))) == 3
-
-
-def test_folders_take_turns_by_their_shares(tmp_path) -> None:
-    many, few = write_shards(tmp_path / "2", clips=18, persons=2), write_shards(tmp_path / "1", clips=6)
-    config = make_config(tmp_path, data={"single": [many, few], "shares": [1, 4]}, batches={"join": [1, 2]}, steps=300)
-    shapes = [tuple(group.batch.faces.shape[1:2]) + group.batch.latents.shape[-1:] for group in GroupReader(config, 5)]
-    alone, pairs = shapes.count((1, 12)), shapes.count((2, 24))
-    assert 0.3 < alone / len(shapes) < 0.5  # half of the batches, four of five
-    assert pairs > 0  # conversations, and joined clips
-
-
-@pytest.mark.parametrize("in_memory", [False, True])
-def test_a_reader_of_several_shapes_resumes_where_it_stopped(tmp_path, in_memory: bool) -> None:
-    folders = [write_shards(tmp_path / str(persons), clips=5 * persons, persons=persons) for persons in (1, 2)]
-    data = {"single": folders, "joined": folders[:1], "in_memory": in_memory}
-    config = make_config(tmp_path, data=data, batches={"join": [1, 2]}, steps=20)
-    whole, rest = list(GroupReader(config, 5)), list(GroupReader(config, 5, start=9))
-    assert len(rest) == 11
-    for group, again in zip(whole[9:], rest, strict=True):
-        assert torch.equal(group.batch.latents, again.batch.latents)
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_shard_ends_a_run_in_one_line(tmp_path, workers: int) -> None:
     config = make_config(tmp_path, steps=8, data={"workers": workers})
@@ -497,21 +430,6 @@ def test_a_damaged_shard_ends_a_run_in_one_line(tmp_path, workers: int) -> None:
     path.write_bytes(path.read_bytes()[:3000] + b"damaged" * 500)
     with pytest.raises(InputError, match=r"^The shard .*clips-000002\.tar is damaged"):
         train(config)
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_held_clips_are_read_by_workers_as_by_one_process(tmp_path, workers: int) -> None:
-    config = make_config(tmp_path, data={"in_memory": True}, batches={"join": [1, 2]})
-    reader, window = GroupReader(config, 5), GroupReader(config, 5, start=2)
-    groups = list(group_loader(reader, workers))
-    assert [group.step for group in groups] == [0, 1, 2, 3]
-    for later, again in zip(groups[2:], window, strict=True):
-        assert torch.equal(later.batch.latents, again.batch.latents)
-
-
-def test_groups_must_be_shared_evenly(tmp_path) -> None:
-    with pytest.raises(InputError, match="groups is 3"):
-        GroupReader(make_config(tmp_path, groups=3), 5, processes=2)
 
 
 def test_rates_warm_up_and_stay_or_fall(tmp_path) -> None:

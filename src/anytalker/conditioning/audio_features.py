@@ -108,6 +108,19 @@ class Wav2Vec2Features(torch.nn.Module):
         self.model.save_pretrained(folder)
 
 
+def audio_rows(features: AudioFeatures, waveform: np.ndarray, num_frames: int, fps: float) -> torch.Tensor:
+    """Audio features (num_frames, blocks, channels) of a 16 kHz waveform (samples,) without the frames around each."""
+    return features(waveform, num_frames, fps)[:, features.window // 2]
+
+
+def silent_rows(features: AudioFeatures, num_frames: int, fps: float) -> torch.Tensor:
+    """What a person without a voice sounds like to the model: `audio_rows` of a silent waveform of that length.
+
+    Not nought where the features come from a network such as wav2vec2.
+    """
+    return audio_rows(features, np.zeros(int(round(num_frames / fps * SAMPLE_RATE)), np.float32), num_frames, fps)
+
+
 def audio_features_from_pretrained(folder: str | Path) -> AudioFeatures:
     """Load audio features from a folder: log-mel settings, or a wav2vec2 model.
 

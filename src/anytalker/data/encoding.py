@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from anytalker.conditioning.audio import SAMPLE_RATE
-from anytalker.conditioning.audio_features import AudioFeatures
+from anytalker.conditioning.audio_features import AudioFeatures, audio_rows
 from anytalker.conditioning.faces import clip_pixels, crop_face
 from anytalker.conditioning.log_mel import windows
 from anytalker.data.records import Box
@@ -77,17 +77,11 @@ class ClipEncoder:
         if self.condition != "still":
             condition = picture_latents(self.vae, pixels[:, :, :1], latents.shape[1])[0].cpu()
             settled = {"condition": condition.half(), "still": still.half()}
-        center = self.audio_features.window // 2
-        samples = int(round(len(frames) / fps * SAMPLE_RATE))
-        heard = np.zeros((len(voices), samples), np.int16)
+        heard = np.zeros((len(voices), int(round(len(frames) / fps * SAMPLE_RATE))), np.float32)
         for row, voice in zip(heard, voices, strict=True):
             if voice is not None:
-                row[: len(voice)] = np.clip(voice[:samples], -1, 1) * 32767
-        rows = [
-            self.audio_features(np.zeros(16000, np.float32) if voice is None else voice, len(frames), fps)[:, center]
-            * (voice is not None)
-            for voice in voices
-        ]
+                row[: len(voice)] = voice[: len(row)]
+        rows = [audio_rows(self.audio_features, voice, len(frames), fps) for voice in heard]
         picture = Image.fromarray(frames[0])
         crops = [crop_face(picture, [int(round(value)) for value in box]) for box in boxes]
         sample = {
@@ -95,7 +89,7 @@ class ClipEncoder:
             **settled,
             "audio": torch.stack(rows).cpu().half(),
             "pictures": clip_pixels([picture, *crops], self.image_size).half(),
-            "voices": torch.from_numpy(heard),
+            "voices": torch.from_numpy((heard.clip(-1, 1) * 32767).astype(np.int16)),
             "boxes": torch.tensor(boxes, dtype=torch.float32),
         }
         return sample | ({} if text_embeds is None else {"text_embeds": text_embeds.half()})
@@ -110,6 +104,7 @@ class Clip:
         condition: (channels, f, h, w) latents of the picture as the pipeline gives them to the transformer.
         still: (channels, f, h, w) latents of the picture standing still.
         audio: (N, 4(f-1)+1, window, blocks, channels) audio features, row 0 belongs to the picture.
+        silence: (4(f-1)+1, window, blocks, channels) those of a person without a voice.
         picture: (3, size, size) pixels of the picture, normalised as the image encoder wants them.
         faces: (N, 3, size, size) the same for the face crops.
         boxes: one face box (x, y, width, height) a person, in pixels.
@@ -120,14 +115,21 @@ class Clip:
     condition: torch.Tensor
     still: torch.Tensor
     audio: torch.Tensor
+    silence: torch.Tensor
     picture: torch.Tensor
     faces: torch.Tensor
     boxes: tuple[Box, ...]
     text_embeds: torch.Tensor | None = None
 
     @classmethod
-    def from_sample(cls, sample: dict[str, Any], window: int) -> Clip:
-        """From what `ClipEncoder` made; `window` audio frames are put around each frame again."""
+    def from_sample(cls, sample: dict[str, Any], window: int, silence: torch.Tensor | None = None) -> Clip:
+        """From what `ClipEncoder` made; `window` audio frames are put around each frame again.
+
+        Args:
+            sample: tensors of a clip.
+            window: audio frames a window of the model.
+            silence: `silent_rows` of a clip as long as this one; None: nought, as log-mel features have it.
+        """
         latents = sample["latents"].float()
         condition = _held(sample["condition"].float(), latents.shape[1])
         return cls(
@@ -135,6 +137,7 @@ class Clip:
             condition=condition,
             still=_held(sample["still"].float(), latents.shape[1]) if "still" in sample else condition,
             audio=torch.stack([windows(rows, window) for rows in sample["audio"].float()]),
+            silence=windows(torch.zeros_like(sample["audio"][0]).float() if silence is None else silence, window),
             picture=sample["pictures"][0].float(),
             faces=sample["pictures"][1:].float(),
             boxes=tuple(tuple(box) for box in sample["boxes"].tolist()),  # type: ignore[arg-type]

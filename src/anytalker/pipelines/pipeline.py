@@ -13,6 +13,7 @@ import torch
 from diffusers import DiffusionPipeline, UniPCMultistepScheduler
 from PIL import Image
 
+from anytalker.conditioning.audio_features import audio_rows
 from anytalker.conditioning.faces import clip_pixels, crop_face
 from anytalker.conditioning.image import to_video_tensor
 from anytalker.conditioning.log_mel import windows
@@ -277,12 +278,11 @@ class AnyTalkerPipeline(DiffusionPipeline):
 
     def encode_voices(self, inputs: Inputs) -> torch.Tensor:
         """Audio features (N, frames, window, blocks, channels) of all people, a view of their frames alone."""
-        window = self.audio_features.window
-        rows = []
-        for voice in inputs.voices:
-            features = self.audio_features(np.asarray(voice.waveform), inputs.frames, inputs.fps)
-            rows.append(features[:, window // 2].clone())
-        return windows(torch.stack(rows, dim=1), window).transpose(0, 2).transpose(1, 2)
+        rows = [
+            audio_rows(self.audio_features, np.asarray(voice.waveform), inputs.frames, inputs.fps).clone()
+            for voice in inputs.voices
+        ]
+        return windows(torch.stack(rows, dim=1), self.audio_features.window).transpose(0, 2).transpose(1, 2)
 
     def picture_mask(self, inputs: Inputs, latent_frames: int) -> torch.Tensor:
         """The four mask channels (1, 4, f, h, w) in front of the condition latents."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from anytalker.conditioning.masks import condition_mask, face_token_masks
 from anytalker.data.encoding import Clip
@@ -73,6 +74,7 @@ def window_of(clip: Clip, start: int, length: int) -> Clip:
         condition=clip.condition[:, : length + 1],
         still=clip.still[:, : length + 1],
         audio=clip.audio[:, rows],
+        silence=clip.silence[rows],
     )
 
 
@@ -80,14 +82,44 @@ def crop_of(clip: Clip, row: int, column: int, size: tuple[int, int]) -> Clip:
     """The rectangle of `size` (rows, columns) in latents whose corner is at (row, column)."""
     area = (..., slice(row, row + size[0]), slice(column, column + size[1]))
     boxes = tuple((x - 8 * column, y - 8 * row, width, height) for x, y, width, height in clip.boxes)
+    rows, columns = clip.latents.shape[-2:]
+    area_share = (row / rows, column / columns, size[0] / rows, size[1] / columns)
     return replace(
-        clip, latents=clip.latents[area], condition=clip.condition[area], still=clip.still[area], boxes=boxes
+        clip,
+        latents=clip.latents[area],
+        condition=clip.condition[area],
+        still=clip.still[area],
+        picture=_crop_picture(clip.picture, area_share),
+        boxes=boxes,
     )
 
 
+def _crop_picture(picture: torch.Tensor, area: tuple[float, float, float, float]) -> torch.Tensor:
+    """The `area` (top, left, height, width, as shares) of a squashed picture (3, size, size), squashed again."""
+    size = picture.shape[-1]
+    steps = (torch.arange(size) + 0.5) / size
+    top, left, height, width = area
+    rows, columns = torch.meshgrid(2 * (top + height * steps) - 1, 2 * (left + width * steps) - 1, indexing="ij")
+    grid = torch.stack([columns, rows], dim=-1)
+    return functional.grid_sample(picture[None], grid[None], "bicubic", "border", align_corners=False)[0]
+
+
+def join_pictures(pictures: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Pictures (3, size, size) side by side in one, squashed to (3, size, size) as the image encoder sees any scene."""
+    if len(pictures) == 1:
+        return pictures[0]
+    size = pictures[0].shape[-1]
+    edges = [round(size * number / len(pictures)) for number in range(len(pictures) + 1)]
+    narrow = [
+        functional.interpolate(picture[None], (size, right - left), mode="bicubic", align_corners=False)[0]
+        for picture, left, right in zip(pictures, edges[:-1], edges[1:], strict=True)
+    ]
+    return torch.cat(narrow, dim=-1)
+
+
 def silenced(clip: Clip) -> Clip:
-    """The same people holding still without a voice."""
-    return replace(clip, latents=clip.still, audio=torch.zeros_like(clip.audio))
+    """The same people holding still without a voice, as the model hears those who only listen."""
+    return replace(clip, latents=clip.still, audio=clip.silence.expand_as(clip.audio))
 
 
 def make_batch(clips: Sequence[Clip], people: int, config: BatchConfig, rng: np.random.Generator) -> Batch:
@@ -138,7 +170,7 @@ def _make_sample(scene: Sequence[Clip], config: BatchConfig, rng: np.random.Gene
         "mask": condition_mask(widened, height * 8, width * 8, frames),
         "audio": audio,
         "faces": torch.cat([clip.faces for clip in scene]),
-        "pictures": torch.stack([clip.picture for clip in scene]).mean(0),
+        "pictures": join_pictures([clip.picture for clip in scene]),
         "face_masks": face_token_masks(widened, height * 8, width * 8, frames),
         "loss_weights": face_weights(boxes, (height, width), config.lip_weight, config.eye_weight)[None, None],
     }

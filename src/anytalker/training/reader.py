@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,19 +54,28 @@ class GroupReader(IterableDataset):
         audio_window: audio frames in a window of the model.
         start: first step.
         rank, processes: which share of the groups is read.
+        silence: for clips of so many latent frames, what a person without a voice sounds like (`silent_rows`); nought
+            for lengths that are left out.
 
     Raises:
         InputError: if the groups can't be shared evenly, or there are no clips.
     """
 
     def __init__(
-        self, config: TrainingConfig, audio_window: int, start: int = 0, rank: int = 0, processes: int = 1
+        self,
+        config: TrainingConfig,
+        audio_window: int,
+        start: int = 0,
+        rank: int = 0,
+        processes: int = 1,
+        silence: Mapping[int, torch.Tensor] | None = None,
     ) -> None:
         if config.groups % processes:
             raise InputError(
                 f"groups is {config.groups}, which {processes} processes can't share evenly; make it a multiple."
             )
         self.config, self.audio_window, self.start = config, audio_window, start
+        self.silence = silence or {}
         share = config.groups // processes
         self.groups = range(rank * share, (rank + 1) * share)
         self.kinds, self.chances = _kinds(config)
@@ -115,7 +124,7 @@ class GroupReader(IterableDataset):
 
     def _batch(self, raw: list[dict[str, Any]], together: int, step: int, group: int) -> Batch:
         config, rng = self.config, np.random.default_rng([self.config.seed, step, group, _BATCH])
-        clips = [Clip.from_sample(decode_sample(sample), self.audio_window) for sample in raw]
+        clips = [self._clip(decode_sample(sample)) for sample in raw]
         length = config.data.window
         if length is not None:
             clips = [
@@ -124,6 +133,9 @@ class GroupReader(IterableDataset):
         if config.data.crop is not None and rng.random() < config.data.crop_probability:
             clips = [crop_to_faces(clip, config.data.crop, rng) for clip in clips]
         return make_batch(clips, together, config.batches, rng)
+
+    def _clip(self, sample: dict[str, Any]) -> Clip:
+        return Clip.from_sample(sample, self.audio_window, self.silence.get(sample["latents"].shape[1]))
 
 
 def _kinds(config: TrainingConfig) -> tuple[list[_Kind], np.ndarray]:
@@ -152,6 +164,12 @@ def _turns(folders: Sequence[Path], whole: bool) -> dict[tuple[Path, ...], float
         alike.setdefault(shapes, []).append(folder)
         counts[shapes] = counts.get(shapes, 0) + sum(shard["samples"] for shard in index["shards"])
     return {tuple(same): counts[shapes] for shapes, same in alike.items()}
+
+
+def clip_lengths(config: TrainingConfig) -> list[int]:
+    """Latent frames that the clips of a run have, as the shards say."""
+    folders = [*config.data.single, *config.data.joined]
+    return sorted({shape[2] for folder in folders for shape in read_index(folder).get("shapes", ())})
 
 
 def group_loader(reader: GroupReader, workers: int, pin_memory: bool = False) -> Iterator[Group]:

@@ -15,6 +15,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from diffusers.training_utils import EMAModel
 
+from anytalker.conditioning.audio_features import silent_rows
 from anytalker.errors import AnyTalkerError, InputError
 from anytalker.pipelines.pipeline import AnyTalkerPipeline
 from anytalker.training.adapters import add_adapter, merged, save_adapter
@@ -30,7 +31,7 @@ from anytalker.training.checkpoints import (
 )
 from anytalker.training.config import OptimizerConfig, TrainingConfig
 from anytalker.training.model import TextEmbeddings, TrainedModel, group_loss
-from anytalker.training.reader import Group, GroupReader, check_shards, group_loader
+from anytalker.training.reader import Group, GroupReader, check_shards, clip_lengths, group_loader
 from anytalker.training.sharded import ShardedState, allow_on_cpu, filled_pipeline, fsdp_plugin
 from anytalker.training.validation import validate
 
@@ -80,7 +81,9 @@ class Trainer:
         self.sharded = ShardedState(self.wrapped, self.optimizer.optimizer, self.average) if config.fsdp else None
         self.step = self._resume()
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-        self.reader = GroupReader(config, self.pipeline.audio_features.window, self.step, rank, processes)
+        features = self.pipeline.audio_features
+        silence = {length: silent_rows(features, 4 * length - 3, settings.fps) for length in clip_lengths(config)}
+        self.reader = GroupReader(config, features.window, self.step, rank, processes, silence)
 
     def _resume(self) -> int:
         steps = checkpoint_steps(self.checkpoints)
