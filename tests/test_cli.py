@@ -322,7 +322,7 @@ def test_a_full_disk_is_said_with_exit_code_1(tmp_path, drawn, write_wave, tone,
 def test_training_from_the_command_line(tmp_path, capsys) -> None:
     config = make_config(tmp_path)
     (tmp_path / "run.yaml").write_text(config.model_dump_json())
-    assert run("train", tmp_path / "run.yaml", "--set", "steps=2", "--set", f"output={tmp_path / 'two'}") == 0
+    assert run("train", "--set", "steps=2", tmp_path / "run.yaml", "--set", f"output={tmp_path / 'two'}") == 0
     shown = capsys.readouterr().out
     assert '"steps": 2' in shown
     assert "step 2/2" in shown

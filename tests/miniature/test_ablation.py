@@ -128,5 +128,10 @@ def test_an_ablation_trains_measures_and_goes_on(tmp_path, monkeypatch) -> None:
     incomplete.write_text(json.dumps({k: v for k, v in json.loads(incomplete.read_text()).items() if k != "frechet"}))
     with pytest.raises(InputError, match=r"RS/result\.json lacks frechet\. Remove it"):
         run_ablation(base, [duo], tmp_path / "out", 3, lines.append)
-    with pytest.raises(InputError, match="another budget than 4 steps, batches of 2 and 5 scenes"):
+    with pytest.raises(InputError, match=r"CM/result\.json was made with other settings: scenes was 3 and is 5\."):
         run_ablation(base, [duo], tmp_path / "out", 5, lines.append)
+    other = make_config(tmp_path, steps=4, save_every=4, optimizer={"learning_rate": 0.5})
+    with pytest.raises(InputError, match=r"settings\.optimizer\.learning_rate was 0\.001 and is 0\.5\."):
+        run_ablation(other, [duo], tmp_path / "out", 3, lines.append)
+    with pytest.raises(InputError, match=r"multi was .*duo.* and is .*single"):
+        run_ablation(base, [tmp_path / "single"], tmp_path / "out", 3, lines.append)

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
 
 from anytalker import AnyTalkerTransformer3DModel, InputError
 from anytalker.models.conversion import Names
 from anytalker.models.lora import merge_lora
-from anytalker.training.adapters import add_adapter, merged, save_adapter
+from anytalker.training.adapters import add_adapter, save_adapter
 from anytalker.training.config import LoraConfig
 from tests.pipelines.full_size import small_parts
 
 
 def small(layout: str = "A") -> AnyTalkerTransformer3DModel:
     return small_parts(layout)["transformer"]
+
+
+def merged(transformer: AnyTalkerTransformer3DModel) -> AnyTalkerTransformer3DModel:
+    """A copy that peft itself has merged."""
+    whole = copy.deepcopy(transformer)
+    for name, module in list(whole.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            module.merge()
+            whole.set_submodule(name, module.get_base_layer())
+    return whole
 
 
 def test_an_adapter_of_our_training_merges_as_peft_does(tmp_path) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import resource
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +17,7 @@ from anytalker import AnyTalkerError, AnyTalkerPipeline, InputError
 from anytalker.data.shards import ShardWriter
 from anytalker.models.digest import encoder_digest
 from anytalker.models.transformer import AnyTalkerTransformerBlock
-from anytalker.training import checkpoints, trainer
+from anytalker.training import checkpoints, trainer, validation
 from anytalker.training.trainer import Trainer, learning_rate
 from tests.training.fixtures import make_config, sample, train, write_shards
 
@@ -106,6 +104,15 @@ def test_two_processes_train_as_one_that_accumulates(tmp_path) -> None:
     config = make_config(tmp_path, output=tmp_path / "two", groups=2, steps=3)
     assert train_in_two_processes(config, tmp_path, 29617) == pytest.approx(losses, rel=1e-4)
     assert_same_weights(weights(tmp_path / "one"), weights(tmp_path / "two"))
+
+
+def test_a_run_of_one_process_goes_on_in_two(tmp_path) -> None:
+    whole = train(make_config(tmp_path, output=tmp_path / "whole", groups=2, steps=4))
+    assert train(make_config(tmp_path, groups=2, steps=2)) == whole[:2]
+    assert train_in_two_processes(make_config(tmp_path, groups=2, steps=4), tmp_path, 29619) == pytest.approx(
+        whole[2:], rel=1e-4
+    )
+    assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "run"))
 
 
 def test_a_sharded_run_trains_the_same_and_resumes(tmp_path) -> None:
@@ -213,6 +220,29 @@ def test_validation_measures_and_writes_videos(tmp_path) -> None:
     assert len(list((tmp_path / "run" / "validation").glob("*/*.mp4"))) == 2
 
 
+def test_validation_looks_at_what_the_run_and_the_pipeline_do(tmp_path, monkeypatch) -> None:
+    write_shards(tmp_path / "held-out", clips=1)
+    runner = Trainer(make_config(tmp_path, validation={"every": 1, "data": [tmp_path / "held-out"]}), lambda line: None)
+    measured, shown = [], []
+    real_loss, real_conditioning = validation.group_loss, validation.Conditioning
+
+    def loss(model, batch, *arguments):
+        measured.append(batch.latents.shape[2])
+        return real_loss(model, batch, *arguments)
+
+    def conditioning(**values):
+        shown.append(values)
+        return real_conditioning(**values)
+
+    monkeypatch.setattr(validation, "group_loss", loss)
+    monkeypatch.setattr(validation, "Conditioning", conditioning)
+    runner._validate()
+    assert measured == [4], "the picture and a window of three, as the run trains on"
+    assert shown[0]["condition"].shape[2] == 6, "the whole clip is shown"
+    with torch.no_grad():
+        assert torch.equal(shown[0]["negative_prompt_embeds"], runner.pipeline.encode_null_text(None))
+
+
 def test_validation_measures_as_many_clips_as_asked(tmp_path) -> None:
     write_shards(tmp_path / "held-out", clips=3)
 
@@ -255,89 +285,37 @@ def test_a_gradient_that_is_no_number_spoils_no_weights(tmp_path) -> None:
     assert checkpoints.checkpoint_steps(tmp_path / "run" / "checkpoints") == [2]
 
 
-def test_a_full_disk_is_said_and_keeps_older_checkpoints(tmp_path, monkeypatch) -> None:
-    train(make_config(tmp_path, steps=2))
-    runner = Trainer(make_config(tmp_path, steps=4), lambda line: None)
-
-    def full(folder: str) -> None:
-        Path(folder).mkdir()
-        (Path(folder) / "half").write_text("half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(runner.accelerator, "save_state", full)
-    with pytest.raises(AnyTalkerError, match=r"No space left.*step 2 is whole"):
-        runner.run()
-    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["step-00000002"]
-
-
-def test_files_that_may_not_grow_are_said_as_well(tmp_path) -> None:
-    train(make_config(tmp_path, steps=2))
-    runner = Trainer(make_config(tmp_path, steps=4), lambda line: None)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    try:
-        with pytest.raises(AnyTalkerError, match=r"checkpoint of step 4 can't be written.*step 2 is whole"):
-            runner.run()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
-    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["step-00000002"]
+def test_a_lora_run_in_bfloat16_holds_its_frozen_matrices_in_it(tmp_path) -> None:
+    write_shards(tmp_path / "held-out", clips=1)
+    options = {"lora": {"rank": 2}, "precision": "bf16"}
+    validation = {"every": 4, "data": [tmp_path / "held-out"]}
+    runner = Trainer(make_config(tmp_path, validation=validation, **options), lambda line: None)
+    kinds = {name: value.dtype for name, value in runner.model.transformer.named_parameters()}
+    assert kinds["blocks.0.attn1.to_q.base_layer.weight"] == torch.bfloat16
+    assert kinds["blocks.0.attn1.to_q.lora_A.default.weight"] == torch.float32
+    assert kinds["blocks.0.scale_shift_table"] == torch.float32
+    losses = runner.run()
+    assert losses == pytest.approx(train(make_config(tmp_path, output=tmp_path / "fp32", lora={"rank": 2})), rel=0.02)
+    before, after = weights(tmp_path), weights(tmp_path / "run")
+    changed = [name for name in before if not torch.equal(before[name], after[name])]
+    assert changed
+    assert all(name.split(".")[-2] in ("to_q", "to_k", "to_v") for name in changed), "the model is not coarsened"
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path) -> None:
-    train(make_config(tmp_path, steps=4))
-    newest = tmp_path / "run" / "checkpoints" / "step-00000004"
-    for name in ("optimizer.bin", "average.safetensors", "model.safetensors"):
-        (newest / name).write_bytes((newest / name).read_bytes()[:100])
-        with pytest.raises(InputError, match=r"step-00000004 is damaged .*goes on from step 2"):
-            Trainer(make_config(tmp_path, steps=6), lambda line: None)
+def test_the_text_encoder_is_asked_once_and_stays_where_it_is(tmp_path, monkeypatch) -> None:
+    runner = Trainer(make_config(tmp_path, batches={"join": [1, 2], "text_dropout": 0.5}), lambda line: None)
+    monkeypatch.setattr(runner.pipeline, "encode_text", lambda prompt: pytest.fail("asked again"))
+    assert len(runner.run()) == 4
 
 
-def test_checkpoints_unpickle_nothing_of_ours(tmp_path) -> None:
-    train(make_config(tmp_path, steps=2))
-    names = {path.name for path in (tmp_path / "run" / "checkpoints" / "step-00000002").iterdir()}
-    assert "average.safetensors" in names
-    assert not any(name.startswith("custom_checkpoint") for name in names)
-
-
-def test_only_the_newest_checkpoints_are_kept(tmp_path) -> None:
-    train(make_config(tmp_path, steps=5, save_every=1, keep=3))
-    assert checkpoints.checkpoint_steps(tmp_path / "run" / "checkpoints") == [3, 4, 5]
-
-
-def test_another_model_can_not_resume_a_run(tmp_path) -> None:
-    train(make_config(tmp_path))
-    with pytest.raises(InputError, match=r"begun with other settings: .*lora\.rank was None and is 2 .*run\.json\)"):
-        Trainer(make_config(tmp_path, lora={"rank": 2}), lambda line: None)
-    with pytest.raises(InputError, match=r"batch_size was 2 and is 3, optimizer\.average was 0\.999 and is 0\.5 "):
-        Trainer(make_config(tmp_path, batch_size=3, optimizer={"average": 0.5}), lambda line: None)
-    longer = make_config(tmp_path, steps=6, save_every=3, data={"workers": 1})
-    assert Trainer(longer, lambda line: None).step == 4
-
-
-def test_a_run_goes_on_where_a_later_version_added_settings(tmp_path) -> None:
-    config = make_config(tmp_path)
-    train(config)
-    path = tmp_path / "run" / "run.json"
-    before = json.loads(path.read_text())
-    del before["data"]["shares"], before["optimizer"]["schedule"]
-    path.write_text(json.dumps(before))
-    assert Trainer(config, lambda line: None).step == 4
-    with pytest.raises(InputError, match=r"optimizer\.schedule was 'constant' and is 'cosine'"):
-        Trainer(make_config(tmp_path, optimizer={"schedule": "cosine"}), lambda line: None)
-
-
-def test_a_checkpoint_that_does_not_fit_into_memory_is_not_called_damaged(tmp_path, monkeypatch) -> None:
-    config = make_config(tmp_path)
-    train(config)
-
-    def full(*arguments) -> None:
-        raise torch.OutOfMemoryError("out of memory")
-
-    monkeypatch.setattr(Trainer, "_load_state", full)
-    with pytest.raises(AnyTalkerError, match=r"step-00000004 can't be loaded now \(out of memory\)\. It is kept"):
-        Trainer(config, lambda line: None)
+def test_tables_and_biases_do_not_decay(tmp_path) -> None:
+    runner = Trainer(make_config(tmp_path), lambda line: None)
+    names = {id(value): name for name, value in runner.model.named_parameters()}
+    decays, stays = (
+        {names[id(value)] for value in group["params"]} for group in runner.optimizer.optimizer.param_groups
+    )
+    assert "transformer.blocks.0.attn1.to_q.weight" in decays
+    assert {"transformer.blocks.0.scale_shift_table", "transformer.blocks.0.attn1.to_q.bias"} <= stays
 
 
 @pytest.mark.parametrize(

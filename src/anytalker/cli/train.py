@@ -17,7 +17,7 @@ class _TrainGroup(typer.core.TyperGroup):
     """`anytalker train CONFIG` beside `anytalker train prepare`: whatever is no command is a configuration."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
+        if args and args[0] not in (*self.commands, "--help"):
             args = ["run", *args]
         return super().parse_args(ctx, args)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import random
@@ -111,6 +112,13 @@ class ShardWriter:
     ) -> None:
         if kind is None:
             self.close()
+
+
+def shards_digest(folder: str | Path) -> str:
+    """Short digest of an index and the sizes of its tars: another one where clips were added, mended or removed."""
+    index = read_index(folder)
+    sizes = [(Path(folder) / shard["file"]).stat().st_size for shard in index["shards"]]
+    return hashlib.sha256(json.dumps([index, sizes], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read_index(folder: str | Path) -> dict[str, Any]:

@@ -107,31 +107,33 @@ def run_ablation(
         log: receives lines of progress.
 
     Raises:
-        InputError: if the folder has rows of another budget, or batches are too small to join clips.
+        InputError: if the folder has rows of other settings, or batches are too small to join clips.
     """
     if base.batch_size < 2:
         raise InputError("batch_size is 1; pairs are joined from the clips of a batch, so give 2 or more.")
     from anytalker.pipelines.pipeline import AnyTalkerPipeline
+    from anytalker.training.checkpoints import bound_values, changed_values
     from anytalker.training.trainer import Trainer
 
     results = []
     for row in ROWS:
         path = folder / row.name / "result.json"
-        budget = {"row": row.name, "steps": base.steps, "batch_size": base.batch_size, "scenes": scenes}
-        if path.exists() and (known := json.loads(path.read_text())) | budget != known:
+        about = {"row": row.name, "steps": base.steps, "batch_size": base.batch_size, "scenes": scenes}
+        about |= {"settings": bound_values(base), "multi": [str(folder) for folder in multi]}
+        known = json.loads(path.read_text()) if path.exists() else {}
+        if known and (changed := changed_values({key: known.get(key, about[key]) for key in about}, about)):
             raise InputError(
-                f"{path} was measured with another budget than {base.steps} steps, batches of {base.batch_size} and "
-                f"{scenes} scenes. Choose another folder, or remove this one."
+                f"{path} was made with other settings: {', '.join(changed)}. Choose another folder, or remove this one."
             )
-        if path.exists() and (missing := [name for name in (*MEASURES, "by_scene") if name not in known]):
+        if known and (missing := [name for name in (*MEASURES, "by_scene") if name not in known]):
             raise InputError(f"{path} lacks {', '.join(missing)}. Remove it, and the row is measured again.")
-        if not path.exists():
+        if not known:
             log(f"{row.name}: training")
             for config in row_configs(row, base, multi, folder):
                 Trainer(config, log).run()
             pipeline = AnyTalkerPipeline.from_pretrained(config.output / "model")
             log(f"{row.name}: measuring {scenes} scenes")
-            write_json_atomic(path, budget | measure(pipeline, scenes))
+            write_json_atomic(path, about | measure(pipeline, scenes))
         results.append(json.loads(path.read_text()))
         log(f"{row.name}: " + "  ".join(f"{name} {results[-1][name]:.3f}" for name in MEASURES))
     write_json_atomic(folder / "results.json", results)

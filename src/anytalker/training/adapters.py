@@ -1,10 +1,10 @@
-"""Low-rank adapters (LoRA) through `peft`: added, saved, merged."""
+"""Low-rank adapters (LoRA) through `peft`: added and saved."""
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 from torch import nn
 
@@ -14,8 +14,14 @@ from anytalker.models.lora import ALPHA
 from anytalker.training.config import LoraConfig
 
 
-def add_adapter(transformer: nn.Module, config: LoraConfig) -> None:
+def add_adapter(transformer: nn.Module, config: LoraConfig, half: bool = False) -> None:
     """Freeze a transformer and put trainable adapters on the layers of the given names.
+
+    Args:
+        transformer: changed in place.
+        config: which adapters.
+        half: hold the frozen matrices in bfloat16, which training in bfloat16 makes of them anyway; the adapters, and
+            what `_keep_in_fp32_modules` names, stay as they are.
 
     Raises:
         InputError: if no layer has such a name.
@@ -28,6 +34,11 @@ def add_adapter(transformer: nn.Module, config: LoraConfig) -> None:
         peft.inject_adapter_in_model(settings, transformer)
     except ValueError as error:
         raise InputError(f"lora.layers: {error}") from error
+    if half:
+        precise = tuple(getattr(transformer, "_keep_in_fp32_modules", None) or ())
+        for name, value in transformer.named_parameters():
+            if value.ndim > 1 and not value.requires_grad and not any(part in name for part in precise):
+                value.data = value.data.to(torch.bfloat16)
 
 
 def save_adapter(transformer: nn.Module, path: Path) -> None:
@@ -38,18 +49,3 @@ def save_adapter(transformer: nn.Module, path: Path) -> None:
     alpha = next(iter(transformer.peft_config.values())).lora_alpha  # type: ignore[union-attr, operator]
     with atomic_path(path) as partial:
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, partial, {ALPHA: str(alpha)})
-
-
-def merged(transformer: nn.Module) -> nn.Module:
-    """A copy of the transformer with its adapters merged into the weights, without adapters."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    whole = copy.deepcopy(transformer)
-    for name, module in list(whole.named_modules()):
-        if isinstance(module, BaseTunerLayer):
-            module.merge()
-            parent = whole.get_submodule(name.rpartition(".")[0])
-            setattr(parent, name.rpartition(".")[2], module.get_base_layer())
-    if hasattr(whole, "peft_config"):
-        del whole.peft_config
-    return whole

@@ -25,6 +25,8 @@ PROMPTS = {
     2: ("two people are talking", "two people in a conversation", "two persons talk side by side"),
 }
 MANY_PROMPTS = ("people are talking", "a group of people in a conversation")
+GENERIC_PROMPTS = (*PROMPTS[1], *PROMPTS[2], *MANY_PROMPTS)
+"""All that `generic_prompts` may return."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import re
@@ -10,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
-from diffusers.training_utils import EMAModel
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch.distributed.checkpoint import CheckpointException
 
+from anytalker.data.shards import shards_digest
 from anytalker.errors import AnyTalkerError, InputError
 from anytalker.files import write_json_atomic
 from anytalker.training.config import TrainingConfig
@@ -34,8 +35,8 @@ UNREADABLE = (
 """What reading a damaged checkpoint raises."""
 FREE = {"output", "steps", "save_every", "keep", "log_every", "validation", "compile", "gradient_checkpointing"}
 """Values of a configuration that may change while a run goes on; and `data.workers`."""
+_DISK_REMEDY = "free some space if the disk is full, and run again"
 _NAME = re.compile(r"step-(\d{8})")
-_AVERAGE = "average.safetensors"
 
 
 def checkpoint_steps(folder: Path) -> list[int]:
@@ -58,34 +59,52 @@ def check_run(config: TrainingConfig, begun: bool, write: bool) -> None:
         write: whether this process keeps the configuration for later.
 
     Raises:
-        InputError: if a value was changed that would make it another run.
+        InputError: if a value or the shards were changed, which would make it another run.
     """
     path = config.output / "run.json"
-    values = _bound(config)
+    values = bound_values(config)
+    shards = {
+        str(folder): shards_digest(folder) for folder in dict.fromkeys([*config.data.single, *config.data.joined])
+    }
     if begun and path.exists():
         stored = json.loads(path.read_text(encoding="utf-8"))
+        earlier_shards = stored.pop("shards", {})
         try:  # what a later version added has its default
-            before = _bound(type(config).model_validate({"output": config.output, "steps": config.steps, **stored}))
+            before = bound_values(
+                type(config).model_validate({"output": config.output, "steps": config.steps, **stored})
+            )
         except ValidationError:
             before = stored
-        earlier, now = _leaves(before), _leaves(values)
-        changed = [key for key in sorted(earlier | now) if earlier.get(key) != now.get(key)]
+        changed = changed_values(before, values)
         if changed:
-            each = ", ".join(f"{key} was {earlier.get(key)!r} and is {now.get(key)!r}" for key in changed)
             raise InputError(
-                f"The run in {config.output} was begun with other settings: {each} ({path}). "
+                f"The run in {config.output} was begun with other settings: {', '.join(changed)} ({path}). "
                 "Set them back, or choose another output."
+            )
+        others = [folder for folder, digest in shards.items() if earlier_shards.get(folder, digest) != digest]
+        if others:
+            raise InputError(
+                f"The shards in {others[0]} are not those that the run in {config.output} was begun with, so it can't "
+                "go on as if nothing had happened. Put them back, or choose another output and start from its model."
             )
     elif write:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json_atomic(path, values)
+        write_json_atomic(path, values | {"shards": shards})
 
 
-def _bound(config: TrainingConfig) -> dict[str, Any]:
-    """The values that may not change while a run goes on."""
-    values = json.loads(config.model_dump_json(exclude=FREE))
+def bound_values(config: TrainingConfig) -> dict[str, Any]:
+    """The values that may not change while a run goes on: a cosine's length is one of them."""
+    free = FREE - {"steps"} if config.optimizer.schedule == "cosine" else FREE
+    values = json.loads(config.model_dump_json(exclude=free))
     del values["data"]["workers"]
     return values
+
+
+def changed_values(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs, each as "key was … and is …"."""
+    earlier, later = _leaves(before), _leaves(now)
+    changed = [key for key in sorted(earlier | later) if earlier.get(key) != later.get(key)]
+    return [f"{key} was {earlier.get(key)!r} and is {later.get(key)!r}" for key in changed]
 
 
 def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -94,26 +113,6 @@ def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         leaves |= _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return leaves
-
-
-def save_average(average: EMAModel, folder: Path) -> None:
-    """Write averaged weights into a checkpoint's folder."""
-    tensors = {str(index): value.contiguous() for index, value in enumerate(average.shadow_params)}
-    save_file(tensors, folder / _AVERAGE, {"steps": str(average.optimization_step)})
-
-
-def load_average(average: EMAModel, folder: Path) -> None:
-    """Read what `save_average` wrote; the parameters must be the same ones in the same order.
-
-    Raises:
-        ValueError: if they aren't.
-    """
-    with safe_open(folder / _AVERAGE, "pt") as file:
-        values = [file.get_tensor(str(index)) for index in range(len(file.keys()))]
-        steps = int(file.metadata()["steps"])
-    if [value.shape for value in values] != [value.shape for value in average.shadow_params]:
-        raise ValueError("its average is of another model")
-    average.shadow_params, average.optimization_step = values, steps
 
 
 def save_checkpoint(accelerator: Accelerator, folder: Path, step: int, keep: int, save: Callable[[Path], Any]) -> None:
@@ -142,10 +141,22 @@ def save_checkpoint(accelerator: Accelerator, folder: Path, step: int, keep: int
             write_json_atomic(unfinished / "step.json", {"step": step})
             shutil.rmtree(target, ignore_errors=True)
             unfinished.rename(target)
-            for old in checkpoint_steps(folder)[:-keep]:
-                shutil.rmtree(checkpoint_path(folder, old))
     except (OSError, RuntimeError, SafetensorError, CheckpointException) as error:
         shutil.rmtree(unfinished, ignore_errors=True)
         kept = checkpoint_steps(folder)
-        rest = f"The one of step {kept[-1]} is whole; free some space and run again." if kept else "There is none yet."
-        raise AnyTalkerError(f"The checkpoint of step {step} can't be written to {folder}: {error}. {rest}") from error
+        rest = f"The one of step {kept[-1]} is whole" if kept else "There is none yet"
+        remedy = "run again with less in memory" if isinstance(error, torch.OutOfMemoryError) else _DISK_REMEDY
+        raise AnyTalkerError(
+            f"The checkpoint of step {step} can't be written to {folder}: {error}. {rest}; {remedy}."
+        ) from error
+    if accelerator.is_main_process:
+        _drop_older(folder, keep)
+
+
+def _drop_older(folder: Path, keep: int) -> None:
+    """Remove all but the newest; what can't be removed is no checkpoint any more and doesn't end the run."""
+    for old in checkpoint_steps(folder)[:-keep]:
+        dropped = folder / f"unfinished-{old:08d}"
+        with contextlib.suppress(OSError):
+            checkpoint_path(folder, old).rename(dropped)
+        shutil.rmtree(dropped, ignore_errors=True)

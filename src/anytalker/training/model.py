@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import nn
@@ -61,29 +61,24 @@ def _unused_parameters(image_encoder: nn.Module) -> list[nn.Parameter]:
 
 
 class TextEmbeddings:
-    """Embeds prompts once and pads them: generic prompts as text, captions as embeddings from the shards.
+    """Embeds the prompts that may occur once, so that the text encoder need not stay beside what is trained.
 
     Args:
         encode: prompt → (1, L, channels).
+        prompts: all that will be asked for as text; captions come as embeddings from the shards.
         length: tokens a prompt is padded or cut to.
     """
 
-    def __init__(self, encode: Callable[[str], torch.Tensor], length: int) -> None:
-        self.encode, self.length = encode, length
-        self._known: dict[str, torch.Tensor] = {}
+    @torch.no_grad()
+    def __init__(self, encode: Callable[[str], torch.Tensor], prompts: Iterable[str], length: int) -> None:
+        self.length = length
+        self._known = {prompt: encode(prompt)[0].float() for prompt in prompts}
 
     def __call__(self, prompts: Sequence[str | torch.Tensor]) -> torch.Tensor:
         """(B, length, channels), zero after each prompt's end."""
-        rows: list[torch.Tensor] = []
-        for prompt in prompts:
-            if isinstance(prompt, str):
-                if prompt not in self._known:
-                    with torch.no_grad():
-                        self._known[prompt] = self.encode(prompt)[0].float()
-                prompt = self._known[prompt]
-            row = prompt[: self.length].to(rows[0] if rows else prompt)
-            rows.append(nn.functional.pad(row, (0, 0, 0, self.length - len(row))))
-        return torch.stack(rows)
+        rows = [(self._known[prompt] if isinstance(prompt, str) else prompt)[: self.length] for prompt in prompts]
+        padded = [nn.functional.pad(row, (0, 0, 0, self.length - len(row))) for row in rows]
+        return torch.stack([row.to(padded[0]) for row in padded])
 
 
 def group_loss(

@@ -17,22 +17,23 @@ from diffusers.training_utils import EMAModel
 
 from anytalker.conditioning.audio_features import silent_rows
 from anytalker.errors import AnyTalkerError, InputError
+from anytalker.models.lora import merge_lora
 from anytalker.pipelines.pipeline import AnyTalkerPipeline
-from anytalker.training.adapters import add_adapter, merged, save_adapter
+from anytalker.training.adapters import add_adapter, save_adapter
 from anytalker.training.autoencoder import warmup_cosine
+from anytalker.training.batches import GENERIC_PROMPTS
 from anytalker.training.checkpoints import (
     UNREADABLE,
     check_run,
     checkpoint_path,
     checkpoint_steps,
-    load_average,
-    save_average,
     save_checkpoint,
 )
 from anytalker.training.config import OptimizerConfig, TrainingConfig
 from anytalker.training.model import TextEmbeddings, TrainedModel, group_loss
 from anytalker.training.reader import Group, GroupReader, check_shards, clip_lengths, group_loader
 from anytalker.training.sharded import ShardedState, allow_on_cpu, filled_pipeline, fsdp_plugin
+from anytalker.training.state import WholeState
 from anytalker.training.validation import validate
 
 
@@ -58,32 +59,37 @@ class Trainer:
         self.pipeline = AnyTalkerPipeline.from_pretrained(config.model)
         settings = self.pipeline.settings
         check_shards(config, settings.condition, settings.image_size, self.pipeline.vae)
-        transformer = self.pipeline.transformer
-        if config.lora:
-            add_adapter(transformer, config.lora)
-        if config.gradient_checkpointing:
-            transformer.enable_gradient_checkpointing()
-        if config.compile:
-            for block in transformer.blocks:
-                block.compile(dynamic=False)
-        model = TrainedModel(transformer, self.pipeline.image_encoder, config.train_image_encoder).train()
-        self.text = TextEmbeddings(self.pipeline.encode_text, self.pipeline.settings.text_len)
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.text = TextEmbeddings(self.pipeline.encode_text, ["", *GENERIC_PROMPTS], settings.text_len)
+        with torch.no_grad():
+            self.null_text = self.pipeline.encode_null_text(None)
+        model = self._make_model()
+        self.wrapped, self.optimizer = self.accelerator.prepare(model, make_optimizer(model, config.optimizer))
         self.model = model
-        optimizer = make_optimizer(trained, config.optimizer)
-        self.wrapped, self.optimizer = self.accelerator.prepare(model, optimizer)
-        for part in (self.pipeline.text_encoder, self.pipeline.vae):
-            part.to(self.accelerator.device)
+        self.trained = [value for value in self.wrapped.parameters() if value.requires_grad]
+        self.average = EMAModel(self.trained, decay=config.optimizer.average, foreach=not config.fsdp)
+        self.state: ShardedState | WholeState
         if config.fsdp:
-            trained = [parameter for parameter in self.wrapped.parameters() if parameter.requires_grad]
-        self.trained = trained
-        self.average = EMAModel(trained, decay=config.optimizer.average, foreach=not config.fsdp)
-        self.sharded = ShardedState(self.wrapped, self.optimizer.optimizer, self.average) if config.fsdp else None
+            self.state = ShardedState(self.wrapped, self.optimizer.optimizer, self.average)
+        else:
+            self.state = WholeState(self.accelerator, model, self.average)
+        if config.validation.every and self.accelerator.is_main_process:
+            self.pipeline.vae.to(self.accelerator.device)
         self.step = self._resume()
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         features = self.pipeline.audio_features
         silence = {length: silent_rows(features, 4 * length - 3, settings.fps) for length in clip_lengths(config)}
         self.reader = GroupReader(config, features.window, self.step, rank, processes, silence)
+
+    def _make_model(self) -> TrainedModel:
+        config, transformer = self.config, self.pipeline.transformer
+        if config.lora:
+            add_adapter(transformer, config.lora, half=config.precision == "bf16")
+        if config.gradient_checkpointing:
+            transformer.enable_gradient_checkpointing()
+        if config.compile:
+            for block in transformer.blocks:
+                block.compile(dynamic=False)
+        return TrainedModel(transformer, self.pipeline.image_encoder, config.train_image_encoder).train()
 
     def _resume(self) -> int:
         steps = checkpoint_steps(self.checkpoints)
@@ -92,7 +98,7 @@ class Trainer:
             return 0
         newest = checkpoint_path(self.checkpoints, steps[-1])
         try:
-            self._load_state(newest)
+            self.state.load(newest)
         except (torch.OutOfMemoryError, PermissionError) as error:
             reason = str(error).splitlines()[0]
             raise AnyTalkerError(f"The checkpoint {newest} can't be loaded now ({reason}). It is kept.") from error
@@ -104,21 +110,6 @@ class Trainer:
         self.average.to(self.accelerator.device)
         self.log(f"going on from step {steps[-1]}")
         return steps[-1]
-
-    def _save_state(self, folder: Path) -> None:
-        if self.sharded:
-            self.sharded.save(folder)
-            return
-        self.accelerator.save_state(str(folder))
-        if self.accelerator.is_main_process:
-            save_average(self.average, folder)
-
-    def _load_state(self, folder: Path) -> None:
-        if self.sharded:
-            self.sharded.load(folder)
-        else:
-            self.accelerator.load_state(str(folder))
-            load_average(self.average, folder)
 
     @property
     def checkpoints(self) -> Path:
@@ -149,7 +140,7 @@ class Trainer:
             if self.step % config.log_every == 0 or self.step == config.steps:
                 self._report(losses[-config.log_every :], (time.monotonic() - started) / (self.step - first))
             if self.step % config.save_every == 0 or self.step == config.steps:
-                save_checkpoint(accelerator, self.checkpoints, self.step, config.keep, self._save_state)
+                save_checkpoint(accelerator, self.checkpoints, self.step, config.keep, self.state.save)
             if config.validation.every and self.step % config.validation.every == 0:
                 self._validate()
         self.export()
@@ -203,7 +194,8 @@ class Trainer:
         self.average.copy_to(self.trained)
         if self.accelerator.is_main_process:
             folder = self.config.output / "validation" / f"step-{self.step:08d}"
-            scores = validate(self.pipeline, self.model, self.text, self.config, folder)
+            texts = (self.text, self.null_text)
+            scores = validate(self.pipeline, self.model, texts, self.config, folder, self.accelerator.autocast)
             self.accelerator.log({f"validation/{name}": value for name, value in scores.items()}, step=self.step)
             self.log("validation  " + "  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
         self.average.restore(self.trained)
@@ -215,13 +207,16 @@ class Trainer:
         unfinished = self.config.output / "model-unfinished"
         self.average.store(self.trained)
         self.average.copy_to(self.trained)
-        state = self.sharded.whole_model() if self.sharded else None
+        state = self.state.whole_model() if isinstance(self.state, ShardedState) else None
         if self.accelerator.is_main_process:
             shutil.rmtree(unfinished, ignore_errors=True)
             pipeline = self.pipeline if state is None else filled_pipeline(self.config.model, state)
             if self.config.lora:
-                save_adapter(self.pipeline.transformer, self.config.output / "adapter.safetensors")
-            write_model(pipeline, unfinished, merge=self.config.lora is not None)
+                adapter = self.config.output / "adapter.safetensors"
+                save_adapter(self.pipeline.transformer, adapter)
+                pipeline = AnyTalkerPipeline.from_pretrained(self.config.model)
+                merge_lora(pipeline.transformer, adapter)
+            pipeline.save_pretrained(unfinished)
             shutil.rmtree(target, ignore_errors=True)
             unfinished.rename(target)
         self.average.restore(self.trained)
@@ -232,15 +227,6 @@ class Trainer:
 def _whole(norm: Any) -> float:
     """A norm that may be sharded over processes."""
     return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
-
-
-def write_model(pipeline: AnyTalkerPipeline, folder: Path, merge: bool) -> None:
-    """Write a pipeline to a folder, adapters merged into the weights if `merge`."""
-    if not merge:
-        pipeline.save_pretrained(folder)
-        return
-    parts = dict(pipeline.components) | {"transformer": merged(pipeline.transformer)}
-    AnyTalkerPipeline(**parts, settings=pipeline.settings).save_pretrained(folder)
 
 
 def make_accelerator(config: TrainingConfig) -> Accelerator:
@@ -259,11 +245,13 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     return accelerator
 
 
-def make_optimizer(parameters: list[torch.nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:
-    """AdamW that decays matrices only."""
+def make_optimizer(model: torch.nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """AdamW over what is trained of a model; it decays matrices only, no tables of shifts and scales."""
+    trained = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
+    decays = {name: value.ndim > 1 and not name.endswith("scale_shift_table") for name, value in trained}
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [value for name, value in trained if decays[name]], "weight_decay": config.weight_decay},
+        {"params": [value for name, value in trained if not decays[name]], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW([group for group in groups if group["params"]], config.learning_rate, config.betas)
 

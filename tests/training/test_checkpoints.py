@@ -1,0 +1,150 @@
+"""Checkpoints: whole or absent, of what is trained alone, and only of the run that they belong to."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from anytalker import AnyTalkerError, InputError
+from anytalker.training import checkpoints
+from anytalker.training.state import WholeState
+from anytalker.training.trainer import Trainer
+from tests.training.fixtures import make_config, train, write_shards
+
+
+def test_a_full_disk_is_said_and_keeps_older_checkpoints(tmp_path, monkeypatch) -> None:
+    train(make_config(tmp_path, steps=2))
+    runner = Trainer(make_config(tmp_path, steps=4), lambda line: None)
+
+    def fails(error: Exception, remedy: str) -> None:
+        def save(folder: str) -> None:
+            Path(folder).mkdir()
+            (Path(folder) / "half").write_text("half")
+            raise error
+
+        monkeypatch.setattr(runner.accelerator, "save_state", save)
+        with pytest.raises(AnyTalkerError, match=f"{re.escape(str(error))}.*step 2 is whole; {remedy}"):
+            runner.run()
+
+    fails(OSError(28, "No space left on device"), "free some space")
+    runner = Trainer(make_config(tmp_path, steps=4), lambda line: None)
+    fails(torch.OutOfMemoryError("CUDA out of memory"), "run again with less in memory")
+    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["step-00000002"]
+
+
+def test_files_that_may_not_grow_are_said_as_well(tmp_path) -> None:
+    train(make_config(tmp_path, steps=2))
+    runner = Trainer(make_config(tmp_path, steps=4), lambda line: None)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(AnyTalkerError, match=r"checkpoint of step 4 can't be written.*step 2 is whole"):
+            runner.run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["step-00000002"]
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path) -> None:
+    train(make_config(tmp_path, steps=4))
+    newest = tmp_path / "run" / "checkpoints" / "step-00000004"
+    for name in ("optimizer.bin", "average.safetensors", "weights.safetensors"):
+        (newest / name).write_bytes((newest / name).read_bytes()[:100])
+        with pytest.raises(InputError, match=r"step-00000004 is damaged .*goes on from step 2"):
+            Trainer(make_config(tmp_path, steps=6), lambda line: None)
+
+
+def test_checkpoints_unpickle_nothing_of_ours(tmp_path) -> None:
+    train(make_config(tmp_path, steps=2))
+    names = {path.name for path in (tmp_path / "run" / "checkpoints" / "step-00000002").iterdir()}
+    assert "average.safetensors" in names
+    assert not any(name.startswith("custom_checkpoint") for name in names)
+
+
+def test_only_the_newest_checkpoints_are_kept(tmp_path) -> None:
+    train(make_config(tmp_path, steps=5, save_every=1, keep=3))
+    assert checkpoints.checkpoint_steps(tmp_path / "run" / "checkpoints") == [3, 4, 5]
+
+
+def test_a_checkpoint_that_can_not_be_removed_ends_no_run(tmp_path, monkeypatch) -> None:
+    real = shutil.rmtree
+
+    def refuse(path: Path, ignore_errors: bool = False) -> None:
+        if "00000001" not in str(path):
+            real(path, ignore_errors=ignore_errors)
+        elif not ignore_errors:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(checkpoints.shutil, "rmtree", refuse)
+    assert len(train(make_config(tmp_path, steps=3, save_every=1, keep=2))) == 3
+    assert checkpoints.checkpoint_steps(tmp_path / "run" / "checkpoints") == [2, 3]
+
+
+def test_checkpoints_hold_what_is_trained_alone(tmp_path) -> None:
+    runner = Trainer(make_config(tmp_path, lora={"rank": 2}), lambda line: None)
+    runner.run()
+    folder = tmp_path / "run" / "checkpoints" / "step-00000004"
+    stored = load_file(folder / "weights.safetensors")
+    assert stored.keys() == {name for name, value in runner.model.named_parameters() if value.requires_grad}
+    assert all("lora_" in name for name in stored)
+    assert not (folder / "model.safetensors").exists()
+    again = Trainer(make_config(tmp_path, steps=5, lora={"rank": 2}), lambda line: None)
+    values = dict(again.model.named_parameters())
+    assert all(torch.equal(values[name], value) for name, value in stored.items())
+
+
+def test_changed_shards_and_another_cosine_are_another_run(tmp_path) -> None:
+    config = make_config(tmp_path, optimizer={"schedule": "cosine"})
+    train(config)
+    with pytest.raises(InputError, match="steps was 4 and is 6"):
+        Trainer(config.model_copy(update={"steps": 6}), lambda line: None)
+    assert Trainer(config, lambda line: None).step == 4
+    write_shards(tmp_path / "other", clips=15)
+    shutil.rmtree(tmp_path / "single")
+    (tmp_path / "other").rename(tmp_path / "single")
+    with pytest.raises(InputError, match=r"The shards in .*single are not those that the run in .*run was begun with"):
+        Trainer(config, lambda line: None)
+
+
+def test_another_model_can_not_resume_a_run(tmp_path) -> None:
+    train(make_config(tmp_path))
+    with pytest.raises(InputError, match=r"begun with other settings: .*lora\.rank was None and is 2 .*run\.json\)"):
+        Trainer(make_config(tmp_path, lora={"rank": 2}), lambda line: None)
+    with pytest.raises(InputError, match=r"batch_size was 2 and is 3, optimizer\.average was 0\.999 and is 0\.5 "):
+        Trainer(make_config(tmp_path, batch_size=3, optimizer={"average": 0.5}), lambda line: None)
+    longer = make_config(tmp_path, steps=6, save_every=3, data={"workers": 1})
+    assert Trainer(longer, lambda line: None).step == 4
+
+
+def test_a_run_goes_on_where_a_later_version_added_settings(tmp_path) -> None:
+    config = make_config(tmp_path)
+    train(config)
+    path = tmp_path / "run" / "run.json"
+    before = json.loads(path.read_text())
+    del before["data"]["shares"], before["optimizer"]["schedule"]
+    path.write_text(json.dumps(before))
+    assert Trainer(config, lambda line: None).step == 4
+    with pytest.raises(InputError, match=r"optimizer\.schedule was 'constant' and is 'cosine'"):
+        Trainer(make_config(tmp_path, optimizer={"schedule": "cosine"}), lambda line: None)
+
+
+def test_a_checkpoint_that_does_not_fit_into_memory_is_not_called_damaged(tmp_path, monkeypatch) -> None:
+    config = make_config(tmp_path)
+    train(config)
+
+    def full(*arguments) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(WholeState, "load", full)
+    with pytest.raises(AnyTalkerError, match=r"step-00000004 can't be loaded now \(out of memory\)\. It is kept"):
+        Trainer(config, lambda line: None)
