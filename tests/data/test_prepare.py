@@ -12,7 +12,7 @@ from PIL import Image
 
 from anytalker import AnyTalkerPipeline, InputError
 from anytalker.conditioning.audio_features import silent_rows
-from anytalker.data.encoding import Clip, ClipEncoder
+from anytalker.data.encoding import Clip, ClipEncoder, forth_and_back
 from anytalker.data.prepare import PrepareSettings, cut_frames, move_box, prepare, views_of
 from anytalker.data.records import ClipRecord, read_records
 from anytalker.data.shards import read_all
@@ -163,15 +163,30 @@ def test_what_is_prepared_again_must_be_of_the_same_model(footage, encoder) -> N
         prepare([clip], encoder, texts, footage / "shards", SETTINGS)
 
 
-def test_people_can_be_silenced_whatever_the_condition_latents_are(encoder) -> None:
+def test_people_can_be_silenced_whatever_the_condition_latents_are(encoder, tone) -> None:
     frames = np.random.default_rng(0).integers(0, 255, (9, 64, 96, 3), np.uint8)
-    inputs = (frames, [None], [(20, 10, 40, 40)], 24.0)
+    inputs = (frames, [tone], [(20, 10, 40, 40)], 24.0)
     still = Clip.from_sample(encoder(*inputs), FEATURES.window)
     grey = Clip.from_sample(replace(encoder, condition="zeros")(*inputs), FEATURES.window)
-    assert torch.equal(still.still, still.condition)
-    assert torch.equal(grey.still, still.still)
-    assert not torch.allclose(grey.condition[:, 1:], grey.still[:, 1:], atol=0.1)
+    assert torch.equal(still.silent, still.condition), "nobody pauses, so they stand still"
+    assert torch.equal(grey.silent, still.silent)
+    assert not torch.allclose(grey.condition[:, 1:], grey.silent[:, 1:], atol=0.1)
     assert torch.equal(silenced(grey).latents, still.condition)
+
+
+def test_who_is_silenced_moves_as_in_a_pause_of_their_own(encoder, tone) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (49, 64, 96, 3), np.uint8)
+    boxes = [(20, 10, 40, 40)]
+    silent = encoder(frames, [tone], boxes, 24.0)["silent"]  # the voice ends after 24 frames
+    assert silent.shape == (16, 13, 8, 12)
+    talking, pausing = frames.copy(), frames.copy()
+    talking[2:20], pausing[30:] = 0, 0
+    assert torch.equal(encoder(talking, [tone], boxes, 24.0)["silent"], silent)
+    assert not torch.equal(encoder(pausing, [tone], boxes, 24.0)["silent"], silent)
+    played = [0, *forth_and_back(range(26, 49), 48)]
+    assert played[22:27] == [47, 48, 47, 46, 45]
+    assert torch.equal(encoder(frames[played], [None], boxes, 24.0)["latents"], silent)
+    assert "silent" not in encoder(frames, [tone, None], [*boxes, (60, 10, 30, 30)], 24.0), "only lone people are joined"
 
 
 @pytest.mark.parametrize("seconds", [0.2, 13 / 24, 1.0])

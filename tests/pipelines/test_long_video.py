@@ -359,7 +359,7 @@ def test_a_process_that_was_killed_goes_on_to_the_same_bytes(tmp_path) -> None:
 
 def test_decoding_in_chunks_is_decoding_the_whole() -> None:
     tiny = AnyTalkerPipeline.from_pretrained("tiny").vae
-    assert tiny.config.deblocking == 0.5
+    assert tiny.config.deblocking > 0
     for vae, held in ((small_parts()["vae"], 0), (tiny, 2)):
         latents = torch.randn(1, 16, 2 * CHUNK + 3, 4, 6)
         pieces = list(decode_chunks(vae, latents.split([1, 3, 9, 6], dim=2)))

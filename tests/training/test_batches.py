@@ -27,7 +27,7 @@ def clip(value: float, frames: int = 5, size: int = 12) -> Clip:
     return Clip(
         latents=torch.full((16, frames, size, size), value),
         condition=torch.full((16, frames, size, size), -value),
-        still=torch.full((16, frames, size, size), -value / 2),
+        silent=torch.full((16, frames, size, size), -value / 2),
         audio=torch.full((1, 4 * (frames - 1) + 1, 5, 1, 8), value),
         silence=torch.full((4 * (frames - 1) + 1, 5, 1, 8), value / 4),
         faces=torch.full((1, 3, 16, 16), value),
@@ -67,10 +67,10 @@ def test_joined_people_keep_order_voice_and_mask(people: int, once: bool) -> Non
     assert set(batch.prompts) <= set(generic_prompts(people))
 
 
-def test_silent_people_hold_still_without_a_voice() -> None:
+def test_silent_people_are_shown_and_heard_so() -> None:
     batch = make_batch([clip(1.0), clip(2.0)], 2, exact(silent_probability=1), np.random.default_rng(0))
     assert batch.audio[0].flatten(1).unique(dim=1).tolist() == [[0.25], [0.5]], "they are heard as silence is"
-    assert torch.equal(batch.latents, batch.condition / 2), "silent people stand still"
+    assert torch.equal(batch.latents, batch.condition / 2), "they are shown keeping silent"
     dropped = make_batch([clip(1.0)], 1, exact(audio_dropout=1), np.random.default_rng(0))
     assert dropped.audio.abs().max() == 0, "guidance compares with nothing at all"
 
@@ -123,7 +123,7 @@ def test_windows_take_the_picture_and_matching_audio() -> None:
     window = window_of(whole, 3, 2)
     assert window.latents[0, :, 0, 0].tolist() == [0, 3, 4]
     assert window.audio[0, :, 0, 0, 0].tolist() == [0, 9, 10, 11, 12, 13, 14, 15, 16]
-    assert window.condition.shape[1] == window.still.shape[1] == 3
+    assert window.condition.shape[1] == window.silent.shape[1] == 3
     assert window.silence.shape == window.audio.shape[1:]
 
 
@@ -138,7 +138,7 @@ def test_crops_contain_all_faces(boxes: list[tuple[int, int, int, int]], columns
         whole,
         latents=whole.latents.repeat(1, 1, 1, 2),
         condition=whole.condition.repeat(1, 1, 1, 2),
-        still=whole.still.repeat(1, 1, 1, 2),
+        silent=whole.silent.repeat(1, 1, 1, 2),
         boxes=tuple(boxes),
     )
     places = set()

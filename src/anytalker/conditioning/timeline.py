@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from anytalker.conditioning.audio import SAMPLE_RATE, frame_loudness
@@ -48,3 +50,25 @@ def speaking_spans(
     limit = len(waveform) / sample_rate
     kept = [span for span in spans if span[1] - span[0] >= min_length]
     return [[round(float(start), 3), round(min(float(end), limit), 3)] for start, end in kept]
+
+
+def longest_pause(
+    waveforms: Sequence[np.ndarray], num_frames: int, fps: float, margin: float = 0.08, least: float = 0.3
+) -> range | None:
+    """The longest run of video frames in which nobody speaks, not counting frame 0; None if there is none.
+
+    Args:
+        waveforms: float (samples,) at 16 kHz, one a person.
+        num_frames: video frames.
+        fps: video frames a second.
+        margin: seconds around speech in which mouths may still or already move.
+        least: seconds that a pause must last.
+    """
+    quiet = np.ones(num_frames, dtype=bool)
+    quiet[:1] = False
+    for start, end in (span for waveform in waveforms for span in speaking_spans(waveform)):
+        quiet[max(0, int((start - margin) * fps)) : int(np.ceil((end + margin) * fps))] = False
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], quiet.astype(int), [0]])))
+    runs = [range(start, stop) for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)]
+    longest = max(runs, key=len, default=range(0))
+    return longest if len(longest) >= max(2, least * fps) else None

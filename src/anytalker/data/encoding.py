@@ -14,6 +14,7 @@ from anytalker.conditioning.audio import SAMPLE_RATE
 from anytalker.conditioning.audio_features import AudioFeatures, audio_rows
 from anytalker.conditioning.faces import clip_pixels, crop_face
 from anytalker.conditioning.log_mel import windows
+from anytalker.conditioning.timeline import longest_pause
 from anytalker.data.records import Box
 from anytalker.models.digest import encoder_digest
 from anytalker.models.latents import SETTLED_STILL, encode_video, picture_latents, still_latents
@@ -64,7 +65,8 @@ class ClipEncoder:
 
         Returns:
             `latents` (channels, f, h, w), `condition` (channels, 1…f, h, w), `still` (channels, 1…f, h, w) where the
-            condition latents are others than the picture standing still, `audio` (N, 4n+1, blocks, channels),
+            condition latents are others than the picture standing still, `silent` (channels, f, h, w) where a lone
+            person pauses, see `Clip`, `audio` (N, 4n+1, blocks, channels),
             `pictures` (1 + N, 3, size, size) normalised pixels of picture and face crops, `boxes` (N, 4), `voices`
             int16 (N, samples), and `text_embeds` if given.
         """
@@ -82,6 +84,10 @@ class ClipEncoder:
             if voice is not None:
                 row[: len(voice)] = voice[: len(row)]
         rows = [audio_rows(self.audio_features, voice, len(frames), fps) for voice in heard]
+        pause = longest_pause(heard, len(frames), fps) if len(voices) == 1 else None
+        if pause is not None:
+            quiet = pixels[:, :, [0, *forth_and_back(pause, len(frames) - 1)]]
+            settled["silent"] = encode_video(self.vae, quiet)[0].cpu().half()
         picture = Image.fromarray(frames[0])
         crops = [crop_face(picture, [int(round(value)) for value in box]) for box in boxes]
         sample = {
@@ -95,6 +101,12 @@ class ClipEncoder:
         return sample | ({} if text_embeds is None else {"text_embeds": text_embeds.half()})
 
 
+def forth_and_back(frames: range, count: int) -> list[int]:
+    """`count` of at least two frames, from the first to the last and back and so on (release: silent people)."""
+    path = [*frames, *frames[-2:0:-1]]
+    return [path[index % len(path)] for index in range(count)]
+
+
 @dataclass(frozen=True)
 class Clip:
     """A clip of N people as training sees it.
@@ -102,7 +114,8 @@ class Clip:
     Attributes:
         latents: (channels, f, h, w) normalised video latents; latent frame 0 is the picture.
         condition: (channels, f, h, w) latents of the picture as the pipeline gives them to the transformer.
-        still: (channels, f, h, w) latents of the picture standing still.
+        silent: (channels, f, h, w) latents of the same people while nobody speaks: the longest pause played forth and
+            back, or the picture standing still where there is none.
         audio: (N, 4(f-1)+1, window, blocks, channels) audio features, row 0 belongs to the picture.
         silence: (4(f-1)+1, window, blocks, channels) those of a person without a voice.
         picture: (3, size, size) pixels of the picture, normalised as the image encoder wants them.
@@ -113,7 +126,7 @@ class Clip:
 
     latents: torch.Tensor
     condition: torch.Tensor
-    still: torch.Tensor
+    silent: torch.Tensor
     audio: torch.Tensor
     silence: torch.Tensor
     picture: torch.Tensor
@@ -132,10 +145,11 @@ class Clip:
         """
         latents = sample["latents"].float()
         condition = _held(sample["condition"].float(), latents.shape[1])
+        quiet = next(sample[name] for name in ("silent", "still", "condition") if name in sample)
         return cls(
             latents=latents,
             condition=condition,
-            still=_held(sample["still"].float(), latents.shape[1]) if "still" in sample else condition,
+            silent=_held(quiet.float(), latents.shape[1]),
             audio=torch.stack([windows(rows, window) for rows in sample["audio"].float()]),
             silence=windows(torch.zeros_like(sample["audio"][0]).float() if silence is None else silence, window),
             picture=sample["pictures"][0].float(),

@@ -44,7 +44,8 @@ class MiniatureAutoencoder(ModelMixin, ConfigMixin):
         blocks: residual blocks there, in the encoder and in the decoder.
         fine_width: channels of the decoder's convolutions on the grid of 4×4 pixels.
         fine_blocks: residual blocks there.
-        deblocking: share of the jumps between latent frames that a decoded video is freed of, see `Deblocking`.
+        deblocking, deblocking_limit: share of the jumps between latent frames that a decoded video is freed of, and how
+            far a value from -1 to 1 may be moved for it, see `Deblocking`.
         latents_mean, latents_std: statistics of the latents, one value a channel, for the diffusion model.
     """
 
@@ -56,7 +57,8 @@ class MiniatureAutoencoder(ModelMixin, ConfigMixin):
         blocks: int = 3,
         fine_width: int = 64,
         fine_blocks: int = 2,
-        deblocking: float = 0.5,
+        deblocking: float = 1.0,
+        deblocking_limit: float = 0.04,
         latents_mean: tuple[float, ...] = (0.0,) * 16,
         latents_std: tuple[float, ...] = (1.0,) * 16,
     ) -> None:

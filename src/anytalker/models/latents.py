@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -125,7 +126,8 @@ class Deblocking:
 
     A jump is compared with the mean of the differences just before and after it. Of what is beyond that, the share
     `vae.config.deblocking` is taken away by moving the two frames on either side towards each other, the nearer ones
-    twice as far. The picture in front stays as it is. Autoencoders without that setting are left alone.
+    twice as far, but no value further than `vae.config.deblocking_limit`: a large change is a mouth that opens, not an
+    artefact. The picture in front stays as it is. Autoencoders without these settings are left alone.
 
     Args:
         vae: the autoencoder.
@@ -133,6 +135,7 @@ class Deblocking:
 
     def __init__(self, vae: Any) -> None:
         self.strength = getattr(vae.config, "deblocking", 0.0)
+        self.limit = getattr(vae.config, "deblocking_limit", math.inf)
         self._held: torch.Tensor | None = None
         self._begin = 0
 
@@ -152,7 +155,7 @@ class Deblocking:
                 continue
             after, jump = frames[:, :, place + 1] - frames[:, :, place], frames[:, :, place] - frames[:, :, place - 1]
             before = frames[:, :, place - 1] - frames[:, :, place - 2] if place > 1 else after
-            excess = self.strength / 2 * (jump - (before + after) / 2)
+            excess = (self.strength / 2 * (jump - (before + after) / 2)).clamp_(-self.limit, self.limit)
             frames[:, :, place] -= excess
             frames[:, :, place + 1] -= excess / 2
             if place > 1:

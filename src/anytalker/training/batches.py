@@ -74,7 +74,7 @@ def window_of(clip: Clip, start: int, length: int) -> Clip:
         clip,
         latents=clip.latents[:, frames],
         condition=clip.condition[:, : length + 1],
-        still=clip.still[:, : length + 1],
+        silent=clip.silent[:, frames],
         audio=clip.audio[:, rows],
         silence=clip.silence[rows],
     )
@@ -90,7 +90,7 @@ def crop_of(clip: Clip, row: int, column: int, size: tuple[int, int]) -> Clip:
         clip,
         latents=clip.latents[area],
         condition=clip.condition[area],
-        still=clip.still[area],
+        silent=clip.silent[area],
         picture=_crop_picture(clip.picture, area_share),
         boxes=boxes,
     )
@@ -120,8 +120,8 @@ def join_pictures(pictures: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def silenced(clip: Clip) -> Clip:
-    """The same people holding still without a voice, as the model hears those who only listen."""
-    return replace(clip, latents=clip.still, audio=clip.silence.expand_as(clip.audio))
+    """The same people keeping silent, heard as the model hears those who only listen."""
+    return replace(clip, latents=clip.silent, audio=clip.silence.expand_as(clip.audio))
 
 
 def make_batch(clips: Sequence[Clip], people: int, config: BatchConfig, rng: np.random.Generator) -> Batch:
