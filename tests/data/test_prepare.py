@@ -186,7 +186,7 @@ def test_who_is_silenced_moves_as_in_a_pause_of_their_own(encoder, tone) -> None
     played = [0, *forth_and_back(range(26, 49), 48)]
     assert played[22:27] == [47, 48, 47, 46, 45]
     assert torch.equal(encoder(frames[played], [None], boxes, 24.0)["latents"], silent)
-    assert "silent" not in encoder(frames, [tone, None], [*boxes, (60, 10, 30, 30)], 24.0), "only lone people are joined"
+    assert "silent" not in encoder(frames, [tone, None], [*boxes, (60, 10, 30, 30)], 24.0)
 
 
 @pytest.mark.parametrize("seconds", [0.2, 13 / 24, 1.0])

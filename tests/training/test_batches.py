@@ -71,6 +71,9 @@ def test_silent_people_are_shown_and_heard_so() -> None:
     batch = make_batch([clip(1.0), clip(2.0)], 2, exact(silent_probability=1), np.random.default_rng(0))
     assert batch.audio[0].flatten(1).unique(dim=1).tolist() == [[0.25], [0.5]], "they are heard as silence is"
     assert torch.equal(batch.latents, batch.condition / 2), "they are shown keeping silent"
+    pair = [clip(1.0), replace(clip(2.0), pauses=True)]
+    batch = make_batch(pair, 2, exact(silent_probability=1, silent_stills=False), np.random.default_rng(0))
+    assert batch.audio[0].flatten(1).unique(dim=1).tolist() == [[1.0], [0.5]], "who never pauses always speaks"
     dropped = make_batch([clip(1.0)], 1, exact(audio_dropout=1), np.random.default_rng(0))
     assert dropped.audio.abs().max() == 0, "guidance compares with nothing at all"
 

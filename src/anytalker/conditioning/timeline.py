@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -53,7 +53,7 @@ def speaking_spans(
 
 
 def longest_pause(
-    waveforms: Sequence[np.ndarray], num_frames: int, fps: float, margin: float = 0.08, least: float = 0.3
+    waveforms: Iterable[np.ndarray], num_frames: int, fps: float, margin: float = 0.08, least: float = 0.3
 ) -> range | None:
     """The longest run of video frames in which nobody speaks, not counting frame 0; None if there is none.
 

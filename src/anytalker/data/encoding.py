@@ -121,6 +121,7 @@ class Clip:
         picture: (3, size, size) pixels of the picture, normalised as the image encoder wants them.
         faces: (N, 3, size, size) the same for the face crops.
         boxes: one face box (x, y, width, height) a person, in pixels.
+        pauses: whether `silent` is a pause.
         text_embeds: (L, channels) of the caption; None if there is no caption.
     """
 
@@ -132,6 +133,7 @@ class Clip:
     picture: torch.Tensor
     faces: torch.Tensor
     boxes: tuple[Box, ...]
+    pauses: bool = False
     text_embeds: torch.Tensor | None = None
 
     @classmethod
@@ -155,6 +157,7 @@ class Clip:
             picture=sample["pictures"][0].float(),
             faces=sample["pictures"][1:].float(),
             boxes=tuple(tuple(box) for box in sample["boxes"].tolist()),  # type: ignore[arg-type]
+            pauses="silent" in sample,
             text_embeds=sample["text_embeds"].float() if "text_embeds" in sample else None,
         )
 

@@ -156,7 +156,11 @@ def _prompt(scene: Sequence[Clip], config: BatchConfig, rng: np.random.Generator
 
 def _make_sample(scene: Sequence[Clip], config: BatchConfig, rng: np.random.Generator) -> dict[str, torch.Tensor]:
     if len(scene) > 1:
-        scene = [silenced(clip) if rng.random() < config.silent_probability else clip for clip in scene]
+        chances = rng.random(len(scene))
+        scene = [
+            silenced(clip) if chance < config.silent_probability and (clip.pauses or config.silent_stills) else clip
+            for clip, chance in zip(scene, chances, strict=True)
+        ]
     latents = torch.cat([clip.latents for clip in scene], dim=-1)
     condition = torch.cat([clip.condition for clip in scene], dim=-1)
     audio = torch.cat([clip.audio for clip in scene])

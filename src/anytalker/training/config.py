@@ -66,7 +66,10 @@ class BatchConfig(_Part):
             pairs.
         join_once: every clip in one scene only, so that joined batches have fewer scenes; the paper joins each clip
             with the next, which keeps the batch size at twice the cost.
-        silent_probability: chance that a person of a joined scene is silent and still.
+        silent_probability: chance that a clip of a joined scene is silent, as in its longest pause, which is played
+            forth and back (the release plays the first frames so).
+        silent_stills: whether clips without a pause are silenced, too, as their picture standing still; otherwise they
+            always speak, and nobody is ever frozen.
         audio_dropout: chance that a scene loses its audio, for guidance.
         text_dropout: chance that a scene gets the empty prompt.
         box_jitter: relative spread of size and place of the boxes.
@@ -78,6 +81,7 @@ class BatchConfig(_Part):
     join: list[Annotated[int, Field(ge=1)]] = Field(default=[1, 2], min_length=1)
     join_once: bool = False
     silent_probability: float = Field(default=0.25, ge=0, le=1)
+    silent_stills: bool = True
     audio_dropout: float = Field(default=0.1, ge=0, le=1)
     text_dropout: float = Field(default=0.1, ge=0, le=1)
     box_jitter: float = Field(default=0.0, ge=0, le=1)
