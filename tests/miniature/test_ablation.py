@@ -124,6 +124,11 @@ def test_an_ablation_trains_measures_and_goes_on(tmp_path, monkeypatch) -> None:
     assert run_ablation(base, [duo], tmp_path / "out", 3, lines.append) == results
     assert len(measured) == 5
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
+    earlier = json.loads((tmp_path / "out" / "RS" / "result.json").read_text())
+    del earlier["settings"]["batches"]["silent_stills"]  # made before there was this setting
+    (tmp_path / "out" / "RS" / "result.json").write_text(json.dumps(earlier))
+    run_ablation(base, [duo], tmp_path / "out", 3, lines.append)
+    assert len(measured) == 5
     incomplete = tmp_path / "out" / "RS" / "result.json"
     incomplete.write_text(json.dumps({k: v for k, v in json.loads(incomplete.read_text()).items() if k != "frechet"}))
     with pytest.raises(InputError, match=r"RS/result\.json lacks frechet\. Remove it"):

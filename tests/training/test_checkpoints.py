@@ -13,11 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from anytalker import AnyTalkerError, InputError
+from anytalker import AnyTalkerError, AnyTalkerPipeline, InputError
+from anytalker.data.shards import ShardWriter
 from anytalker.training import checkpoints
 from anytalker.training.state import WholeState
 from anytalker.training.trainer import Trainer
-from tests.training.fixtures import make_config, train, write_shards
+from tests.training.fixtures import make_config, sample, train
 
 
 def test_a_full_disk_is_said_and_keeps_older_checkpoints(tmp_path, monkeypatch) -> None:
@@ -109,9 +110,10 @@ def test_changed_shards_and_another_cosine_are_another_run(tmp_path) -> None:
     with pytest.raises(InputError, match="steps was 4 and is 6"):
         Trainer(config.model_copy(update={"steps": 6}), lambda line: None)
     assert Trainer(config, lambda line: None).step == 4
-    write_shards(tmp_path / "other", clips=15)
     shutil.rmtree(tmp_path / "single")
-    (tmp_path / "other").rename(tmp_path / "single")
+    with ShardWriter(tmp_path / "single", 3) as writer:  # as many clips of the same shapes
+        for number in range(12):
+            writer.write(f"{number:08d}", {"fps": 24.0}, sample(number + (number == 7)))
     with pytest.raises(InputError, match=r"The shards in .*single are not those that the run in .*run was begun with"):
         Trainer(config, lambda line: None)
 
@@ -148,3 +150,24 @@ def test_a_checkpoint_that_does_not_fit_into_memory_is_not_called_damaged(tmp_pa
     monkeypatch.setattr(WholeState, "load", full)
     with pytest.raises(AnyTalkerError, match=r"step-00000004 can't be loaded now \(out of memory\)\. It is kept"):
         Trainer(config, lambda line: None)
+
+
+def test_frozen_weights_that_were_changed_are_noticed(tmp_path) -> None:
+    options = {"lora": {"rank": 2}}
+    train(make_config(tmp_path, steps=2, **options))
+    runner = Trainer(make_config(tmp_path, **options), lambda line: None)
+    other = AnyTalkerPipeline.from_pretrained(tmp_path / "model")
+    torch.nn.init.ones_(other.transformer.proj_out.weight)
+    other.save_pretrained(tmp_path / "model")
+    with pytest.raises(AnyTalkerError, match=r"model was changed while the run trained on it"):
+        runner.run()
+    with pytest.raises(InputError, match=r"model is another model now than when the run in .*run was begun"):
+        Trainer(make_config(tmp_path, **options), lambda line: None)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_not_called_damaged(tmp_path) -> None:
+    train(make_config(tmp_path))
+    newest = tmp_path / "run" / "checkpoints" / "step-00000004"
+    (newest / "weights.safetensors").rename(newest / "model.safetensors")
+    with pytest.raises(InputError, match="step-00000004 is of an earlier version"):
+        Trainer(make_config(tmp_path), lambda line: None)

@@ -43,6 +43,7 @@ class ClipEncoder:
             "condition": self.condition,
             "image_size": self.image_size,
             "autoencoder": encoder_digest(self.vae),
+            "silence": "pauses",
         }
 
     @torch.no_grad()

@@ -47,6 +47,7 @@ class ShardWriter:
         write_json_atomic(begun, self.about)
         self._waiting: list[dict[str, Any]] = []
         self._counts: list[int] = []
+        self._digests: list[str] = []
         self._shapes: set[tuple[int, ...]] = set()
         self.keys: set[str] = set()
         while (path := self._shard(len(self._counts))).exists():
@@ -57,6 +58,7 @@ class ShardWriter:
                 self._waiting = samples
                 break
             self._counts.append(len(samples))
+            self._digests.append(_digest_of(samples))
 
     @property
     def done(self) -> int:
@@ -95,12 +97,16 @@ class ShardWriter:
             for sample in self._waiting:
                 tar.write({key: sample[key] for key in ("__key__", "json", "safetensors")})
         self._counts.append(len(self._waiting))
+        self._digests.append(_digest_of(self._waiting))
         self._waiting = []
 
     def close(self) -> None:
         """Write what waits, and the index."""
         self._flush()
-        shards = [{"file": self._shard(i).name, "samples": count} for i, count in enumerate(self._counts)]
+        shards = [
+            {"file": self._shard(number).name, "samples": count, "digest": digest}
+            for number, (count, digest) in enumerate(zip(self._counts, self._digests, strict=True))
+        ]
         index = {"about": self.about, "shapes": sorted(self._shapes), "shards": shards}
         write_json_atomic(self.folder / INDEX, index)
 
@@ -115,14 +121,21 @@ class ShardWriter:
 
 
 def shards_digest(folder: str | Path) -> str:
-    """Short digest of an index and the sizes of its tars: another one where clips were added, mended or removed."""
-    index = read_index(folder)
-    sizes = [(Path(folder) / shard["file"]).stat().st_size for shard in index["shards"]]
-    return hashlib.sha256(json.dumps([index, sizes], sort_keys=True).encode()).hexdigest()[:16]
+    """Short digest of an index, and so of the contents of all samples: another one wherever anything was changed."""
+    return hashlib.sha256(json.dumps(read_index(folder), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _digest_of(samples: Sequence[Mapping[str, Any]]) -> str:
+    """Short digest of a tar's samples; when it was written doesn't count."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        for part in (sample["__key__"].encode(), sample["json"], sample["safetensors"]):
+            digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()[:16]
 
 
 def read_index(folder: str | Path) -> dict[str, Any]:
-    """The index of a folder of shards: {"about": {...}, "shapes": [...], "shards": [{"file", "samples"}]}.
+    """The index of a folder of shards: {"about": {...}, "shapes": [...], "shards": [{"file", "samples", "digest"}]}.
 
     Raises:
         InputError: if there is none, it lists no samples, or a tar is missing.

@@ -112,7 +112,7 @@ def run_ablation(
     if base.batch_size < 2:
         raise InputError("batch_size is 1; pairs are joined from the clips of a batch, so give 2 or more.")
     from anytalker.pipelines.pipeline import AnyTalkerPipeline
-    from anytalker.training.checkpoints import bound_values, changed_values
+    from anytalker.training.checkpoints import bound_values, changed_values, completed_values
     from anytalker.training.trainer import Trainer
 
     results = []
@@ -121,6 +121,8 @@ def run_ablation(
         about = {"row": row.name, "steps": base.steps, "batch_size": base.batch_size, "scenes": scenes}
         about |= {"settings": bound_values(base), "multi": [str(folder) for folder in multi]}
         known = json.loads(path.read_text()) if path.exists() else {}
+        if "settings" in known:
+            known["settings"] = completed_values(base, known["settings"])
         if known and (changed := changed_values({key: known.get(key, about[key]) for key in about}, about)):
             raise InputError(
                 f"{path} was made with other settings: {', '.join(changed)}. Choose another folder, or remove this one."

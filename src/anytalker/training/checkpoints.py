@@ -7,7 +7,7 @@ import json
 import pickle
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,16 +50,17 @@ def checkpoint_path(folder: Path, step: int) -> Path:
     return folder / f"step-{step:08d}"
 
 
-def check_run(config: TrainingConfig, begun: bool, write: bool) -> None:
+def check_run(config: TrainingConfig, weights: Mapping[str, str], begun: bool, write: bool) -> None:
     """Hold a configuration against the one that its run was begun with, `run.json` in its folder.
 
     Args:
         config: the run's.
+        weights: digests of the model that it starts from, whose frozen parts no checkpoint holds.
         begun: whether there is anything to go on from.
         write: whether this process keeps the configuration for later.
 
     Raises:
-        InputError: if a value or the shards were changed, which would make it another run.
+        InputError: if a value, the model or the shards were changed, which would make it another run.
     """
     path = config.output / "run.json"
     values = bound_values(config)
@@ -68,18 +69,18 @@ def check_run(config: TrainingConfig, begun: bool, write: bool) -> None:
     }
     if begun and path.exists():
         stored = json.loads(path.read_text(encoding="utf-8"))
-        earlier_shards = stored.pop("shards", {})
-        try:  # what a later version added has its default
-            before = bound_values(
-                type(config).model_validate({"output": config.output, "steps": config.steps, **stored})
-            )
-        except ValidationError:
-            before = stored
+        earlier_shards, earlier_weights = stored.pop("shards", {}), stored.pop("weights", {})
+        before = completed_values(config, stored)
         changed = changed_values(before, values)
         if changed:
             raise InputError(
                 f"The run in {config.output} was begun with other settings: {', '.join(changed)} ({path}). "
                 "Set them back, or choose another output."
+            )
+        if any(earlier_weights.get(name, digest) != digest for name, digest in weights.items()):
+            raise InputError(
+                f"{config.model} is another model now than when the run in {config.output} was begun with it. Put it "
+                "back, or choose another output."
             )
         others = [folder for folder, digest in shards.items() if earlier_shards.get(folder, digest) != digest]
         if others:
@@ -89,7 +90,7 @@ def check_run(config: TrainingConfig, begun: bool, write: bool) -> None:
             )
     elif write:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json_atomic(path, values | {"shards": shards})
+        write_json_atomic(path, values | {"shards": shards, "weights": dict(weights)})
 
 
 def bound_values(config: TrainingConfig) -> dict[str, Any]:
@@ -98,6 +99,15 @@ def bound_values(config: TrainingConfig) -> dict[str, Any]:
     values = json.loads(config.model_dump_json(exclude=free))
     del values["data"]["workers"]
     return values
+
+
+def completed_values(config: TrainingConfig, stored: dict[str, Any]) -> dict[str, Any]:
+    """`bound_values` as an earlier version wrote them, with the defaults of what has been added since."""
+    try:
+        free = {"output": config.output, "steps": config.steps}
+        return bound_values(type(config).model_validate(free | stored))
+    except ValidationError:
+        return stored
 
 
 def changed_values(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -11,6 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from anytalker.errors import InputError
+
 _WEIGHTS = "weights.safetensors"
 _AVERAGE = "average.safetensors"
 
@@ -41,8 +43,11 @@ class WholeState:
         """Read everything that `save` wrote, with any number of processes.
 
         Raises:
+            InputError: if it is of an earlier version.
             ValueError: if it is of another model.
         """
+        if not (folder / _WEIGHTS).exists() and (folder / "model.safetensors").exists():
+            raise InputError(f"The checkpoint {folder} is of an earlier version; go on with that one, or begin anew.")
         weights = load_file(folder / _WEIGHTS)
         shapes = {name: value.shape for name, value in self.trained.items()}
         if {name: value.shape for name, value in weights.items()} != shapes:

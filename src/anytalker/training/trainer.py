@@ -17,6 +17,7 @@ from diffusers.training_utils import EMAModel
 
 from anytalker.conditioning.audio_features import silent_rows
 from anytalker.errors import AnyTalkerError, InputError
+from anytalker.models.digest import weights_digest
 from anytalker.models.lora import merge_lora
 from anytalker.pipelines.pipeline import AnyTalkerPipeline
 from anytalker.training.adapters import add_adapter, save_adapter
@@ -62,6 +63,9 @@ class Trainer:
         self.text = TextEmbeddings(self.pipeline.encode_text, ["", *GENERIC_PROMPTS], settings.text_len)
         with torch.no_grad():
             self.null_text = self.pipeline.encode_null_text(None)
+        self.begun_with = {
+            name: weights_digest(self.pipeline.components[name]) for name in ("transformer", "image_encoder")
+        }
         model = self._make_model()
         self.wrapped, self.optimizer = self.accelerator.prepare(model, make_optimizer(model, config.optimizer))
         self.model = model
@@ -93,7 +97,7 @@ class Trainer:
 
     def _resume(self) -> int:
         steps = checkpoint_steps(self.checkpoints)
-        check_run(self.config, begun=bool(steps), write=self.accelerator.is_main_process)
+        check_run(self.config, self.begun_with, begun=bool(steps), write=self.accelerator.is_main_process)
         if not steps:
             return 0
         newest = checkpoint_path(self.checkpoints, steps[-1])
@@ -215,6 +219,11 @@ class Trainer:
                 adapter = self.config.output / "adapter.safetensors"
                 save_adapter(self.pipeline.transformer, adapter)
                 pipeline = AnyTalkerPipeline.from_pretrained(self.config.model)
+                if weights_digest(pipeline.transformer) != self.begun_with["transformer"]:
+                    raise AnyTalkerError(
+                        f"{self.config.model} was changed while the run trained on it, so {adapter} can't be merged "
+                        "into it. Put it back and run again; nothing is lost."
+                    )
                 merge_lora(pipeline.transformer, adapter)
             pipeline.save_pretrained(unfinished)
             shutil.rmtree(target, ignore_errors=True)
