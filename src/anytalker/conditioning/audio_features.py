@@ -116,7 +116,7 @@ def audio_rows(features: AudioFeatures, waveform: np.ndarray, num_frames: int, f
 def silent_rows(features: AudioFeatures, num_frames: int, fps: float) -> torch.Tensor:
     """What a person without a voice sounds like to the model: `audio_rows` of a silent waveform of that length.
 
-    Not nought where the features come from a network such as wav2vec2.
+    (num_frames, blocks, channels), not nought where the features come from a network such as wav2vec2.
     """
     return audio_rows(features, np.zeros(int(round(num_frames / fps * SAMPLE_RATE)), np.float32), num_frames, fps)
 

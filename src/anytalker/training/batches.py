@@ -85,13 +85,13 @@ def crop_of(clip: Clip, row: int, column: int, size: tuple[int, int]) -> Clip:
     area = (..., slice(row, row + size[0]), slice(column, column + size[1]))
     boxes = tuple((x - 8 * column, y - 8 * row, width, height) for x, y, width, height in clip.boxes)
     rows, columns = clip.latents.shape[-2:]
-    area_share = (row / rows, column / columns, size[0] / rows, size[1] / columns)
+    share = (row / rows, column / columns, size[0] / rows, size[1] / columns)
     return replace(
         clip,
         latents=clip.latents[area],
         condition=clip.condition[area],
         silent=clip.silent[area],
-        picture=_crop_picture(clip.picture, area_share),
+        picture=_crop_picture(clip.picture, share),
         boxes=boxes,
     )
 

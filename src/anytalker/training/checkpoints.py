@@ -164,7 +164,7 @@ def save_checkpoint(accelerator: Accelerator, folder: Path, step: int, keep: int
 
 
 def _drop_older(folder: Path, keep: int) -> None:
-    """Remove all but the newest; what can't be removed is no checkpoint any more and doesn't end the run."""
+    """Remove all but the newest; what can't be removed whole is no longer called a checkpoint, and ends no run."""
     for old in checkpoint_steps(folder)[:-keep]:
         dropped = folder / f"unfinished-{old:08d}"
         with contextlib.suppress(OSError):
