@@ -337,7 +337,9 @@ def test_footage_is_prepared_from_the_command_line(tmp_path, capsys) -> None:
     (tmp_path / "clips.jsonl").write_text(json.dumps(record))
     places = [tmp_path / "clips.jsonl", tmp_path / "shards", "--model", config.model, "--width", "96", "--height", "64"]
     assert run("train", "prepare", *places) == 0
-    assert "Wrote 2 samples" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Wrote 2 samples" in told
+    assert "1 of the 1 windows have a pause" in told
     assert run("train", "prepare", *places[:-1], "60") == 2
     assert "--height is 60" in capsys.readouterr().err
 

@@ -64,6 +64,7 @@ def test_footage_becomes_samples_that_training_reads(footage, encoder) -> None:
     assert report.left_out == []
     whole, windows = (list(read_all(footage / "shards" / name)) for name in ("whole", "windows"))
     assert (len(whole), len(windows), report.samples) == (2, 2, 4)
+    assert (report.windows, report.pauses) == (2, 0), "nobody pauses"
     single, duo = (Clip.from_sample(entry, FEATURES.window) for entry in whole)
     assert single.latents.shape == (16, 4, 8, 12)
     assert single.condition.shape == single.latents.shape
@@ -168,25 +169,31 @@ def test_people_can_be_silenced_whatever_the_condition_latents_are(encoder, tone
     inputs = (frames, [tone], [(20, 10, 40, 40)], 24.0)
     still = Clip.from_sample(encoder(*inputs), FEATURES.window)
     grey = Clip.from_sample(replace(encoder, condition="zeros")(*inputs), FEATURES.window)
-    assert torch.equal(still.silent, still.condition), "nobody pauses, so they stand still"
-    assert torch.equal(grey.silent, still.silent)
-    assert not torch.allclose(grey.condition[:, 1:], grey.silent[:, 1:], atol=0.1)
+    assert torch.equal(still.silent.latents, still.condition), "nobody pauses, so they stand still"
+    assert torch.equal(grey.silent.latents, still.silent.latents)
+    assert not torch.allclose(grey.condition[:, 1:], grey.silent.latents[:, 1:], atol=0.1)
     assert torch.equal(silenced(grey).latents, still.condition)
 
 
-def test_who_is_silenced_moves_as_in_a_pause_of_their_own(encoder, tone) -> None:
+@pytest.mark.parametrize("condition", ["still", "zeros"])
+def test_who_is_silenced_is_shown_in_a_pause_of_their_own(encoder, tone, condition: str) -> None:
+    encoder = replace(encoder, condition=condition)
     frames = np.random.default_rng(0).integers(0, 255, (49, 64, 96, 3), np.uint8)
     boxes = [(20, 10, 40, 40)]
-    silent = encoder(frames, [tone], boxes, 24.0)["silent"]  # the voice ends after 24 frames
-    assert silent.shape == (16, 13, 8, 12)
-    talking, pausing = frames.copy(), frames.copy()
-    talking[2:20], pausing[30:] = 0, 0
-    assert torch.equal(encoder(talking, [tone], boxes, 24.0)["silent"], silent)
-    assert not torch.equal(encoder(pausing, [tone], boxes, 24.0)["silent"], silent)
-    played = [0, *forth_and_back(range(26, 49), 48)]
-    assert played[22:27] == [47, 48, 47, 46, 45]
-    assert torch.equal(encoder(frames[played], [None], boxes, 24.0)["latents"], silent)
-    assert "silent" not in encoder(frames, [tone, None], [*boxes, (60, 10, 30, 30)], 24.0)
+    sample = encoder(frames, [tone], boxes, 24.0)  # the voice ends after 24 frames
+    played = forth_and_back(range(26, 49), 49)
+    assert played[21:26] == [47, 48, 47, 46, 45]
+    paused = encoder(frames[played], [None], boxes, 24.0)
+    for name in ("latents", "condition", "pictures"):
+        assert torch.equal(sample[f"silent_{name}"], paused[name])
+    clip = Clip.from_sample(sample, FEATURES.window)
+    assert clip.pauses
+    assert torch.equal(silenced(clip).latents, paused["latents"].float())
+    assert torch.equal(silenced(clip).faces, paused["pictures"][1:].float())
+    talking = frames.copy()
+    talking[2:20] = 0
+    assert torch.equal(encoder(talking, [tone], boxes, 24.0)["silent_latents"], sample["silent_latents"])
+    assert "silent_latents" not in encoder(frames, [tone, None], [*boxes, (60, 10, 30, 30)], 24.0)
 
 
 @pytest.mark.parametrize("seconds", [0.2, 13 / 24, 1.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -140,3 +141,7 @@ def test_an_ablation_trains_measures_and_goes_on(tmp_path, monkeypatch) -> None:
         run_ablation(other, [duo], tmp_path / "out", 3, lines.append)
     with pytest.raises(InputError, match=r"multi was .*duo.* and is .*single"):
         run_ablation(base, [tmp_path / "single"], tmp_path / "out", 3, lines.append)
+    shutil.rmtree(duo)
+    write_shards(duo, clips=5, persons=2)
+    with pytest.raises(InputError, match=r"other settings: shards\..*duo was"):
+        run_ablation(base, [duo], tmp_path / "out", 3, lines.append)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from anytalker.conditioning.faces import clip_pixels
-from anytalker.data.encoding import Clip
+from anytalker.data.encoding import Clip, Seen
 from anytalker.training.batches import (
     crop_of,
     crop_to_faces,
@@ -23,15 +23,21 @@ from anytalker.training.batches import (
 from anytalker.training.config import BatchConfig
 
 
-def clip(value: float, frames: int = 5, size: int = 12) -> Clip:
-    return Clip(
+def seen(value: float, frames: int, size: int) -> Seen:
+    return Seen(
         latents=torch.full((16, frames, size, size), value),
         condition=torch.full((16, frames, size, size), -value),
-        silent=torch.full((16, frames, size, size), -value / 2),
-        audio=torch.full((1, 4 * (frames - 1) + 1, 5, 1, 8), value),
-        silence=torch.full((4 * (frames - 1) + 1, 5, 1, 8), value / 4),
         faces=torch.full((1, 3, 16, 16), value),
         picture=torch.full((3, 16, 16), value),
+    )
+
+
+def clip(value: float, frames: int = 5, size: int = 12) -> Clip:
+    return Clip(
+        **vars(seen(value, frames, size)),
+        silent=seen(value + 10, frames, size),
+        audio=torch.full((1, 4 * (frames - 1) + 1, 5, 1, 8), value),
+        silence=torch.full((4 * (frames - 1) + 1, 5, 1, 8), value / 4),
         boxes=((24, 24, 48, 48),),
     )
 
@@ -70,7 +76,10 @@ def test_joined_people_keep_order_voice_and_mask(people: int, once: bool) -> Non
 def test_silent_people_are_shown_and_heard_so() -> None:
     batch = make_batch([clip(1.0), clip(2.0)], 2, exact(silent_probability=1), np.random.default_rng(0))
     assert batch.audio[0].flatten(1).unique(dim=1).tolist() == [[0.25], [0.5]], "they are heard as silence is"
-    assert torch.equal(batch.latents, batch.condition / 2), "they are shown keeping silent"
+    shown = {"latents": batch.latents, "condition": -batch.condition, "pictures": batch.pictures}
+    for name, value in shown.items():
+        assert value[0].unique().tolist() == [11, 12], f"{name}: they are shown keeping silent"
+    assert batch.faces[0].flatten(1).unique(dim=1).tolist() == [[11], [12]]
     pair = [clip(1.0), replace(clip(2.0), pauses=True)]
     batch = make_batch(pair, 2, exact(silent_probability=1, silent_stills=False), np.random.default_rng(0))
     assert batch.audio[0].flatten(1).unique(dim=1).tolist() == [[1.0], [0.5]], "who never pauses always speaks"
@@ -98,7 +107,11 @@ def test_the_image_encoder_sees_joined_clips_side_by_side(people: int) -> None:
 def test_the_image_encoder_sees_what_a_crop_shows() -> None:
     picture = smooth_picture(96, 96, 0)
     whole = replace(clip(1.0), picture=clip_pixels([picture], 32)[0])
-    part = crop_of(whole, 3, 5, (6, 4)).picture
+    whole = replace(whole, silent=replace(whole.silent, picture=whole.picture))
+    cropped = crop_of(whole, 3, 5, (6, 4))
+    part = cropped.picture
+    assert torch.equal(cropped.silent.picture, part)
+    assert cropped.silent.latents.shape == cropped.silent.condition.shape == cropped.latents.shape == (16, 5, 6, 4)
     expected = clip_pixels([picture.crop((40, 24, 72, 72))], 32)[0]
     assert (part - expected).abs().mean() < 0.02
     assert (part - whole.picture).abs().mean() > 0.2
@@ -126,7 +139,7 @@ def test_windows_take_the_picture_and_matching_audio() -> None:
     window = window_of(whole, 3, 2)
     assert window.latents[0, :, 0, 0].tolist() == [0, 3, 4]
     assert window.audio[0, :, 0, 0, 0].tolist() == [0, 9, 10, 11, 12, 13, 14, 15, 16]
-    assert window.condition.shape[1] == window.silent.shape[1] == 3
+    assert window.condition.shape[1] == window.silent.latents.shape[1] == window.silent.condition.shape[1] == 3
     assert window.silence.shape == window.audio.shape[1:]
 
 
@@ -137,13 +150,8 @@ def test_windows_take_the_picture_and_matching_audio() -> None:
 def test_crops_contain_all_faces(boxes: list[tuple[int, int, int, int]], columns: int) -> None:
     rng = np.random.default_rng(0)
     whole = clip(1.0)
-    wide = replace(
-        whole,
-        latents=whole.latents.repeat(1, 1, 1, 2),
-        condition=whole.condition.repeat(1, 1, 1, 2),
-        silent=whole.silent.repeat(1, 1, 1, 2),
-        boxes=tuple(boxes),
-    )
+    latents, condition = whole.latents.repeat(1, 1, 1, 2), whole.condition.repeat(1, 1, 1, 2)
+    wide = replace(whole, latents=latents, condition=condition, boxes=tuple(boxes))
     places = set()
     for _ in range(50):
         cropped = crop_to_faces(wide, 8, rng)

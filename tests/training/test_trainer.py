@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.distributed.checkpoint import FileSystemReader
+from transformers import UMT5EncoderModel
 
 from anytalker import AnyTalkerError, AnyTalkerPipeline, InputError
 from anytalker.data.shards import ShardWriter
@@ -125,6 +127,18 @@ def test_a_sharded_run_trains_the_same_and_resumes(tmp_path) -> None:
     assert_same_weights(weights(tmp_path / "one"), weights(tmp_path / "two"))
 
 
+def test_a_sharded_run_goes_on_in_another_number_of_processes(tmp_path) -> None:
+    whole = train(make_config(tmp_path, output=tmp_path / "whole", groups=2, steps=4))
+    train_in_two_processes(make_config(tmp_path, groups=2, steps=2, fsdp=True), tmp_path, 29620)
+    stored = FileSystemReader(next((tmp_path / "run" / "checkpoints").glob("step-*/sharded"))).read_metadata()
+    names = stored.state_dict_metadata.keys()
+    assert any(name.startswith("model.transformer") for name in names)
+    assert not any(name.startswith("model.image_encoder") for name in names), "what is frozen is in the model already"
+    rest = train(make_config(tmp_path, groups=2, steps=4, fsdp=True))
+    assert rest == pytest.approx(whole[2:], rel=1e-4)
+    assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "run"))
+
+
 def test_accumulation_changes_the_losses_but_not_their_order(tmp_path) -> None:
     once = train(make_config(tmp_path, output=tmp_path / "a"))
     assert once == train(make_config(tmp_path, output=tmp_path / "b"))
@@ -207,6 +221,29 @@ def test_compiled_blocks_train_the_same(tmp_path, monkeypatch) -> None:
     assert compiled == []
     assert train(make_config(tmp_path, steps=2, compile=True)) == pytest.approx(plain, rel=1e-5)
     assert len(compiled) == 1
+
+
+def test_validation_compiles_nothing(tmp_path, monkeypatch) -> None:
+    write_shards(tmp_path / "held-out", clips=1)
+    graphs = []
+
+    def counting(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    def compile_counting(block: AnyTalkerTransformerBlock, **options: object) -> None:
+        torch.nn.Module.compile(block, backend=counting, **options)
+
+    monkeypatch.setattr(AnyTalkerTransformerBlock, "compile", compile_counting)
+    torch.compiler.reset()
+    validation = {"every": 9, "data": [tmp_path / "held-out"]}
+    runner = Trainer(make_config(tmp_path, steps=1, compile=True, validation=validation), lambda line: None)
+    runner.run()
+    compiled = len(graphs)
+    assert compiled
+    runner._validate()
+    assert len(graphs) == compiled
+    assert list((tmp_path / "run" / "validation").glob("*/*.mp4")), "and yet it played whole clips"
 
 
 def test_validation_measures_and_writes_videos(tmp_path) -> None:
@@ -303,7 +340,9 @@ def test_a_lora_run_in_bfloat16_holds_its_frozen_matrices_in_it(tmp_path) -> Non
 
 
 def test_the_text_encoder_is_asked_once_and_stays_where_it_is(tmp_path, monkeypatch) -> None:
-    runner = Trainer(make_config(tmp_path, batches={"join": [1, 2], "text_dropout": 0.5}), lambda line: None)
+    config = make_config(tmp_path, batches={"join": [1, 2], "text_dropout": 0.5})
+    monkeypatch.setattr(UMT5EncoderModel, "to", lambda *arguments, **options: pytest.fail("moved"))
+    runner = Trainer(config, lambda line: None)
     monkeypatch.setattr(runner.pipeline, "encode_text", lambda prompt: pytest.fail("asked again"))
     assert len(runner.run()) == 4
 
@@ -354,6 +393,7 @@ def test_every_value_matters(tmp_path, changes) -> None:
     [
         ({"condition": "zeros"}, (6,), {}, "made with condition 'zeros', but the model has 'still'"),
         ({"image_size": 224}, (6,), {}, "made with image_size 224"),
+        ({"audio_features": "of something else"}, (6,), {}, "odd hold voices as other audio features hear them"),
         ({"autoencoder": "0123456789abcdef"}, (6,), {}, "odd hold latents of another autoencoder"),
         ({}, (6, 3), {}, r"window is 3, but .*odd has clips of only 2 latent frames"),
         ({}, (6, 5), {"window": None}, r"odd has clips of \[5, 6\] latent frames; set data.window"),

@@ -137,3 +137,5 @@ def train_prepare(
     for reason in report.left_out:
         typer.echo(f"Left out: {reason}", err=True)
     typer.echo(f"Wrote {report.samples} samples to {output}; {len(report.left_out)} clips left out.")
+    if report.windows:
+        typer.echo(f"{report.pauses} of the {report.windows} windows have a pause in which their person can listen.")

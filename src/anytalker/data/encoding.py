@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from anytalker.conditioning.faces import clip_pixels, crop_face
 from anytalker.conditioning.log_mel import windows
 from anytalker.conditioning.timeline import longest_pause
 from anytalker.data.records import Box
-from anytalker.models.digest import encoder_digest
+from anytalker.models.digest import encoder_digest, weights_digest
 from anytalker.models.latents import SETTLED_STILL, encode_video, picture_latents, still_latents
 
 
@@ -43,7 +43,8 @@ class ClipEncoder:
             "condition": self.condition,
             "image_size": self.image_size,
             "autoencoder": encoder_digest(self.vae),
-            "silence": "pauses",
+            "audio_features": features_digest(self.audio_features),
+            "silence": "clips cut to a pause",
         }
 
     @torch.no_grad()
@@ -65,41 +66,59 @@ class ClipEncoder:
             text_embeds: (L, channels) of the caption, if there is one.
 
         Returns:
-            `latents` (channels, f, h, w), `condition` (channels, 1…f, h, w), `still` (channels, 1…f, h, w) where the
-            condition latents are others than the picture standing still, `silent` (channels, f, h, w) where a lone
-            person pauses, see `Clip`, `audio` (N, 4n+1, blocks, channels),
-            `pictures` (1 + N, 3, size, size) normalised pixels of picture and face crops, `boxes` (N, 4), `voices`
-            int16 (N, samples), and `text_embeds` if given.
+            `latents` (channels, f, h, w); `condition` (channels, 1…f, h, w); `pictures` (1 + N, 3, size, size)
+            normalised pixels of picture and face crops; where a lone person pauses `silent_latents`,
+            `silent_condition` and `silent_pictures`, the same of the pause, played forth and back, whose first frame is
+            then the picture; otherwise `still` (channels, 1…f, h, w), the picture standing still, if the condition
+            latents are others; `audio` (N, 4n+1, blocks, channels); `boxes` (N, 4); `voices` int16 (N, samples); and
+            `text_embeds` if given.
         """
-        pixels = (torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1).to(self.vae.device)
-        latents = encode_video(self.vae, pixels)[0].cpu()
-        still = still_latents(self.vae, pixels[:, :, :1], min(latents.shape[1], SETTLED_STILL))[0].cpu()
-        if torch.equal(still[:, :1].expand_as(still), still):
-            still = still[:, :1]
-        settled = {"condition": still.half()}
-        if self.condition != "still":
-            condition = picture_latents(self.vae, pixels[:, :, :1], latents.shape[1])[0].cpu()
-            settled = {"condition": condition.half(), "still": still.half()}
         heard = np.zeros((len(voices), int(round(len(frames) / fps * SAMPLE_RATE))), np.float32)
         for row, voice in zip(heard, voices, strict=True):
             if voice is not None:
                 row[: len(voice)] = voice[: len(row)]
         rows = [audio_rows(self.audio_features, voice, len(frames), fps) for voice in heard]
+        sample = self._seen(frames, boxes)
         pause = longest_pause(heard, len(frames), fps) if len(voices) == 1 else None
         if pause is not None:
-            quiet = pixels[:, :, [0, *forth_and_back(pause, len(frames) - 1)]]
-            settled["silent"] = encode_video(self.vae, quiet)[0].cpu().half()
-        picture = Image.fromarray(frames[0])
-        crops = [crop_face(picture, [int(round(value)) for value in box]) for box in boxes]
-        sample = {
-            "latents": latents.half(),
-            **settled,
+            quiet = self._seen(frames[forth_and_back(pause, len(frames))], boxes)
+            sample |= {f"silent_{name}": value for name, value in quiet.items()}
+        elif self.condition != "still":
+            sample["still"] = self._condition(frames, "still").half()
+        sample |= {
             "audio": torch.stack(rows).cpu().half(),
-            "pictures": clip_pixels([picture, *crops], self.image_size).half(),
             "voices": torch.from_numpy((heard.clip(-1, 1) * 32767).astype(np.int16)),
             "boxes": torch.tensor(boxes, dtype=torch.float32),
         }
         return sample | ({} if text_embeds is None else {"text_embeds": text_embeds.half()})
+
+    def _seen(self, frames: np.ndarray, boxes: Sequence[Box]) -> dict[str, torch.Tensor]:
+        """`latents`, `condition` and `pictures` of frames."""
+        picture = Image.fromarray(frames[0])
+        crops = [crop_face(picture, [int(round(value)) for value in box]) for box in boxes]
+        return {
+            "latents": encode_video(self.vae, self._pixels(frames))[0].cpu().half(),
+            "condition": self._condition(frames, self.condition).half(),
+            "pictures": clip_pixels([picture, *crops], self.image_size).half(),
+        }
+
+    def _pixels(self, frames: np.ndarray) -> torch.Tensor:
+        return (torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1).to(self.vae.device)
+
+    def _condition(self, frames: np.ndarray, kind: str) -> torch.Tensor:
+        """Condition latents of the first frame, cut after those that the rest repeats."""
+        picture, count = self._pixels(frames[:1]), (len(frames) - 1) // 4 + 1
+        if kind != "still":
+            return picture_latents(self.vae, picture, count)[0].cpu()
+        still = still_latents(self.vae, picture, min(count, SETTLED_STILL))[0].cpu()
+        return still[:, :1] if torch.equal(still[:, :1].expand_as(still), still) else still
+
+
+def features_digest(features: AudioFeatures) -> str:
+    """A short string that is the same if and only if voices are heard the same: of its weights, or its settings."""
+    if isinstance(features, torch.nn.Module):
+        return weights_digest(features, torch.float16)
+    return " ".join(f"{name}={value}" for name, value in sorted(vars(features).items()) if not name.startswith("_"))
 
 
 def forth_and_back(frames: range, count: int) -> list[int]:
@@ -109,30 +128,39 @@ def forth_and_back(frames: range, count: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Clip:
-    """A clip of N people as training sees it.
+class Seen:
+    """What is to be seen of N people.
 
     Attributes:
         latents: (channels, f, h, w) normalised video latents; latent frame 0 is the picture.
         condition: (channels, f, h, w) latents of the picture as the pipeline gives them to the transformer.
-        silent: (channels, f, h, w) latents of the same people while nobody speaks: the longest pause played forth and
-            back, or the picture standing still where there is none.
-        audio: (N, 4(f-1)+1, window, blocks, channels) audio features, row 0 belongs to the picture.
-        silence: (4(f-1)+1, window, blocks, channels) those of a person without a voice.
         picture: (3, size, size) pixels of the picture, normalised as the image encoder wants them.
         faces: (N, 3, size, size) the same for the face crops.
+    """
+
+    latents: torch.Tensor
+    condition: torch.Tensor
+    picture: torch.Tensor
+    faces: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Clip(Seen):
+    """A clip of N people as training sees it.
+
+    Attributes:
+        silent: the same people while nobody speaks: the longest pause played forth and back, its first frame the
+            picture, or the clip's picture standing still where there is no pause.
+        audio: (N, 4(f-1)+1, window, blocks, channels) audio features, row 0 belongs to the picture.
+        silence: (4(f-1)+1, window, blocks, channels) those of a person without a voice.
         boxes: one face box (x, y, width, height) a person, in pixels.
         pauses: whether `silent` is a pause.
         text_embeds: (L, channels) of the caption; None if there is no caption.
     """
 
-    latents: torch.Tensor
-    condition: torch.Tensor
-    silent: torch.Tensor
+    silent: Seen
     audio: torch.Tensor
     silence: torch.Tensor
-    picture: torch.Tensor
-    faces: torch.Tensor
     boxes: tuple[Box, ...]
     pauses: bool = False
     text_embeds: torch.Tensor | None = None
@@ -146,21 +174,27 @@ class Clip:
             window: audio frames a window of the model.
             silence: `silent_rows` of a clip as long as this one; None: nought, as log-mel features have it.
         """
-        latents = sample["latents"].float()
-        condition = _held(sample["condition"].float(), latents.shape[1])
-        quiet = next(sample[name] for name in ("silent", "still", "condition") if name in sample)
+        seen = _seen(sample)
+        pauses = "silent_latents" in sample
+        if pauses:
+            silent = _seen({name: sample[f"silent_{name}"] for name in ("latents", "condition", "pictures")})
+        else:
+            still = sample["still"] if "still" in sample else sample["condition"]
+            silent = replace(seen, latents=_held(still.float(), seen.latents.shape[1]))
         return cls(
-            latents=latents,
-            condition=condition,
-            silent=_held(quiet.float(), latents.shape[1]),
+            **vars(seen),
+            silent=silent,
             audio=torch.stack([windows(rows, window) for rows in sample["audio"].float()]),
             silence=windows(torch.zeros_like(sample["audio"][0]).float() if silence is None else silence, window),
-            picture=sample["pictures"][0].float(),
-            faces=sample["pictures"][1:].float(),
             boxes=tuple(tuple(box) for box in sample["boxes"].tolist()),  # type: ignore[arg-type]
-            pauses="silent" in sample,
+            pauses=pauses,
             text_embeds=sample["text_embeds"].float() if "text_embeds" in sample else None,
         )
+
+
+def _seen(sample: dict[str, Any]) -> Seen:
+    latents, pictures = sample["latents"].float(), sample["pictures"].float()
+    return Seen(latents, _held(sample["condition"].float(), latents.shape[1]), pictures[0], pictures[1:])
 
 
 def _held(latents: torch.Tensor, frames: int) -> torch.Tensor:

@@ -98,9 +98,12 @@ def move_box(box: Box, crop: Box, size: tuple[int, int]) -> Box | None:
 
 @dataclass
 class Report:
-    """What became of the records: `samples` written, and why clips were left out."""
+    """What became of the records: `samples` there are, how many of those for joining have a pause, and why clips were
+    left out."""
 
     samples: int
+    windows: int
+    pauses: int
     left_out: list[str]
 
 
@@ -157,7 +160,9 @@ def prepare(
         raise InputError(f"None of the {len(records)} clips can be used. The first: {left_out[0]}")
     for writer in writers.values():
         writer.close()
-    return Report(sum(seen.values()), left_out)
+    joining = writers.get("windows")
+    joined, pauses = (joining.done, joining.tensors["silent_latents"]) if joining else (0, 0)
+    return Report(sum(seen.values()), joined, pauses, left_out)
 
 
 def _encode_views(

@@ -7,6 +7,7 @@ import itertools
 import json
 import random
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +28,7 @@ class ShardWriter:
 
     Tars that an earlier run left behind are kept: `keys` names the samples in them, `done` says how many they are. A
     last one that is not full is filled up. The index also lists the `shapes` that occur: people, and channels, frames,
-    rows and columns of the latents.
+    rows and columns of the latents; and `tensors`: how many samples have a tensor of each name.
 
     Args:
         folder: where the shards go; made if missing.
@@ -49,10 +50,12 @@ class ShardWriter:
         self._counts: list[int] = []
         self._digests: list[str] = []
         self._shapes: set[tuple[int, ...]] = set()
+        self.tensors: Counter[str] = Counter()
         self.keys: set[str] = set()
         while (path := self._shard(len(self._counts))).exists():
             samples = list(_raw_samples([str(path)]))
-            self._shapes.update(_shape_of(load(raw["safetensors"])) for raw in samples)
+            for raw in samples:
+                self._know(load(raw["safetensors"]))
             self.keys.update(raw["__key__"] for raw in samples)
             if len(samples) < self.clips_per_shard:
                 self._waiting = samples
@@ -64,6 +67,10 @@ class ShardWriter:
     def done(self) -> int:
         """Samples that need not be written again."""
         return sum(self._counts) + len(self._waiting)
+
+    def _know(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        self._shapes.add(_shape_of(tensors))
+        self.tensors.update(tensors.keys())
 
     def _shard(self, number: int) -> Path:
         return self.folder / f"clips-{number:06d}.tar"
@@ -77,7 +84,7 @@ class ShardWriter:
         if key in self.keys:
             raise ValueError(f"{self.folder} already holds a sample {key}.")
         self.keys.add(key)
-        self._shapes.add(_shape_of(tensors))
+        self._know(tensors)
         self._waiting.append(
             {
                 "__key__": key,
@@ -107,7 +114,7 @@ class ShardWriter:
             {"file": self._shard(number).name, "samples": count, "digest": digest}
             for number, (count, digest) in enumerate(zip(self._counts, self._digests, strict=True))
         ]
-        index = {"about": self.about, "shapes": sorted(self._shapes), "shards": shards}
+        index = {"about": self.about, "shapes": sorted(self._shapes), "tensors": self.tensors, "shards": shards}
         write_json_atomic(self.folder / INDEX, index)
 
     def __enter__(self) -> ShardWriter:
@@ -135,7 +142,7 @@ def _digest_of(samples: Sequence[Mapping[str, Any]]) -> str:
 
 
 def read_index(folder: str | Path) -> dict[str, Any]:
-    """The index of a folder of shards: {"about": {...}, "shapes": [...], "shards": [{"file", "samples", "digest"}]}.
+    """The index of a folder of shards: {"about", "shapes", "tensors", "shards": [{"file", "samples", "digest"}]}.
 
     Raises:
         InputError: if there is none, it lists no samples, or a tar is missing.

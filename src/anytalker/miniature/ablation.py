@@ -111,15 +111,17 @@ def run_ablation(
     """
     if base.batch_size < 2:
         raise InputError("batch_size is 1; pairs are joined from the clips of a batch, so give 2 or more.")
+    from anytalker.data.shards import shards_digest
     from anytalker.pipelines.pipeline import AnyTalkerPipeline
     from anytalker.training.checkpoints import bound_values, changed_values, completed_values
     from anytalker.training.trainer import Trainer
 
+    shards = {str(path): shards_digest(path) for path in [*base.data.single, *base.data.joined, *multi]}
     results = []
     for row in ROWS:
         path = folder / row.name / "result.json"
         about = {"row": row.name, "steps": base.steps, "batch_size": base.batch_size, "scenes": scenes}
-        about |= {"settings": bound_values(base), "multi": [str(folder) for folder in multi]}
+        about |= {"settings": bound_values(base), "multi": [str(folder) for folder in multi], "shards": shards}
         known = json.loads(path.read_text()) if path.exists() else {}
         if "settings" in known:
             known["settings"] = completed_values(base, known["settings"])

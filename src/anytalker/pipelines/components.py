@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Collection
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from anytalker.conditioning.audio_features import audio_features_from_pretrained
 from anytalker.errors import InputError
 from anytalker.pipelines.presets import PRESETS, SHARED, models_home
-from anytalker.pipelines.release_folder import find_release, load_release, looks_like_release
+from anytalker.pipelines.release_folder import find_release, looks_like_release, release_loaders, release_settings
 from anytalker.pipelines.settings import SETTINGS_FILE, PipelineSettings
 
 PARTS = ("transformer", "vae", "text_encoder", "tokenizer", "image_encoder", "scheduler", "audio_features")
@@ -50,13 +51,16 @@ def part_folder(folder: Path, name: str) -> Path:
     return shared if not (folder / name).exists() and shared.exists() else folder / name
 
 
-def load_components(model: str | Path, torch_dtype: torch.dtype = torch.float32) -> dict[str, Any]:
-    """Load every part of a model, ready for `AnyTalkerPipeline(**parts)`.
+def load_components(
+    model: str | Path, torch_dtype: torch.dtype = torch.float32, names: Collection[str] = PARTS
+) -> dict[str, Any]:
+    """Load the parts of a model, ready for `AnyTalkerPipeline(**parts)`.
 
     Args:
         model: name or folder, see `model_folder`.
         torch_dtype: floating point type of the transformer and the text encoder, whatever they are stored in; the
             autoencoder and the encoders of pictures and voices are small and exact, in float32.
+        names: which of `PARTS`; the settings come with them.
 
     Raises:
         InputError: if there is no such model, or a part can't be read.
@@ -65,37 +69,42 @@ def load_components(model: str | Path, torch_dtype: torch.dtype = torch.float32)
     try:
         path = folder / SETTINGS_FILE
         own = PipelineSettings.load(folder) if path.exists() else None
-        parts = load_release(folder, torch_dtype) if looks_like_release(folder) else _load_parts(folder, torch_dtype)
-        return parts | ({} if own is None else {"settings": own})
+        loaders = release_loaders(folder, torch_dtype) if looks_like_release(folder) else _loaders(folder, torch_dtype)
+        parts = {name: loaders[name]() for name in names}
+        settings = own or (release_settings(folder) if looks_like_release(folder) else None)
+        return parts | ({} if settings is None else {"settings": settings})
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"The model in {folder} can't be loaded: {error}") from error
 
 
-def _load_parts(folder: Path, torch_dtype: torch.dtype) -> dict[str, Any]:
+def _loaders(folder: Path, torch_dtype: torch.dtype) -> dict[str, Callable[[], Any]]:
+    """For each part what loads it."""
     from diffusers import UniPCMultistepScheduler
     from transformers import AutoTokenizer, CLIPVisionModel, UMT5EncoderModel
 
     from anytalker.models.transformer import AnyTalkerTransformer3DModel
 
-    loading = {"local_files_only": True, "use_safetensors": True}
+    place = {name: part_folder(folder, name) for name in PARTS}
+    local: dict[str, Any] = {"local_files_only": True}
+    weights = local | {"use_safetensors": True}
     return {
-        "transformer": AnyTalkerTransformer3DModel.from_pretrained(
-            part_folder(folder, "transformer"), torch_dtype=torch_dtype, **loading
+        "transformer": lambda: AnyTalkerTransformer3DModel.from_pretrained(
+            place["transformer"], torch_dtype=torch_dtype, **weights
         ).eval(),
-        "vae": _autoencoder_class(part_folder(folder, "vae"))
-        .from_pretrained(part_folder(folder, "vae"), torch_dtype=torch.float32, **loading)
-        .eval(),
-        "text_encoder": UMT5EncoderModel.from_pretrained(
-            part_folder(folder, "text_encoder"), dtype=torch_dtype, **loading
+        "vae": lambda: (
+            _autoencoder_class(place["vae"]).from_pretrained(place["vae"], torch_dtype=torch.float32, **weights).eval()
+        ),
+        "text_encoder": lambda: UMT5EncoderModel.from_pretrained(
+            place["text_encoder"], dtype=torch_dtype, **weights
         ).eval(),
-        "tokenizer": AutoTokenizer.from_pretrained(part_folder(folder, "tokenizer"), local_files_only=True),
-        "image_encoder": CLIPVisionModel.from_pretrained(
-            part_folder(folder, "image_encoder"), dtype=torch.float32, **loading
+        "tokenizer": lambda: AutoTokenizer.from_pretrained(place["tokenizer"], **local),
+        "image_encoder": lambda: CLIPVisionModel.from_pretrained(
+            place["image_encoder"], dtype=torch.float32, **weights
         ).eval(),
-        "scheduler": UniPCMultistepScheduler.from_pretrained(part_folder(folder, "scheduler"), local_files_only=True),
-        "audio_features": audio_features_from_pretrained(part_folder(folder, "audio_features")),
+        "scheduler": lambda: UniPCMultistepScheduler.from_pretrained(place["scheduler"], **local),
+        "audio_features": lambda: audio_features_from_pretrained(place["audio_features"]),
     }
 
 

@@ -76,31 +76,38 @@ def find_release(folder: Path) -> ReleaseFolder:
     )
 
 
-def load_release(folder: Path, torch_dtype: torch.dtype = torch.float32) -> dict[str, Any]:
-    """Load every part of a model in the release's layout, ready for `AnyTalkerPipeline(**parts)`.
+def release_loaders(folder: Path, torch_dtype: torch.dtype = torch.float32) -> dict[str, Callable[[], Any]]:
+    """For each part of a model in the release's layout what loads it.
 
     Raises:
-        InputError: if something is missing or damaged.
+        InputError: if something is missing; a part's loader, if it is damaged.
     """
     from transformers import AutoTokenizer
 
     from anytalker.conditioning.audio_features import audio_features_from_pretrained
 
     parts = find_release(folder)
-    with Checkpoint(parts.checkpoint) as tensors:
-        transformer = from_release(dict(tensors), read_release_config(parts.checkpoint, parts.config))
-    settings = PipelineSettings(name=parts.checkpoint.stem, text_len=transformer.config.text_len)
-    image_encoder = _load(parts.image_encoder, clip_from_wan)
+
+    def transformer() -> Any:
+        with Checkpoint(parts.checkpoint) as tensors:
+            return from_release(dict(tensors), read_release_config(parts.checkpoint, parts.config)).to(torch_dtype)
+
     return {
-        "transformer": transformer.to(torch_dtype),
-        "vae": _load(parts.vae, vae_from_wan).to(torch.float32),
-        "text_encoder": _load(parts.text_encoder, t5_from_wan).to(torch_dtype),
-        "tokenizer": AutoTokenizer.from_pretrained(parts.tokenizer, local_files_only=True),
-        "image_encoder": image_encoder.to(torch.float32),
-        "scheduler": make_scheduler(settings.shift),
-        "audio_features": audio_features_from_pretrained(parts.audio_features),
-        "settings": settings,
+        "transformer": transformer,
+        "vae": lambda: _load(parts.vae, vae_from_wan).to(torch.float32),
+        "text_encoder": lambda: _load(parts.text_encoder, t5_from_wan).to(torch_dtype),
+        "tokenizer": lambda: AutoTokenizer.from_pretrained(parts.tokenizer, local_files_only=True),
+        "image_encoder": lambda: _load(parts.image_encoder, clip_from_wan).to(torch.float32),
+        "scheduler": lambda: make_scheduler(PipelineSettings().shift),
+        "audio_features": lambda: audio_features_from_pretrained(parts.audio_features),
     }
+
+
+def release_settings(folder: Path) -> PipelineSettings:
+    """The settings of a model in the release's layout."""
+    parts = find_release(folder)
+    config = read_release_config(parts.checkpoint, parts.config)
+    return PipelineSettings(name=parts.checkpoint.stem, text_len=config["text_len"])
 
 
 def _load(path: Path, build: Callable[[dict[str, torch.Tensor]], Any]) -> Any:

@@ -9,17 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from anytalker.conditioning.masks import condition_mask, face_token_masks
-from anytalker.data.encoding import Clip
+from anytalker.data.encoding import Clip, Seen
 from anytalker.data.records import Box
 from anytalker.training.config import BatchConfig
 
+SeenOrClip = TypeVar("SeenOrClip", bound=Seen)
 PROMPTS = {
     1: ("a person is talking", "someone speaks to the camera", "a talking portrait"),
     2: ("two people are talking", "two people in a conversation", "two persons talk side by side"),
@@ -70,14 +71,11 @@ def window_of(clip: Clip, start: int, length: int) -> Clip:
     """The picture and `length` latent frames from `start` (at least 1) on, with their audio rows."""
     frames = [0, *range(start, start + length)]
     rows = [0, *range(4 * (start - 1) + 1, 4 * (start + length - 1) + 1)]
-    return replace(
-        clip,
-        latents=clip.latents[:, frames],
-        condition=clip.condition[:, : length + 1],
-        silent=clip.silent[:, frames],
-        audio=clip.audio[:, rows],
-        silence=clip.silence[rows],
-    )
+
+    def cut(seen: SeenOrClip) -> SeenOrClip:
+        return replace(seen, latents=seen.latents[:, frames], condition=seen.condition[:, : length + 1])
+
+    return replace(cut(clip), silent=cut(clip.silent), audio=clip.audio[:, rows], silence=clip.silence[rows])
 
 
 def crop_of(clip: Clip, row: int, column: int, size: tuple[int, int]) -> Clip:
@@ -86,14 +84,12 @@ def crop_of(clip: Clip, row: int, column: int, size: tuple[int, int]) -> Clip:
     boxes = tuple((x - 8 * column, y - 8 * row, width, height) for x, y, width, height in clip.boxes)
     rows, columns = clip.latents.shape[-2:]
     share = (row / rows, column / columns, size[0] / rows, size[1] / columns)
-    return replace(
-        clip,
-        latents=clip.latents[area],
-        condition=clip.condition[area],
-        silent=clip.silent[area],
-        picture=_crop_picture(clip.picture, share),
-        boxes=boxes,
-    )
+
+    def cut(seen: SeenOrClip) -> SeenOrClip:
+        picture = _crop_picture(seen.picture, share)
+        return replace(seen, latents=seen.latents[area], condition=seen.condition[area], picture=picture)
+
+    return replace(cut(clip), silent=cut(clip.silent), boxes=boxes)
 
 
 def _crop_picture(picture: torch.Tensor, area: tuple[float, float, float, float]) -> torch.Tensor:
@@ -121,7 +117,7 @@ def join_pictures(pictures: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def silenced(clip: Clip) -> Clip:
     """The same people keeping silent, heard as the model hears those who only listen."""
-    return replace(clip, latents=clip.silent, audio=clip.silence.expand_as(clip.audio))
+    return replace(clip, **vars(clip.silent), audio=clip.silence.expand_as(clip.audio))
 
 
 def make_batch(clips: Sequence[Clip], people: int, config: BatchConfig, rng: np.random.Generator) -> Batch:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from anytalker.data.encoding import Clip
+from anytalker.data.encoding import Clip, ClipEncoder
 from anytalker.data.shards import HeldSamples, ShardStream, decode_sample, read_index
 from anytalker.errors import InputError
 from anytalker.models.digest import encoder_digest
@@ -186,27 +186,32 @@ def group_loader(reader: GroupReader, workers: int, pin_memory: bool = False) ->
         yield group
 
 
-def check_shards(config: TrainingConfig, condition: str, image_size: int, vae: torch.nn.Module) -> None:
+def check_shards(config: TrainingConfig, encoder: ClipEncoder) -> None:
     """Hold what the shards of a run, also those of its validation, say of themselves against the run and its model.
 
     Args:
         config: the run.
-        condition, image_size: the model's, see `PipelineSettings`.
-        vae: the model's autoencoder. Shards may have been encoded with less precise weights of the same one.
+        encoder: of the run's model. Shards may have been encoded with less precise weights of the same autoencoder.
 
     Raises:
         InputError: if the shards were made for another model, or their clips can't be put into one batch.
     """
     held_out = config.validation.data if config.validation.every else []
-    autoencoders = {encoder_digest(vae, dtype) for dtype in (torch.float32, torch.float16, torch.bfloat16)}
+    autoencoders = {encoder_digest(encoder.vae, dtype) for dtype in (torch.float32, torch.float16, torch.bfloat16)}
+    wanted = encoder.about
     for folder in dict.fromkeys([*config.data.single, *config.data.joined, *held_out]):
         about = read_index(folder)["about"]
-        for name, wanted in (("condition", condition), ("image_size", image_size)):
-            if about.get(name, wanted) != wanted:
+        for name in ("condition", "image_size"):
+            if about.get(name, wanted[name]) != wanted[name]:
                 raise InputError(
                     f"The shards in {folder} were made with {name} {about[name]!r}, but the model has "
-                    f"{wanted!r}. Prepare them with this model."
+                    f"{wanted[name]!r}. Prepare them with this model."
                 )
+        if about.get("audio_features", wanted["audio_features"]) != wanted["audio_features"]:
+            raise InputError(
+                f"The shards in {folder} hold voices as other audio features hear them than the model's. Prepare them "
+                "with this model."
+            )
         if "autoencoder" in about and about["autoencoder"] not in autoencoders:
             raise InputError(
                 f"The shards in {folder} hold latents of another autoencoder than the model's. Prepare them with this "

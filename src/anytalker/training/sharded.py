@@ -11,8 +11,6 @@ from accelerate.utils import DistributedType
 from diffusers.training_utils import EMAModel
 from torch import nn
 
-from anytalker.pipelines.pipeline import AnyTalkerPipeline
-
 _FOLDER = "sharded"
 
 
@@ -34,7 +32,7 @@ def allow_on_cpu(accelerator: Accelerator, plugin: FullyShardedDataParallelPlugi
 
 
 class ShardedState:
-    """What a sharded run resumes from; every process writes and reads its own part.
+    """What a sharded run resumes from, without what is frozen; every process writes and reads its own part.
 
     Args:
         model: sharded.
@@ -52,13 +50,15 @@ class ShardedState:
         save(self._state(), checkpoint_id=str(folder / _FOLDER))
 
     def load(self, folder: Path) -> None:
-        """Read everything that `save` wrote."""
+        """Read everything that `save` wrote, with any number of processes."""
         from torch.distributed.checkpoint import load
-        from torch.distributed.checkpoint.state_dict import set_state_dict
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
 
         state = self._state()
         load(state, checkpoint_id=str(folder / _FOLDER))
-        set_state_dict(self.model, self.optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
+        options = StateDictOptions(ignore_frozen_params=True, strict=False)
+        values = {"model_state_dict": state["model"], "optim_state_dict": state["optimizer"]}
+        set_state_dict(self.model, self.optimizer, **values, options=options)
         self.average.optimization_step = int(state["average_steps"])
 
     def whole_model(self) -> dict[str, torch.Tensor]:
@@ -70,21 +70,13 @@ class ShardedState:
         return state
 
     def _state(self) -> dict[str, Any]:
-        from torch.distributed.checkpoint.state_dict import get_state_dict
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
 
-        model, optimizer = get_state_dict(self.model, self.optimizer)
+        options = StateDictOptions(ignore_frozen_params=True)
+        model, optimizer = get_state_dict(self.model, self.optimizer, options=options)
         return {
             "model": model,
             "optimizer": optimizer,
             "average": {str(index): value for index, value in enumerate(self.average.shadow_params)},
             "average_steps": torch.tensor(self.average.optimization_step),
         }
-
-
-def filled_pipeline(folder: Path, state: dict[str, torch.Tensor]) -> AnyTalkerPipeline:
-    """The pipeline in a folder with the trained tensors, "transformer.…" and "image_encoder.…", in place of its own."""
-    pipeline = AnyTalkerPipeline.from_pretrained(folder)
-    for name in ("transformer", "image_encoder"):
-        own = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
-        getattr(pipeline, name).load_state_dict(own)
-    return pipeline

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import set_seed
+from accelerate.utils import InitProcessGroupKwargs, set_seed
 from diffusers.training_utils import EMAModel
 
 from anytalker.conditioning.audio_features import silent_rows
+from anytalker.data.encoding import ClipEncoder
 from anytalker.errors import AnyTalkerError, InputError
 from anytalker.models.digest import weights_digest
-from anytalker.models.lora import merge_lora
 from anytalker.pipelines.pipeline import AnyTalkerPipeline
 from anytalker.training.adapters import add_adapter, save_adapter
 from anytalker.training.autoencoder import warmup_cosine
@@ -31,11 +31,15 @@ from anytalker.training.checkpoints import (
     save_checkpoint,
 )
 from anytalker.training.config import OptimizerConfig, TrainingConfig
+from anytalker.training.export import filled_parts, merged_transformer, write_model
 from anytalker.training.model import TextEmbeddings, TrainedModel, group_loss
 from anytalker.training.reader import Group, GroupReader, check_shards, clip_lengths, group_loader
-from anytalker.training.sharded import ShardedState, allow_on_cpu, filled_pipeline, fsdp_plugin
+from anytalker.training.sharded import ShardedState, allow_on_cpu, fsdp_plugin
 from anytalker.training.state import WholeState
 from anytalker.training.validation import validate
+
+_PATIENCE = timedelta(hours=3)
+"""How long processes wait for the main one, which validates and writes the model alone."""
 
 
 class Trainer:
@@ -59,10 +63,13 @@ class Trainer:
         set_seed(config.seed)
         self.pipeline = AnyTalkerPipeline.from_pretrained(config.model)
         settings = self.pipeline.settings
-        check_shards(config, settings.condition, settings.image_size, self.pipeline.vae)
+        features = self.pipeline.audio_features
+        check_shards(config, ClipEncoder(self.pipeline.vae, features, settings.condition, settings.image_size))
         self.text = TextEmbeddings(self.pipeline.encode_text, ["", *GENERIC_PROMPTS], settings.text_len)
         with torch.no_grad():
             self.null_text = self.pipeline.encode_null_text(None)
+        if not self.accelerator.is_main_process:
+            self.pipeline.register_modules(text_encoder=None)
         self.begun_with = {
             name: weights_digest(self.pipeline.components[name]) for name in ("transformer", "image_encoder")
         }
@@ -80,7 +87,6 @@ class Trainer:
             self.pipeline.vae.to(self.accelerator.device)
         self.step = self._resume()
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-        features = self.pipeline.audio_features
         silence = {length: silent_rows(features, 4 * length - 3, settings.fps) for length in clip_lengths(config)}
         self.reader = GroupReader(config, features.window, self.step, rank, processes, silence)
 
@@ -208,26 +214,17 @@ class Trainer:
     def export(self) -> Path:
         """Write the model with averaged weights to `output`/model; with LoRA also the adapter alone beside it."""
         target = self.config.output / "model"
-        unfinished = self.config.output / "model-unfinished"
         self.average.store(self.trained)
         self.average.copy_to(self.trained)
         state = self.state.whole_model() if isinstance(self.state, ShardedState) else None
         if self.accelerator.is_main_process:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            pipeline = self.pipeline if state is None else filled_pipeline(self.config.model, state)
+            trained: dict[str, Any] = {} if state is None else filled_parts(self.config.model, state)
             if self.config.lora:
                 adapter = self.config.output / "adapter.safetensors"
                 save_adapter(self.pipeline.transformer, adapter)
-                pipeline = AnyTalkerPipeline.from_pretrained(self.config.model)
-                if weights_digest(pipeline.transformer) != self.begun_with["transformer"]:
-                    raise AnyTalkerError(
-                        f"{self.config.model} was changed while the run trained on it, so {adapter} can't be merged "
-                        "into it. Put it back and run again; nothing is lost."
-                    )
-                merge_lora(pipeline.transformer, adapter)
-            pipeline.save_pretrained(unfinished)
-            shutil.rmtree(target, ignore_errors=True)
-            unfinished.rename(target)
+                begun_with = self.begun_with["transformer"]
+                trained = {"transformer": merged_transformer(self.config.model, adapter, begun_with)}
+            write_model(target, self.pipeline, **trained)
         self.average.restore(self.trained)
         self.accelerator.wait_for_everyone()
         return target
@@ -248,6 +245,7 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
         log_with="tensorboard",
         project_dir=str(config.output),
         step_scheduler_with_optimizer=False,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
     )
     if plugin is not None:
         allow_on_cpu(accelerator, plugin)
