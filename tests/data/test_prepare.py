@@ -12,12 +12,13 @@ from PIL import Image
 
 from anytalker import AnyTalkerPipeline, InputError
 from anytalker.conditioning.audio_features import silent_rows
+from anytalker.data import prepare as preparation
 from anytalker.data.encoding import Clip, ClipEncoder, forth_and_back
 from anytalker.data.prepare import PrepareSettings, cut_frames, move_box, prepare, views_of
 from anytalker.data.records import ClipRecord, read_records
 from anytalker.data.shards import read_all
 from anytalker.pipelines.inputs import prepare_inputs
-from anytalker.pipelines.output import write_video
+from anytalker.pipelines.output import read_video, write_video
 from anytalker.training.batches import silenced
 from tests.training.fixtures import FEATURES, write_model
 
@@ -119,6 +120,40 @@ def test_a_clip_that_was_mended_comes_in_and_no_other_is_lost_or_doubled(footage
         found = [sample["record"]["persons"][0]["face_boxes"][0] for sample in read_all(shards / "whole")]
         assert sorted(found) == boxes
     assert len(list(read_all(shards / "windows"))) == 2 * len(boxes)
+    report = prepare(clips[1:], encoder, texts, shards, SETTINGS)
+    assert (report.samples, report.others, report.pruned) == (9, 3, False)
+    assert prepare(clips[1:], encoder, texts, shards, SETTINGS, prune=True).pruned
+    found = [sample["record"]["persons"][0]["face_boxes"][0] for sample in read_all(shards / "whole")]
+    assert sorted(found) == boxes[1:]
+    assert len(list(read_all(shards / "windows"))) == 6
+    (footage / "a.mp4").unlink()  # what is there needs no footage, and is not lost with it
+    report = prepare(clips[1:], encoder, texts, shards, SETTINGS, prune=True)
+    assert (report.samples, report.others, report.left_out) == (9, 0, [])
+
+
+def test_clips_are_the_same_however_the_way_to_them_is_written(footage, encoder, monkeypatch) -> None:
+    monkeypatch.chdir(footage)
+    for way in ("", f"{footage}/", "../" + footage.name + "/"):
+        clip = ClipRecord.model_validate(record(video_path=f"{way}a.mp4", persons=[{"face_boxes": [[60, 20, 40, 40]]}]))
+        assert prepare([clip], encoder, texts, footage / "ways", SETTINGS).others == 0
+    assert len(list(read_all(footage / "ways" / "whole"))) == 1
+
+
+def test_no_more_is_decoded_than_a_record_says(footage, encoder, monkeypatch) -> None:
+    decoded = []
+
+    def counting(path, limit):
+        frames, fps = read_video(path, limit)
+        decoded.append(len(frames))
+        return frames, fps
+
+    monkeypatch.setattr(preparation, "read_video", counting)
+    clip = ClipRecord.model_validate(
+        record(video_path=str(footage / "a.mp4"), n_frames=6, persons=[{"face_boxes": [[60, 20, 40, 40]]}])
+    )
+    prepare([clip], encoder, texts, footage / "short", SETTINGS)
+    prepare([clip], encoder, texts, footage / "short", SETTINGS)
+    assert decoded == [6], "and nothing at all the second time"
 
 
 def test_unusable_clips_are_named_and_the_rest_goes_on(footage, encoder) -> None:

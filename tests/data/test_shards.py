@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
 
 from anytalker import InputError
 from anytalker.data.shards import HeldSamples, ShardStream, ShardWriter, decode_sample, read_all, read_index
-from tests.training.fixtures import sample, write_shards
+from tests.training.fixtures import damage, sample, write_shards
 
 
 def keys(stream: ShardStream, count: int, start: int = 0) -> list[int]:
@@ -97,10 +98,45 @@ def test_a_last_shard_that_is_not_full_is_filled_up(tmp_path) -> None:
     assert read_index(tmp_path)["shapes"] == [[1, 16, 6, 12, 12]]
 
 
+def test_what_an_index_speaks_of_stays_until_there_is_a_new_one(tmp_path) -> None:
+    write_shards(tmp_path, clips=5, clips_per_shard=3)
+    before = [entry["key"] for entry in read_all(tmp_path)]
+    interrupted = ShardWriter(tmp_path, 3)
+    for number in range(5, 10):
+        interrupted.write(f"{number:08d}", {}, sample(number))
+    assert len(list(tmp_path.glob("*.tar"))) == 4, "5 samples in two, and 6 in two more"
+    assert [entry["key"] for entry in read_all(tmp_path)] == before
+    stream = ShardStream([tmp_path], 0, 1, seed=3, shuffle=2)
+    assert keys(stream, 3, 6) == keys(stream, 9)[6:]
+    with ShardWriter(tmp_path, 3) as writer:
+        assert writer.done == 9, "what was written twice is there once"
+        writer.write("00000009", {}, sample(9))
+    assert sorted(entry["key"] for entry in read_all(tmp_path)) == [f"{number:08d}" for number in range(10)]
+    assert {path.name for path in tmp_path.glob("*.tar")} == {s["file"] for s in read_index(tmp_path)["shards"]}
+
+
+def test_samples_are_dropped_and_the_others_stay(tmp_path) -> None:
+    write_shards(tmp_path, clips=8, clips_per_shard=3)
+    kept = (tmp_path / "clips-000002.tar").stat().st_mtime_ns
+    with ShardWriter(tmp_path, 3) as writer:
+        writer.drop({"00000001", "00000005"})
+        assert writer.done == 6
+    assert sorted(entry["key"] for entry in read_all(tmp_path)) == [f"{n:08d}" for n in (0, 2, 3, 4, 6, 7)]
+    assert (tmp_path / "clips-000002.tar").stat().st_mtime_ns == kept
+    assert read_index(tmp_path)["tensors"]["latents"] == 6
+    assert len(list(tmp_path.glob("*.tar"))) == 3
+
+
+def test_a_folder_with_a_colon_is_a_folder(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_shards(Path("pipe:RS+CM"), clips=2)
+    assert len(list(read_all("pipe:RS+CM"))) == 2
+    assert len(HeldSamples(["pipe:RS+CM"], 0).samples) == 2
+
+
 def test_damaged_shards_are_named(tmp_path) -> None:
     write_shards(tmp_path)
-    path = tmp_path / "clips-000001.tar"
-    path.write_bytes(path.read_bytes()[:3000] + b"damaged" * 500)
+    damage(tmp_path / "clips-000001.tar")
     with pytest.raises(InputError, match=r"clips-000001\.tar is damaged .*prepare again"):
         list(read_all(tmp_path))
 
@@ -124,6 +160,11 @@ def test_unfinished_empty_changed_and_missing_shards_are_refused(tmp_path) -> No
     (tmp_path / "gone" / "clips-000001.tar").unlink()
     with pytest.raises(InputError, match=r"clips-000001\.tar is missing"):
         read_index(tmp_path / "gone")
+    write_shards(tmp_path / "cut")
+    write_shards(tmp_path / "cut-too", clips=2)
+    (tmp_path / "cut-too" / "clips-000000.tar").replace(tmp_path / "cut" / "clips-000001.tar")
+    with pytest.raises(InputError, match=r"cut/clips-000001\.tar was changed"):
+        read_index(tmp_path / "cut")
     ShardWriter(tmp_path / "other", about={"width": 1})
     with pytest.raises(InputError, match="other settings"):
         ShardWriter(tmp_path / "other", about={"width": 2})

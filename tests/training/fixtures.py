@@ -66,6 +66,12 @@ def write_shards(folder: Path, clips: int = 12, clips_per_shard: int = 3, person
     return folder
 
 
+def damage(path: Path) -> None:
+    """Spoil a file in its middle; its size stays."""
+    contents = path.read_bytes()
+    path.write_bytes(contents[:3000] + b"damaged" * 500 + contents[6500:])
+
+
 def make_config(folder: Path, **changes) -> TrainingConfig:
     """A run of a few steps over a model and shards in `folder`, which are made where they are missing."""
     if not (folder / "model" / "anytalker.json").exists():

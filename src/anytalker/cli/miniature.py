@@ -34,7 +34,7 @@ def picture(
 def prepare_miniature(
     folder: Annotated[Path, typer.Argument(help="Where everything goes; run again, and it goes on.")],
     autoencoder_steps: Annotated[int, typer.Option(help="Steps of the autoencoder's training.")] = 4000,
-    clips: Annotated[int | None, typer.Option(help="Single clips; left out: as for the shipped weights.")] = None,
+    clips: Annotated[int | None, typer.Option(help="Single clips; left out: 2,400.")] = None,
     framed: Annotated[
         bool, typer.Option("--framed", help="Also clips framed as the paper's: whole frames, and windows of them.")
     ] = False,

@@ -109,6 +109,7 @@ def train_prepare(
     width: Annotated[int, typer.Option(help="Width of a whole frame in pixels, a multiple of 32.")] = 832,
     height: Annotated[int, typer.Option(help="Height in pixels, a multiple of 32.")] = 480,
     windows: Annotated[int, typer.Option(help="Face-centred windows of each single-person clip.")] = 1,
+    prune: Annotated[bool, typer.Option("--prune", help="Drop what the folder holds of other records.")] = False,
 ) -> None:
     """Encode footage into shards: latents, audio features, text embeddings, face boxes and crops."""
     for name, value in (("--width", width), ("--height", height)):
@@ -133,9 +134,16 @@ def train_prepare(
             output,
             PrepareSettings(width, height, windows),
             told,
+            prune,
         )
     for reason in report.left_out:
         typer.echo(f"Left out: {reason}", err=True)
     typer.echo(f"Wrote {report.samples} samples to {output}; {len(report.left_out)} clips left out.")
+    if report.others and not report.pruned:
+        typer.echo(
+            f"{output} holds {report.others} more samples, of records that are not in {records} (any more), and they "
+            "would be trained on, too. To drop them, run again with --prune.",
+            err=True,
+        )
     if report.windows:
         typer.echo(f"{report.pauses} of the {report.windows} windows have a pause in which their person can listen.")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -98,12 +98,21 @@ def move_box(box: Box, crop: Box, size: tuple[int, int]) -> Box | None:
 
 @dataclass
 class Report:
-    """What became of the records: `samples` there are, how many of those for joining have a pause, and why clips were
-    left out."""
+    """What became of the records.
+
+    Attributes:
+        samples: how many there are of these records.
+        windows: those of them for joining, of any records in the folder.
+        pauses: of these, how many have a pause.
+        others: samples in the folder that are of no record here, and whether they were `pruned`.
+        left_out: why clips were left out.
+    """
 
     samples: int
     windows: int
     pauses: int
+    others: int
+    pruned: bool
     left_out: list[str]
 
 
@@ -114,6 +123,7 @@ def prepare(
     folder: Path,
     settings: PrepareSettings,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    prune: bool = False,
 ) -> Report:
     """Encode clips into `folder`/whole and, from single-person clips, `folder`/windows; goes on where it stopped.
 
@@ -127,6 +137,7 @@ def prepare(
         folder: where the shards go.
         settings: sizes.
         on_progress: called as (clips done, all).
+        prune: drop samples of records that are not among these: removed ones, and what mended ones were before.
 
     Raises:
         InputError: if no clip at all can be used, or the folder holds shards of other settings.
@@ -139,42 +150,85 @@ def prepare(
         for name in ("whole", "windows")
         if name == "whole" or (settings.windows and any(len(record.persons) == 1 for record in records))
     }
-    seen = dict.fromkeys(writers, 0)
+    seen, known = 0, set()
     alike: Counter[str] = Counter()
     left_out: list[str] = []
     for index, record in enumerate(records):
-        digest = hashlib.sha256(record.model_dump_json().encode()).hexdigest()[:16]
+        digest = _digest_of(record)
         alike[digest] += 1
+        known.add(f"{digest}-{alike[digest]}")
         rng = np.random.default_rng([settings.seed, int(digest, 16), alike[digest]])
         try:
-            views = _encode_views(record, encoder, embed_text, settings, rng, writers, left_out.append)
-            for number, (name, sample) in enumerate(views):
-                key = f"{digest}-{alike[digest]}-{number}"
-                if key not in writers[name].keys:
-                    writers[name].write(key, record.model_dump(), sample())
-                seen[name] += 1
+            views = _views(record, settings, rng, left_out.append)
+            keys = [f"{digest}-{alike[digest]}-{number}" for number in range(len(views))]
+            missing = [
+                (key, view) for key, view in zip(keys, views, strict=True) if key not in writers[view.folder].keys
+            ]
+            if missing:
+                _encode(record, encoder, embed_text, missing, writers)
+            seen += len(views)
         except InputError as error:
             left_out.append(str(error))
         on_progress(index + 1, len(records))
-    if not any(seen.values()):
+    if not seen:
         raise InputError(f"None of the {len(records)} clips can be used. The first: {left_out[0]}")
-    for writer in writers.values():
+    others = {name: _strangers(writer.keys, known) for name, writer in writers.items()}
+    for name, writer in writers.items():
+        if prune:
+            writer.drop(others[name])
         writer.close()
     joining = writers.get("windows")
     joined, pauses = (joining.done, joining.tensors["silent_latents"]) if joining else (0, 0)
-    return Report(sum(seen.values()), joined, pauses, left_out)
+    return Report(seen, joined, pauses, sum(map(len, others.values())), prune, left_out)
 
 
-def _encode_views(
+def _digest_of(record: ClipRecord) -> str:
+    """Sixteen digits that tell a record from others; how the way to its files is written doesn't count."""
+    persons = [
+        person.model_copy(update={"audio_path": person.audio_path and os.path.abspath(person.audio_path)})
+        for person in record.persons
+    ]
+    at_home = record.model_copy(update={"video_path": os.path.abspath(record.video_path), "persons": persons})
+    return hashlib.sha256(at_home.model_dump_json().encode()).hexdigest()[:16]
+
+
+def _strangers(keys: Collection[str], known: Collection[str]) -> set[str]:
+    """Keys of samples whose records are not `known`."""
+    return {key for key in keys if key.rpartition("-")[0] not in known}
+
+
+@dataclass(frozen=True)
+class _View:
+    """A sample to be: the folder that it goes to, what is cut out of the frames, its size, and the faces in it."""
+
+    folder: str
+    crop: Box
+    size: tuple[int, int]
+    boxes: list[Box]
+
+
+def _views(
+    record: ClipRecord, settings: PrepareSettings, rng: np.random.Generator, leave_out: Callable[[str], None]
+) -> list[_View]:
+    views = []
+    for name, crop, size in views_of(record, settings, rng):
+        boxes = [move_box(person.union_box, crop, size) for person in record.persons]
+        whole = [box for box in boxes if box is not None]
+        if len(whole) == len(boxes):
+            views.append(_View(name, crop, size, whole))
+        else:
+            leave_out(f"{record.video_path}: a face is outside of what is left at {size[0]}×{size[1]} ({name}).")
+    return views
+
+
+def _encode(
     record: ClipRecord,
     encoder: ClipEncoder,
     embed_text: Callable[[str], torch.Tensor],
-    settings: PrepareSettings,
-    rng: np.random.Generator,
-    writers: dict[str, Any],
-    leave_out: Callable[[str], None],
-) -> Iterator[tuple[str, Callable[[], dict[str, torch.Tensor]]]]:
-    frames, fps = read_video(record.video_path)
+    missing: Sequence[tuple[str, _View]],
+    writers: Mapping[str, ShardWriter],
+) -> None:
+    frames, fps = read_video(record.video_path, record.n_frames)
     if frames.shape[1:3] != (record.height, record.width):
         raise InputError(
             f"{record.video_path} is {frames.shape[2]}×{frames.shape[1]}, but its record says "
@@ -182,20 +236,11 @@ def _encode_views(
         )
     if abs(float(fps) - record.fps) > 0.05:
         raise InputError(f"{record.video_path} has {float(fps):g} frames a second, but its record says {record.fps:g}.")
-    count = (min(len(frames), record.n_frames) - 1) // 4 * 4 + 1
+    count = (len(frames) - 1) // 4 * 4 + 1
     if count < 5:
         raise InputError(f"{record.video_path} has {len(frames)} frames; a clip needs at least 5.")
     voices = [None if person.audio_path is None else load_audio(person.audio_path) for person in record.persons]
-    for name, crop, size in views_of(record, settings, rng):
-        boxes = [move_box(person.union_box, crop, size) for person in record.persons]
-        if name not in writers:
-            continue
-        if any(box is None for box in boxes):
-            leave_out(f"{record.video_path}: a face is outside of what is left at {size[0]}×{size[1]} ({name}).")
-            continue
-
-        def sample(crop: Box = crop, size: tuple[int, int] = size, boxes: list = boxes) -> dict[str, torch.Tensor]:
-            cut = cut_frames(frames[:count], crop, size)
-            return encoder(cut, voices, boxes, fps, embed_text(record.caption) if record.caption else None)
-
-        yield name, sample
+    text = embed_text(record.caption) if record.caption else None
+    for key, view in missing:
+        cut = cut_frames(frames[:count], view.crop, view.size)
+        writers[view.folder].write(key, record.model_dump(), encoder(cut, voices, view.boxes, fps, text))

@@ -8,7 +8,8 @@ import json
 import random
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,12 +24,25 @@ from anytalker.files import atomic_path, write_json_atomic
 INDEX = "index.json"
 
 
+@dataclass(frozen=True)
+class _Tar:
+    """What an index says of a tar, and what is in it."""
+
+    file: str
+    keys: tuple[str, ...]
+    digest: str
+    bytes: int
+    shapes: frozenset[tuple[int, ...]]
+    tensors: Counter[str]
+
+
 class ShardWriter:
     """Writes samples into tars of `clips_per_shard`; every tar is whole or absent, and the index comes last.
 
-    Tars that an earlier run left behind are kept: `keys` names the samples in them, `done` says how many they are. A
-    last one that is not full is filled up. The index also lists the `shapes` that occur: people, and channels, frames,
-    rows and columns of the latents; and `tensors`: how many samples have a tensor of each name.
+    Samples that an earlier run left behind are kept, `keys` names them. No tar is changed that an index may speak of:
+    samples of one that isn't full, or that holds samples to be dropped, move to a new one, and it goes when the new
+    index is written. The index also lists the `shapes` that occur: people, and channels, frames, rows and columns of
+    the latents; and `tensors`: how many samples have a tensor of each name.
 
     Args:
         folder: where the shards go; made if missing.
@@ -46,34 +60,28 @@ class ShardWriter:
         if begun.exists() and json.loads(begun.read_text()) != self.about:
             raise InputError(f"{self.folder} was begun with other settings. Choose another folder, or remove it.")
         write_json_atomic(begun, self.about)
-        self._waiting: list[dict[str, Any]] = []
-        self._counts: list[int] = []
-        self._digests: list[str] = []
-        self._shapes: set[tuple[int, ...]] = set()
-        self.tensors: Counter[str] = Counter()
         self.keys: set[str] = set()
-        while (path := self._shard(len(self._counts))).exists():
-            samples = list(_raw_samples([str(path)]))
-            for raw in samples:
-                self._know(load(raw["safetensors"]))
-            self.keys.update(raw["__key__"] for raw in samples)
-            if len(samples) < self.clips_per_shard:
-                self._waiting = samples
-                break
-            self._counts.append(len(samples))
-            self._digests.append(_digest_of(samples))
+        self._tars: list[_Tar] = []
+        self._waiting: list[dict[str, Any]] = []
+        self._replaced: list[_Tar] = []
+        self._number = 0
+        for path in sorted(self.folder.glob("clips-*.tar")):
+            tar = _tar_of(path, list(_raw_samples([str(path)])))
+            self._number = int(path.stem.removeprefix("clips-")) + 1
+            self._tars.append(tar)
+            if twice := self.keys & set(tar.keys):
+                self._take_out(tar, twice)
+            self.keys.update(tar.keys)
 
     @property
     def done(self) -> int:
         """Samples that need not be written again."""
-        return sum(self._counts) + len(self._waiting)
+        return len(self.keys)
 
-    def _know(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        self._shapes.add(_shape_of(tensors))
-        self.tensors.update(tensors.keys())
-
-    def _shard(self, number: int) -> Path:
-        return self.folder / f"clips-{number:06d}.tar"
+    @property
+    def tensors(self) -> Counter[str]:
+        """How many of the samples in tars have a tensor of each name."""
+        return sum((tar.tensors for tar in self._tars), Counter[str]())
 
     def write(self, key: str, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
         """Add one sample: a JSON record and named tensors.
@@ -83,15 +91,29 @@ class ShardWriter:
         """
         if key in self.keys:
             raise ValueError(f"{self.folder} already holds a sample {key}.")
+        if self._tars and len(self._tars[-1].keys) < self.clips_per_shard:
+            self._take_out(self._tars[-1])
         self.keys.add(key)
-        self._know(tensors)
-        self._waiting.append(
-            {
-                "__key__": key,
-                "json": json.dumps(record).encode(),
-                "safetensors": save({name: tensor.contiguous() for name, tensor in tensors.items()}),
-            }
-        )
+        packed = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        self._wait({"__key__": key, "json": json.dumps(record).encode(), "safetensors": packed})
+
+    def drop(self, keys: Collection[str]) -> None:
+        """Leave samples out of the index that is written next."""
+        for tar in [tar for tar in self._tars if not set(keys).isdisjoint(tar.keys)]:
+            self._take_out(tar, keys)
+        self._waiting = [sample for sample in self._waiting if sample["__key__"] not in keys]
+        self.keys.difference_update(keys)
+
+    def _take_out(self, tar: _Tar, without: Collection[str] = ()) -> None:
+        """Let the samples of a tar wait for a new one."""
+        self._tars.remove(tar)
+        self._replaced.append(tar)
+        for sample in _raw_samples([str(self.folder / tar.file)]):
+            if sample["__key__"] not in without:
+                self._wait(sample)
+
+    def _wait(self, sample: dict[str, Any]) -> None:
+        self._waiting.append({name: sample[name] for name in ("__key__", "json", "safetensors")})
         if len(self._waiting) == self.clips_per_shard:
             self._flush()
 
@@ -100,22 +122,30 @@ class ShardWriter:
 
         if not self._waiting:
             return
-        with atomic_path(self._shard(len(self._counts))) as partial, webdataset.TarWriter(str(partial)) as tar:
+        path = self.folder / f"clips-{self._number:06d}.tar"
+        with atomic_path(path) as partial, open(partial, "wb") as file, webdataset.TarWriter(file) as tar:
             for sample in self._waiting:
-                tar.write({key: sample[key] for key in ("__key__", "json", "safetensors")})
-        self._counts.append(len(self._waiting))
-        self._digests.append(_digest_of(self._waiting))
+                tar.write(sample)
+        self._tars.append(_tar_of(path, self._waiting))
+        self._number += 1
         self._waiting = []
 
     def close(self) -> None:
-        """Write what waits, and the index."""
+        """Write what waits, and the index; then remove tars that it no longer speaks of."""
         self._flush()
-        shards = [
-            {"file": self._shard(number).name, "samples": count, "digest": digest}
-            for number, (count, digest) in enumerate(zip(self._counts, self._digests, strict=True))
-        ]
-        index = {"about": self.about, "shapes": sorted(self._shapes), "tensors": self.tensors, "shards": shards}
+        index = {
+            "about": self.about,
+            "shapes": sorted(frozenset[tuple[int, ...]]().union(*(tar.shapes for tar in self._tars))),
+            "tensors": self.tensors,
+            "shards": [
+                {"file": tar.file, "samples": len(tar.keys), "digest": tar.digest, "bytes": tar.bytes}
+                for tar in self._tars
+            ],
+        }
         write_json_atomic(self.folder / INDEX, index)
+        for tar in self._replaced:
+            (self.folder / tar.file).unlink(missing_ok=True)
+        self._replaced = []
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -128,8 +158,25 @@ class ShardWriter:
 
 
 def shards_digest(folder: str | Path) -> str:
-    """Short digest of an index, and so of the contents of all samples: another one wherever anything was changed."""
-    return hashlib.sha256(json.dumps(read_index(folder), sort_keys=True).encode()).hexdigest()[:16]
+    """Short digest of what an index says of the contents of all samples."""
+    index = read_index(folder)
+    known: dict[str, Any] = {name: index[name] for name in ("about", "shapes") if name in index}
+    known["shards"] = [
+        {name: shard[name] for name in ("file", "samples", "digest") if name in shard} for shard in index["shards"]
+    ]
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _tar_of(path: Path, samples: Sequence[Mapping[str, Any]]) -> _Tar:
+    contents = [load(sample["safetensors"]) for sample in samples]
+    return _Tar(
+        path.name,
+        tuple(sample["__key__"] for sample in samples),
+        _digest_of(samples),
+        path.stat().st_size,
+        frozenset(_shape_of(tensors) for tensors in contents),
+        Counter(itertools.chain(*contents)),
+    )
 
 
 def _digest_of(samples: Sequence[Mapping[str, Any]]) -> str:
@@ -142,10 +189,11 @@ def _digest_of(samples: Sequence[Mapping[str, Any]]) -> str:
 
 
 def read_index(folder: str | Path) -> dict[str, Any]:
-    """The index of a folder of shards: {"about", "shapes", "tensors", "shards": [{"file", "samples", "digest"}]}.
+    """The index of a folder of shards: "about", "shapes", "tensors" and "shards", each with its "file", "samples",
+    "digest" and "bytes".
 
     Raises:
-        InputError: if there is none, it lists no samples, or a tar is missing.
+        InputError: if there is none, it lists no samples, or a tar is missing or of another size.
     """
     path = Path(folder) / INDEX
     if not path.is_file():
@@ -154,8 +202,11 @@ def read_index(folder: str | Path) -> dict[str, Any]:
     if sum(shard["samples"] for shard in index["shards"]) == 0:
         raise InputError(f"The shards in {folder} hold no clips.")
     for shard in index["shards"]:
-        if not (Path(folder) / shard["file"]).is_file():
-            raise InputError(f"The shard {Path(folder) / shard['file']} is missing. Prepare the folder again.")
+        tar = Path(folder) / shard["file"]
+        if not tar.is_file():
+            raise InputError(f"The shard {tar} is missing. Prepare the folder again.")
+        if tar.stat().st_size != shard.get("bytes", tar.stat().st_size):
+            raise InputError(f"The shard {tar} was changed. Remove it and prepare the folder again.")
     return index
 
 
@@ -264,10 +315,17 @@ def read_all(folder: str | Path) -> Iterator[dict[str, Any]]:
 
 def _raw_samples(urls: Sequence[str], *stages: Any) -> Iterator[dict[str, Any]]:
     """Samples of tars one after another; damaged tars are named."""
-    import webdataset
+    from webdataset import DataPipeline
+    from webdataset.tariterators import group_by_keys, tar_file_expander
+
+    # Opened here, because webdataset takes a colon for a protocol's, and runs what follows "pipe:".
+    def opened() -> Iterator[dict[str, Any]]:
+        for url in urls:
+            with open(url, "rb") as stream:
+                yield {"url": url, "stream": stream}
 
     try:
-        yield from webdataset.DataPipeline(webdataset.SimpleShardList(urls), webdataset.tarfile_to_samples(), *stages)
+        yield from DataPipeline(lambda: group_by_keys(tar_file_expander(opened())), *stages)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or (error.args[0] if error.args else type(error).__name__)
         named = next((str(part) for part in error.args if str(part) in urls), "one of " + ", ".join(urls[:3]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -240,8 +241,9 @@ def _eight_bit(frame: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.round(np.clip(frame, 0, 1) * 255).astype(np.uint8))
 
 
-def read_video(path: str | Path) -> tuple[np.ndarray, float]:
-    """Decode a video: frames uint8 (T, H, W, 3) and frames a second; for its sound see `load_audio`.
+def read_video(path: str | Path, max_frames: int | None = None) -> tuple[np.ndarray, float]:
+    """Decode a video, at most its first `max_frames`: uint8 (T, H, W, 3), and frames a second; for its sound see
+    `load_audio`.
 
     Raises:
         InputError: if the file is missing, or holds no video that can be decoded.
@@ -257,7 +259,8 @@ def read_video(path: str | Path) -> tuple[np.ndarray, float]:
                 raise InputError(f"{path} holds no video.")
             stream = container.streams.video[0]
             to_rgb = VideoReformatter()
-            frames = [to_rgb.reformat(frame, format="rgb24").to_ndarray() for frame in container.decode(stream)]
+            decoded = itertools.islice(container.decode(stream), max_frames)
+            frames = [to_rgb.reformat(frame, format="rgb24").to_ndarray() for frame in decoded]
             fps = float(stream.average_rate or 0)
     except (av.FFmpegError, ValueError) as error:
         if isinstance(error, InputError):

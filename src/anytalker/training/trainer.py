@@ -141,8 +141,8 @@ class Trainer:
             loss = self._train_step(groups, len(self.reader.groups))
             if not math.isfinite(loss):
                 raise AnyTalkerError(
-                    f"The loss or its gradient became {loss} at step {self.step}. {self._newest()} Try a lower "
-                    "learning rate."
+                    f"The loss or its gradient became {loss} at step {self.step}. {self._newest()} Begin anew with "
+                    "a lower learning rate and another output."
                 )
             self.step += 1
             losses.append(loss)
