@@ -51,7 +51,7 @@ CORPORA = {
     "held-out": CorpusSettings(clips=40, unseen=True, silent_share=0.0),
     "held-out-duo": CorpusSettings(clips=40, persons=2, frames=97, unseen=True),
 }
-"""Stage 1's clips, stage 2's, and those that training never sees; docs/miniature.md has those of the shipped weights."""
+"""Stage 1's clips, stage 2's, and those that training never sees; the shipped weights' are in docs/miniature.md."""
 _WHOLE = CorpusSettings(clips=640, frames=49, room=2.0)
 FRAMED_CORPORA = {
     "whole": _WHOLE,
