@@ -55,6 +55,20 @@ def test_the_benchmarks_spans_and_voices_are_found(folder, tmp_path) -> None:
     assert [path.name for path in find_voices("one", tmp_path / "voices")] == ["one_left.wav", "one_right.wav"]
 
 
+def test_voices_are_the_clips_own_in_the_order_of_their_numbers(tmp_path) -> None:
+    def found(name: str, people: list[str] | None = None) -> list[str]:
+        return [path.name for path in find_voices(name, tmp_path, people) or ()]
+
+    (tmp_path / "more").mkdir()
+    for name in [*(f"talk_{person}" for person in range(11)), "talk_2_0", "talk_2_1", "talk_", "c[1]_0", "c1_0"]:
+        (tmp_path / "more" / f"{name}.wav").write_bytes(b"")
+    assert found("talk") == [f"talk_{person}.wav" for person in range(11)]
+    assert found("talk_2") == ["talk_2_0.wav", "talk_2_1.wav"]
+    assert found("c[1]") == found("c[1]", ["0"]) == ["c[1]_0.wav"]
+    assert found("talk", ["[0-9]"]) == []
+    assert find_voices("tal", tmp_path) is None
+
+
 @pytest.mark.parametrize("text", ["[1]", "{", '{"a.mp4": {"left": [["x", 1]]}}', '{"a.mp4": {"left": 3}}'])
 def test_spans_of_another_form_are_named(tmp_path, text: str) -> None:
     path = tmp_path / "spans.json"

@@ -12,6 +12,7 @@ import pytest
 from anytalker import cli
 from anytalker.conditioning.audio import SAMPLE_RATE, mix
 from anytalker.conditioning.timeline import speaking_spans
+from anytalker.errors import InputError
 from anytalker.evaluation.clips import Folders, find_clips
 from anytalker.evaluation.run import evaluate
 from anytalker.evaluation.scoring import ScoringSettings
@@ -126,6 +127,14 @@ def test_an_interrupted_evaluation_goes_on(folder, tmp_path) -> None:
     again: list[int] = []
     evaluate(clips, ScoringSettings(metrics=("silence",)), tmp_path, on_progress=lambda done, total: again.append(done))
     assert again == [0, 1, 2]
+
+
+def test_two_videos_of_one_name_are_refused(tmp_path) -> None:
+    for name in ("a.mov", "a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(InputError, match=r"a\.mov and .*a\.mp4 .*'a'.* Rename one"):
+        evaluate(find_clips(tmp_path), ScoringSettings(), tmp_path / "report")
+    assert not (tmp_path / "report").exists()
 
 
 def test_real_videos_stand_beside(folder, tmp_path) -> None:

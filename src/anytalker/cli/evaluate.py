@@ -10,7 +10,7 @@ import typer
 
 from anytalker.cli.console import check_range
 from anytalker.cli.progress import progress_bar
-from anytalker.errors import InputError
+from anytalker.errors import AnyTalkerError, InputError
 
 commands = typer.Typer()
 
@@ -125,7 +125,7 @@ def _asked(what: list[str]) -> tuple[tuple[str, ...], Path]:
 def benchmark(
     folder: Annotated[Path, typer.Argument(help="InteractiveEyes as published: frames/, audio_left/, audio_right/, …")],
     model: Annotated[str, typer.Option(help="tiny, 1.3b, 14b, or a model's folder.")] = "tiny",
-    output: Annotated[Path, typer.Option(help="Folder for the videos; those there already are kept.")] = Path("videos"),
+    output: Annotated[Path, typer.Option(help="Folder for the videos; those made alike are kept.")] = Path("videos"),
     report: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("report"),
     against: Annotated[Path | None, typer.Option(help="Folder of the real videos, of the same names.")] = None,
     detector: Annotated[Finder, typer.Option(help="What finds faces; uniface also gives landmarks.")] = Finder.none,
@@ -139,20 +139,26 @@ def benchmark(
     check_range("--seed", seed, 0, 2**63 - 1)
     from anytalker.cli.console import load_pipeline
     from anytalker.evaluation.clips import SPANS_FILE, Folders, find_clips
-    from anytalker.evaluation.interactive_eyes import generate_benchmark, read_benchmark
+    from anytalker.evaluation.interactive_eyes import generate_benchmark, missing_videos, read_benchmark
     from anytalker.evaluation.reference import INTERACTIVE_EYES
     from anytalker.evaluation.run import evaluate as run
     from anytalker.evaluation.scoring import ScoringSettings
 
     items = read_benchmark(folder)
-    pipeline = load_pipeline(model, None)
-    pipeline.set_progress_bar_config(disable=True)
     options = {"num_inference_steps": steps, "max_frames": max_frames}
-    with progress_bar("Generating") as told:
-        failed = generate_benchmark(items, pipeline, output, seed, told, **options)
-    for name, reason in failed.items():
-        typer.echo(f"{name}: {reason}", err=True)
-    clips = find_clips(output, Folders(voices=folder, spans=folder / SPANS_FILE, real=against))
+    failed: dict[str, str] = {}
+    if missing_videos(items, model, output, seed, **options):
+        pipeline = load_pipeline(model, None)
+        pipeline.set_progress_bar_config(disable=True)
+        with progress_bar("Generating") as told:
+            failed = generate_benchmark(items, pipeline, model, output, seed, told, **options)
+        for name, reason in failed.items():
+            typer.echo(f"{name}: {reason}", err=True)
+    if len(failed) == len(items):
+        raise AnyTalkerError(f"None of the {len(items)} clips could be generated, so there is nothing to score.")
+    own = {f"{item.name}.mp4" for item in items}
+    found = find_clips(output, Folders(voices=folder, spans=folder / SPANS_FILE, real=against))
+    clips = [clip for clip in found if clip.video.name in own]
     with progress_bar("Scoring") as told:
         outcome = run(
             clips, ScoringSettings(detector=detector.value), report, workers, INTERACTIVE_EYES, "InteractiveEyes", told

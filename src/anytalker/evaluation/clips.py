@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +54,8 @@ class Folders:
 
     Attributes:
         tracks: folder of face tracks, see `find_tracks`.
-        voices: folder of recordings: NAME_PERSON.wav in it or in folders below it, such as audio_left/NAME_left.wav.
+        voices: folder of recordings: NAME_PERSON.wav in it or in folders below it, such as audio_left/NAME_left.wav;
+            see `find_voices`.
         spans: JSON file, video name → {person: [[start, end], …]} or [[[start, end], …], …]; people in the order given.
         real: folder of real videos of the same names.
     """
@@ -156,13 +159,20 @@ def find_voices(name: str, folder: Path, people: Sequence[str] | None = None) ->
     Args:
         name: of the clip.
         folder: where to look.
-        people: their names in order; None: all recordings there are, in alphabetical order.
+        people: their names in order; None: all recordings there are, in the order of their numbers and the alphabet.
+            Then a PERSON has no "_" in it: talk_2_0.wav is of the clip talk_2, not of talk.
     """
+    start = glob.escape(f"{name}_")
     if people is None:
-        found = sorted(folder.glob(f"**/{name}_*.wav"), key=lambda path: path.stem)
-        return list(found) or None
-    voices = [next(iter(sorted(folder.glob(f"**/{name}_{person}.wav"))), None) for person in people]
+        found = sorted(folder.glob(f"**/{start}*.wav"), key=lambda path: (_by_number(path.stem), path))
+        return [path for path in found if re.fullmatch("[^_]+", path.stem.removeprefix(f"{name}_"))] or None
+    voices = [next(iter(sorted(folder.glob(f"**/{start}{glob.escape(person)}.wav"))), None) for person in people]
     return voices if any(voices) else None
+
+
+def _by_number(text: str) -> list[str | int]:
+    """A key that sorts 2 before 10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)]
 
 
 @dataclass

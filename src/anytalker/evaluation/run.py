@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from anytalker.errors import AnyTalkerError, NoScoreError
+from anytalker.errors import AnyTalkerError, InputError, NoScoreError
 from anytalker.evaluation.clips import ClipSource
 from anytalker.evaluation.reference import ReferenceRow
 from anytalker.evaluation.report import LINES_FILE, read_lines, write_report
@@ -57,7 +57,11 @@ def evaluate(
         reference: published rows for the report.
         title: of the report.
         on_progress: called as (clips done, clips in all).
+
+    Raises:
+        InputError: if two clips have one name, such as a.mp4 and a.mov: everything known of a clip goes by its name.
     """
+    _check_names(clips)
     report.mkdir(parents=True, exist_ok=True)
     wanted = {clip.name: fingerprint(clip, settings) for clip in clips}
     known = {
@@ -81,6 +85,17 @@ def evaluate(
     whole = frechet_distances(lines, features, settings) if features else {}
     summaries = write_report(report, lines, whole, reference, title)
     return Outcome(lines, summaries, sum("failure" in line for line in lines))
+
+
+def _check_names(clips: Sequence[ClipSource]) -> None:
+    videos: dict[str, Path] = {}
+    for clip in clips:
+        if clip.name in videos:
+            raise InputError(
+                f"{videos[clip.name]} and {clip.video} would both be the clip {clip.name!r}, and results, records and "
+                "tracks go by a clip's name. Rename one of them, or move it out of the folder."
+            )
+        videos[clip.name] = clip.video
 
 
 def fingerprint(clip: ClipSource, settings: ScoringSettings) -> str:
