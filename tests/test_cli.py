@@ -229,6 +229,52 @@ def test_an_existing_output_is_untouched_by_bad_input(tmp_path, drawn) -> None:
     assert output.read_text() == "precious"
 
 
+@pytest.mark.parametrize("changed", ["--image", "--audio", "--face"])
+@pytest.mark.parametrize("given", ["talk.mp4", "talk.json", "talk.preview.png", "talk.parts/video.mp4", "link.mp4"])
+def test_no_input_is_overwritten(tmp_path, monkeypatch, drawn, capsys, given, changed) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("talk.parts").mkdir()
+    path = Path("talk.mp4" if given == "link.mp4" else given)
+    path.write_text("precious")
+    Path("link.mp4").symlink_to("talk.mp4")
+    arguments = {"--image": str(drawn), "--audio": "other.wav", "--face": "20,20,60,60"} | {changed: given}
+    assert run("generate", *(text for pair in arguments.items() for text in pair)) == 2
+    assert f"The input {given} would be overwritten" in capsys.readouterr().err
+    assert path.read_text() == "precious"
+
+
+def test_a_json_file_is_replaced_only_by_its_like(tmp_path, drawn, write_wave, tone, capsys) -> None:
+    people = ["--audio", write_wave(tone), "--face", boxes_of(drawn)[0], "--max-frames", "5", "--steps", "1"]
+    boxes = tmp_path / "two.json"
+    boxes.write_bytes(drawn.with_suffix(".json").read_bytes())
+    for command in (["generate", "--image", drawn, *people], ["demo"]):
+        assert run(*command, "--output", tmp_path / "two.mp4") == 2
+        assert "two.json would be overwritten, but it is not the record of a video" in capsys.readouterr().err
+        assert boxes.read_bytes() == drawn.with_suffix(".json").read_bytes()
+    for _ in range(2):
+        assert run("generate", "--image", drawn, *people, "--output", tmp_path / "talk.mp4") == 0
+        assert run("miniature", "picture", "--output", tmp_path / "two.png") == 0
+    assert run("miniature", "picture", "--output", tmp_path / "talk.png") == 2
+    assert "not a picture's face boxes" in capsys.readouterr().err
+    assert json.loads((tmp_path / "talk.json").read_text())["frames"] == 5
+
+
+def test_a_batch_overwrites_no_file_that_it_needs(tmp_path, monkeypatch, drawn, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    jobs = {"talk": {"image": str(drawn), "audio": ["a.mp4"]}, "a": {"image": str(drawn), "audio": ["b.wav"]}}
+    for name, wanted, culprit in (("talk.json", ["talk"], "talk.json"), ("jobs.json", ["talk", "a"], "a.mp4")):
+        Path("a.mp4").write_text("precious")
+        text = json.dumps({key: jobs[key] for key in wanted})
+        Path(name).write_text(text)
+        assert run("batch", name, "--output", ".") == 2
+        message = capsys.readouterr().err
+        assert f"{culprit} would be overwritten" in message
+        assert "Rename the job" in message
+        assert (Path(name).read_text(), Path("a.mp4").read_text()) == (text, "precious")
+    Path("batch.jsonl").write_text(json.dumps({"talk": jobs["talk"]}))
+    assert run("batch", "batch.jsonl", "--output", ".") == 2
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

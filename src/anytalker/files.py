@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,28 @@ def write_json_atomic(path: str | Path, data: Any) -> None:
     """Write `data` as indented JSON, whole or not at all."""
     with atomic_path(path) as partial:
         partial.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def check_replaceable_json(path: str | Path, ours: Callable[[Any], bool], what: str) -> None:
+    """Make sure, before any work, that writing `path` destroys nothing that was not written by the same command.
+
+    Args:
+        path: where JSON is to go.
+        ours: whether what a file holds may be replaced.
+        what: what that is, for the message.
+
+    Raises:
+        InputError: if there is a file, and it holds something else or can't be read.
+    """
+    target = Path(path)
+    try:
+        if ours(json.loads(target.read_bytes())):
+            return
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError):
+        pass
+    raise InputError(f"{target} would be overwritten, but it is not {what}. Move it, or choose another --output.")
 
 
 def check_writable_output(path: str | Path, suffix: str) -> None:

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from anytalker import AnyTalkerPipeline, InputError
+from anytalker.conditioning.binding import FaceMask
 from anytalker.errors import AnyTalkerError
 from anytalker.miniature.autoencoder import MiniatureAutoencoder
 from anytalker.models.latents import CHUNK, SETTLED_GREY, decode_chunks, decode_video, picture_latents, regroup
@@ -108,6 +109,24 @@ def test_the_calls_of_the_pipeline_agree(pipeline, picture, tone, tmp_path) -> N
     frames = pipeline(picture, [tone], **options()).frames
     np.testing.assert_array_equal(np.concatenate(list(pipeline.stream(picture, [tone], **options()))), frames)
     assert pipeline.generate_to(tmp_path / "a.mp4", picture, [tone], **options()).inputs.frames == len(frames)
+
+
+def test_calls_overwrite_no_input_and_nothing_unrelated(pipeline, prepare, picture, tone, tmp_path) -> None:
+    picture.save(tmp_path / "talk.preview.png")
+    mask = FaceMask(picture, str(tmp_path / "talk.preview.png"))
+    for image, audio, faces in (
+        (tmp_path / "talk.preview.png", [tone], FACES),
+        (picture, [None, tmp_path / "talk.mp4"], FACES),
+        (picture, [tone], [mask]),
+    ):
+        with pytest.raises(InputError, match="would be overwritten"):
+            pipeline.generate_to(tmp_path / "talk.mp4", image, audio, faces=faces)
+    (tmp_path / "a.json").write_text('{"persons": []}')
+    with pytest.raises(InputError, match="not the record of a video"):
+        pipeline.generate_to(tmp_path / "a.mp4", tmp_path / "gone.png", [tone])
+    with pytest.raises(InputError, match="not the record of a video"):
+        prepare().to_file(tmp_path / "a.mp4")
+    assert (tmp_path / "a.json").read_text() == '{"persons": []}'
 
 
 def test_progress_counts_windows_and_chunks(prepare, tmp_path) -> None:

@@ -13,8 +13,8 @@ from anytalker.cli.console import (
     Device,
     MemoryMode,
     WeightsMode,
-    check_output,
     check_range,
+    check_video,
     finish,
     load_pipeline,
     make_video,
@@ -44,7 +44,7 @@ def demo(
     output: Annotated[Path, typer.Option(help="The video to write.")] = Path("demo.mp4"),
 ) -> None:
     """Make a video of drawn people who talk to each other. Needs no picture, no voice, no GPU and no download."""
-    check_output(output, ".mp4")
+    check_video(output)
     check_range("--persons", persons, 1, 6)
     check_range("--seconds", seconds, 1, 3600)
     check_range("--seed", seed, 0, 2**31)
@@ -155,12 +155,15 @@ def generate(
     ),
 ) -> None:
     """Make everyone in a picture speak their own words."""
-    check_output(output, ".mp4")
+    adapters = [_adapter(text) for text in lora or ()]
+    sources = [image, *(path for path in audio if path != "none"), *(face or ()), *(path for path, _ in adapters)]
+    check_video(output, sources)
     check_range("--seed", seed, 0, 2**63 - 1)
     from anytalker.conditioning.audio import load_audio
     from anytalker.conditioning.binding import parse_face
     from anytalker.conditioning.image import load_image
     from anytalker.pipelines.acceleration import Acceleration
+    from anytalker.pipelines.destination import preview_path
     from anytalker.pipelines.inputs import MAX_FPS, MAX_STEPS, check_number
 
     for name, value, low, high in (
@@ -183,11 +186,11 @@ def generate(
         if path is not None:
             load_audio(path)
     if preview:
-        _preview(picture, faces, voices, output.with_suffix(".preview.png"))
+        _preview(picture, faces, voices, preview_path(output))
         return
     acceleration = Acceleration(cache.value, cache_threshold, attention, compiled)
     video = make_video(
-        load_pipeline(model, device, memory, weights, acceleration, [_adapter(text) for text in lora or ()]),
+        load_pipeline(model, device, memory, weights, acceleration, adapters),
         seed,
         output,
         image=picture,

@@ -18,6 +18,7 @@ from anytalker.errors import AnyTalkerError
 from anytalker.files import write_json_atomic
 from anytalker.models.latents import CHUNK, decode_chunks
 from anytalker.pipelines.denoising import Conditioning, Denoiser, DenoisingRun
+from anytalker.pipelines.destination import check_record, record_path
 from anytalker.pipelines.inputs import Inputs
 from anytalker.pipelines.noise import Noise
 from anytalker.pipelines.output import Stopwatch, write_video
@@ -103,6 +104,7 @@ class Production:
         self, path: str | Path, say: Callable[[str], None] = lambda message: None, interval: float = INTERVAL
     ) -> VideoFile:
         """Make the video and write it and its record; see `AnyTalkerPipeline.generate_to`."""
+        check_record(path)
         if self.denoiser.transformer.split_rows.devices > 1:
             return self._together(Path(path))
         parts = Parts(parts_folder(path), self.identity(), interval)
@@ -180,7 +182,7 @@ class Production:
         video = VideoFile(self.inputs, self.model, self.choices, self.stopwatch.seconds, path)
         if is_first():
             write_video(path, self.frames(latents), video.fps, video.mixture, SAMPLE_RATE)
-            write_json_atomic(path.with_suffix(".json"), video.record(self.noise.seed).model_dump())
+            write_json_atomic(record_path(path), video.record(self.noise.seed).model_dump())
         return video
 
     def _write(self, path: Path, parts: Parts, waiting: list[torch.Tensor]) -> VideoFile:
@@ -190,7 +192,7 @@ class Production:
         # Half-written videos belong to the parts: a run that is killed leaves nothing else behind.
         target = parts.folder / VIDEO if parts.exist else path
         write_video(target, self.frames(latents), video.fps, video.mixture, SAMPLE_RATE)
-        write_json_atomic(path.with_suffix(".json"), video.record(self.noise.seed).model_dump())
+        write_json_atomic(record_path(path), video.record(self.noise.seed).model_dump())
         if target != path:
             target.replace(path)
         parts.remove()
