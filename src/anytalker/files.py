@@ -1,4 +1,4 @@
-"""Files appear whole or not at all."""
+"""Files appear whole or not at all, and one process at a time makes them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from typing import Any
 
 from anytalker.errors import InputError
 
+try:
+    import fcntl
+except ImportError:  # a system without such locks
+    fcntl = None  # type: ignore[assignment]
+
 
 @contextmanager
 def atomic_path(destination: str | Path) -> Iterator[Path]:
@@ -24,6 +29,54 @@ def atomic_path(destination: str | Path) -> Iterator[Path]:
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(path: str | Path, refusal: str) -> Iterator[None]:
+    """Hold a lock that only one process (or thread) can hold; it ends with the process, even by kill -9.
+
+    Where the system or the disk knows no locks, nobody is kept out.
+
+    Args:
+        path: the lock's file, gone afterwards; one that a killed process left behind locks nobody out.
+        refusal: what to say if another one holds the lock.
+
+    Raises:
+        InputError: if another one holds it, or the file can't be made.
+    """
+    target = Path(path)
+    descriptor = _locked(target, refusal)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            with suppress(OSError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(target)):
+                    target.unlink()  # while it is locked: nobody must take a file that is about to go
+            os.close(descriptor)
+
+
+def _locked(path: Path, refusal: str) -> int | None:
+    """The open file of a lock; None where there are no locks."""
+    while fcntl is not None:
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+        except OSError as error:
+            raise InputError(f"{path} can't be written: {error.strerror}. Choose another place.") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                    return descriptor
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise InputError(refusal) from error
+        except OSError:  # the disk knows no locks
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            break
+        os.close(descriptor)  # its owner has just ended and taken the file along
+    return None
 
 
 def write_json_atomic(path: str | Path, data: Any) -> None:

@@ -129,6 +129,25 @@ def test_calls_overwrite_no_input_and_nothing_unrelated(pipeline, prepare, pictu
     assert (tmp_path / "a.json").read_text() == '{"persons": []}'
 
 
+@pytest.mark.parametrize("interval", [0, 1e6])
+def test_two_runs_never_make_the_same_video(pipeline, prepare, picture, tone, tmp_path, whole, interval) -> None:
+    output, refused = tmp_path / "talk.mp4", []
+
+    def report(stage: str, done: int, total: int) -> None:
+        if done != 1:
+            return
+        with pytest.raises(InputError, match=r"Another run is making .*talk\.mp4 right now"):
+            prepare(seed=4).to_file(output, interval=interval)
+        with pytest.raises(InputError, match="Another run"):
+            pipeline.generate_to(output, tmp_path / "gone.png", [tone])
+        refused.append(stage)
+
+    replace(prepare(), report=report).to_file(output, interval=interval)
+    assert refused == ["denoise", "decode"]
+    assert output.read_bytes() == whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["talk.json", "talk.mp4"]
+
+
 def test_progress_counts_windows_and_chunks(prepare, tmp_path) -> None:
     reports = []
     prepare(on_progress=lambda *report: reports.append(report)).to_file(tmp_path / "talk.mp4")
@@ -334,6 +353,7 @@ def test_other_errors_stay_what_they_are(prepare, tmp_path) -> None:
 
 def test_the_folder_of_the_longest_name_can_be_made(tmp_path) -> None:
     parts.parts_folder(tmp_path / f"{'é' * 125}.mp4").mkdir()
+    parts.lock_path(tmp_path / f"{'é' * 125}.mp4").touch()
     assert parts.parts_folder("a/talk.mp4") == Path("a/talk.parts")
 
 
@@ -371,6 +391,7 @@ def test_a_process_that_was_killed_goes_on_to_the_same_bytes(tmp_path) -> None:
     ended = subprocess.run([sys.executable, "-c", KILLED, str(output), "6"], env=environment, check=False)
     assert ended.returncode == -signal.SIGKILL
     assert (tmp_path / "talk.parts" / "state.safetensors").is_file()
+    assert (tmp_path / ".talk.lock").is_file()  # nobody holds it any more
     resumed = make_one(output)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["talk.json", "talk.mp4"]
     assert resumed == make_one(tmp_path / "whole.mp4")

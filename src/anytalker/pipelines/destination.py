@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from anytalker.errors import InputError
-from anytalker.files import check_replaceable_json
+from anytalker.files import check_replaceable_json, exclusive
 from anytalker.pipelines.output import RunRecord
-from anytalker.pipelines.parts import parts_folder
+from anytalker.pipelines.parts import lock_path, parts_folder
+from anytalker.pipelines.processes import is_first
 
 
 def record_path(output: str | Path) -> Path:
@@ -25,6 +27,20 @@ def preview_path(output: str | Path) -> Path:
     return Path(output).with_suffix(".preview.png")
 
 
+@contextmanager
+def making(output: str | Path) -> Iterator[None]:
+    """Be the only run that makes a video, from its parts to its record.
+
+    Raises:
+        InputError: if another run is making it.
+    """
+    with exclusive(
+        lock_path(output),
+        f"Another run is making {output} right now. Wait until it has ended, or choose another --output.",
+    ):
+        yield
+
+
 def check_destination(output: str | Path, inputs: Iterable[str | Path] = ()) -> None:
     """Make sure, before any work, that a video and what belongs to it overwrite nothing that isn't theirs.
 
@@ -34,10 +50,13 @@ def check_destination(output: str | Path, inputs: Iterable[str | Path] = ()) -> 
 
     Raises:
         InputError: if an input is the video, its record or its preview, or lies in the folder of its parts, or if the
-            .json beside the video is something else than the record of a video.
+            .json beside the video is something else than the record of a video, or another run is making the video.
     """
     check_not_overwritten(inputs, _files_of(output), "Choose another --output.")
     check_record(output)
+    if is_first():
+        with making(output):
+            pass
 
 
 def check_batch_destinations(outputs: Iterable[str | Path], results: Path, inputs: Iterable[str | Path]) -> None:

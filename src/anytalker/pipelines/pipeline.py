@@ -148,8 +148,8 @@ class AnyTalkerPipeline(DiffusionPipeline):
             interval: seconds between two savings of the parts; 0: after every step.
 
         Raises:
-            InputError: for anything that can't be used, naming it, and if an input or an unrelated talk.json would be
-                overwritten.
+            InputError: for anything that can't be used, naming it, if an input or an unrelated talk.json would be
+                overwritten, and if another run is making the same video.
             AnyTalkerError: if disk or memory runs out; finished parts are kept.
             KeyboardInterrupt: its message says where the finished parts are.
         """
