@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from fractions import Fraction
 
 import av
@@ -87,6 +88,18 @@ def test_a_cut_compressed_recording_is_refused(tmp_path) -> None:
     (tmp_path / "cut.mp4").write_bytes((tmp_path / "a.mp4").read_bytes()[:15000])
     with pytest.raises(InputError, match=r"cut\.mp4"):
         load_audio(tmp_path / "cut.mp4")
+
+
+def test_reading_takes_no_more_memory_than_its_result(write_wave) -> None:
+    stereo = np.random.default_rng(0).uniform(-0.5, 0.5, 2 * 44100 * 60).astype(np.float32)
+    path = write_wave(stereo, rate=44100, channels=2)
+    load_audio(write_wave(stereo[:88200], "short.wav", 44100, 2))  # what is loaded once
+    tracemalloc.start()
+    samples = load_audio(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert abs(len(samples) - 16000 * 60) < 10
+    assert peak < 1.3 * samples.nbytes  # a growing array has a little to spare
 
 
 def test_arrays_are_checked() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import wave
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -44,53 +45,47 @@ def load_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
 
 
 def _decode(path: Path, sample_rate: int) -> np.ndarray:
+    """Mono samples, mixed down piece by piece: what the recording takes beyond its result doesn't grow with it."""
     import av
 
     resampler = av.AudioResampler(format="fltp", rate=sample_rate)
-    chunks: list[np.ndarray] = []
-    total = 0
+    samples = bytearray()  # it grows without a copy
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
                 raise InputError(f"{path} has no sound. Give a file with a sound stream, such as a WAV or MP3.")
             expected = container.duration / av.time_base if container.duration else None
-            for frame in container.decode(audio=0):
+            for frame in chain(container.decode(audio=0), [None]):
                 for part in resampler.resample(frame):
-                    chunks.append(part.to_ndarray())
-                    total += part.samples
-                if total > MAX_SECONDS * sample_rate:
+                    samples += _clipped(part.to_ndarray().mean(axis=0), str(path)).tobytes()
+                if len(samples) > 4 * MAX_SECONDS * sample_rate:
                     raise InputError(f"{path} is longer than {MAX_SECONDS // 3600} hours. Cut it into parts.")
-            for part in resampler.resample(None):
-                chunks.append(part.to_ndarray())
     except (av.FFmpegError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
             f"{path} can't be decoded: it is no recording, or it is damaged ({error}). Export it again, as WAV or MP3."
         ) from error
-    samples = np.concatenate(chunks, axis=1).mean(axis=0) if chunks else np.zeros(0, dtype=np.float32)
-    if expected is not None and len(samples) / sample_rate < 0.8 * expected - 0.2:
+    seconds = len(samples) / 4 / sample_rate
+    if expected is not None and seconds < 0.8 * expected - 0.2:
         raise InputError(
-            f"{path} is cut off: it should last {expected:.2f} s, but only {len(samples) / sample_rate:.2f} s can be "
-            "decoded. Export it again."
+            f"{path} is cut off: it should last {expected:.2f} s, but only {seconds:.2f} s can be decoded. "
+            "Export it again."
         )
-    return samples
+    return np.frombuffer(samples, dtype=np.float32)
 
 
 def _check_wave_length(path: Path) -> None:
     """PCM WAV headers say how much sound follows; decoders quietly accept less."""
     with path.open("rb") as file:
-        head = file.read(12)
-    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
-        return
-    try:
-        with wave.open(str(path), "rb") as reader:
-            declared = reader.getnframes() * reader.getnchannels() * reader.getsampwidth()
-            streamed = declared >= 0x7FFFFF00
-            held = len(reader.readframes(reader.getnframes())) if not streamed else declared
-    except (wave.Error, EOFError):
-        return
-    if declared and held < declared:
+        try:
+            reader = wave.Wave_read(file)
+        except (wave.Error, EOFError):
+            return
+        declared = reader.getnframes() * reader.getnchannels() * reader.getsampwidth()
+        held = path.stat().st_size - file.tell()  # the header has been read, and the sound is next
+    streamed = declared >= 0x7FFFFF00
+    if not streamed and held < declared:
         raise InputError(
             f"{path} is cut off: its header promises {declared} bytes of sound, but there are {held}. Export it again."
         )
@@ -113,15 +108,19 @@ def audio_array(value: Any, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
 
 
 def _checked(samples: np.ndarray, name: str, sample_rate: int) -> np.ndarray:
-    lowest, highest = float(samples.min(initial=0)), float(samples.max(initial=0))
-    if not math.isfinite(lowest) or not math.isfinite(highest):
-        raise InputError(f"{name} holds values that are not numbers. Export it again.")
     if len(samples) < MIN_SECONDS * sample_rate:
         raise InputError(
             f"{name} lasts {len(samples) / sample_rate:.3f} s; at least {MIN_SECONDS} s of sound are needed."
         )
+    return np.ascontiguousarray(_clipped(samples, name), dtype=np.float32)
+
+
+def _clipped(samples: np.ndarray, name: str) -> np.ndarray:
+    lowest, highest = float(samples.min(initial=0)), float(samples.max(initial=0))
+    if not math.isfinite(lowest) or not math.isfinite(highest):
+        raise InputError(f"{name} holds values that are not numbers. Export it again.")
     within = lowest >= -1 and highest <= 1  # a copy of hours of sound is worth avoiding
-    return np.ascontiguousarray(samples if within else np.clip(samples, -1, 1), dtype=np.float32)
+    return samples if within else np.clip(samples, -1, 1)
 
 
 def combine(streams: Sequence[np.ndarray | Sound | None], mode: str) -> list[Sound]:
