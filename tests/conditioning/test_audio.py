@@ -25,9 +25,17 @@ from anytalker.conditioning.log_mel import LogMelFeatures
 from anytalker.conditioning.timeline import speaking_spans
 
 
-def encode(path, samples: np.ndarray, codec: str, rate: int) -> None:
-    with av.open(str(path), "w") as container:
+def encode(path, samples: np.ndarray, codec: str, rate: int, pictures: int = 0, **options) -> None:
+    """Write samples (samples,) as both channels, and before them so many black pictures, 24 a second."""
+    with av.open(str(path), "w", **options) as container:
+        video = container.add_stream("libx264", rate=24) if pictures else None
         stream = container.add_stream(codec, rate=rate, layout="stereo")
+        if video is not None:
+            video.width = video.height = 64
+            black = np.zeros((64, 64, 3), np.uint8)
+            for _ in range(pictures):
+                container.mux(video.encode(av.VideoFrame.from_ndarray(black, "rgb24")))
+            container.mux(video.encode(None))
         frame = av.AudioFrame.from_ndarray(np.stack([samples, samples]).astype(np.float32), "fltp", "stereo")
         frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
         resampler = av.AudioResampler(
@@ -88,6 +96,24 @@ def test_a_cut_compressed_recording_is_refused(tmp_path) -> None:
     (tmp_path / "cut.mp4").write_bytes((tmp_path / "a.mp4").read_bytes()[:15000])
     with pytest.raises(InputError, match=r"cut\.mp4"):
         load_audio(tmp_path / "cut.mp4")
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov"])
+def test_a_video_longer_than_its_sound_is_whole(tmp_path, name) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.2, 4 * 44100)
+    options = {"options": {"movflags": "+faststart"}} if name != "a.mkv" else {}
+    encode(tmp_path / name, noise, "aac", 44100, pictures=240, **options)
+    assert len(load_audio(tmp_path / name)) / 16000 == pytest.approx(4, abs=0.1)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / f"cut.{name}").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"cut off: it should last 4\.|damaged"):
+        load_audio(tmp_path / f"cut.{name}")
+
+
+def test_bare_frames_are_as_long_as_they_are(tmp_path) -> None:
+    late = np.concatenate([np.zeros(88200), np.random.default_rng(0).normal(0, 0.2, 88200)])
+    encode(tmp_path / "a.aac", late, "aac", 44100, format="adts")  # its length is guessed from the quiet beginning
+    assert len(load_audio(tmp_path / "a.aac")) / 16000 == pytest.approx(4, abs=0.1)
 
 
 def test_reading_takes_no_more_memory_than_its_result(write_wave) -> None:

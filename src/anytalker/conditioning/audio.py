@@ -54,7 +54,7 @@ def _decode(path: Path, sample_rate: int) -> np.ndarray:
         with av.open(str(path)) as container:
             if not container.streams.audio:
                 raise InputError(f"{path} has no sound. Give a file with a sound stream, such as a WAV or MP3.")
-            expected = container.duration / av.time_base if container.duration else None
+            expected = _promised_seconds(container)
             for frame in chain(container.decode(audio=0), [None]):
                 for part in resampler.resample(frame):
                     samples += _clipped(part.to_ndarray().mean(axis=0), str(path)).tobytes()
@@ -73,6 +73,24 @@ def _decode(path: Path, sample_rate: int) -> np.ndarray:
             "Export it again."
         )
     return np.frombuffer(samples, dtype=np.float32)
+
+
+def _promised_seconds(container: Any) -> float | None:
+    """How long the first sound stream should last by what the file says; None where it doesn't say so."""
+    stream = container.streams.audio[0]
+    if container.format.name == "aac":  # bare frames: what they say is guessed from the first ones
+        return None
+    if stream.duration is not None:
+        return float(stream.duration * stream.time_base)
+    if len(container.streams) == 1 and container.duration:
+        return float(container.duration / 1e6)
+    hours, _, rest = stream.metadata.get("DURATION", "").partition(":")  # of Matroska: when the stream ends
+    minutes, _, seconds = rest.partition(":")
+    try:
+        ends = 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    except ValueError:
+        return None
+    return ends - float((stream.start_time or 0) * stream.time_base)
 
 
 def _check_wave_length(path: Path) -> None:
