@@ -140,6 +140,14 @@ def test_a_preview_shows_whose_voice_is_whose(tmp_path, drawn, write_wave, tone)
         assert changed[x : x + width].mean() > 0.9
 
 
+def test_a_silent_voice_is_said(tmp_path, drawn, write_wave, tone, capsys) -> None:
+    people = ["--audio", write_wave(0 * tone, "dead.wav"), "--audio", write_wave(tone)]
+    assert run("generate", "--image", drawn, *people, "--preview", "--output", tmp_path / "talk.mp4") == 0
+    told = capsys.readouterr().err
+    assert "dead.wav is silent throughout" in told
+    assert "voice.wav" not in told
+
+
 def bad_files(folder: Path) -> None:
     (folder / "text.png").write_text("no picture")
     noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8)

@@ -22,7 +22,8 @@ from anytalker.conditioning.audio import (
 )
 from anytalker.conditioning.audio_features import Wav2Vec2Features, audio_features_from_pretrained
 from anytalker.conditioning.log_mel import LogMelFeatures
-from anytalker.conditioning.timeline import speaking_spans
+from anytalker.conditioning.sound import Sound
+from anytalker.conditioning.timeline import is_silent, speaking_spans
 
 
 def encode(path, samples: np.ndarray, codec: str, rate: int, pictures: int = 0, **options) -> None:
@@ -114,6 +115,24 @@ def test_bare_frames_are_as_long_as_they_are(tmp_path) -> None:
     late = np.concatenate([np.zeros(88200), np.random.default_rng(0).normal(0, 0.2, 88200)])
     encode(tmp_path / "a.aac", late, "aac", 44100, format="adts")  # its length is guessed from the quiet beginning
     assert len(load_audio(tmp_path / "a.aac")) / 16000 == pytest.approx(4, abs=0.1)
+
+
+@pytest.mark.parametrize("left", [1.0, 0.9, 0.0])
+def test_channels_that_cancel_out_leave_the_louder_one(write_wave, tone, left) -> None:
+    opposite = np.stack([left * tone, -tone])
+    expected = {1.0: tone, 0.9: -tone, 0.0: -tone / 2}[left]
+    np.testing.assert_allclose(load_audio(write_wave(opposite.T.ravel(), channels=2)), expected, atol=1e-4)
+    np.testing.assert_allclose(audio_array(opposite), expected, atol=1e-6)
+
+
+def test_silence_is_known(tone) -> None:
+    click = np.zeros(16000, np.float32)
+    assert is_silent(click)
+    assert is_silent(click[:0])
+    click[8000:8100] = 0.1
+    assert not is_silent(click)
+    assert not is_silent(tone * 0.01)
+    assert is_silent(Sound(np.random.default_rng(0).integers(-1, 2, 16000).astype(np.float32) / 32768, 10))
 
 
 def test_reading_takes_no_more_memory_than_its_result(write_wave) -> None:

@@ -162,9 +162,11 @@ def generate(
     from anytalker.conditioning.audio import load_audio
     from anytalker.conditioning.binding import parse_face
     from anytalker.conditioning.image import load_image
+    from anytalker.conditioning.timeline import is_silent
     from anytalker.pipelines.acceleration import Acceleration
     from anytalker.pipelines.destination import preview_path
     from anytalker.pipelines.inputs import MAX_FPS, MAX_STEPS, check_number
+    from anytalker.pipelines.processes import is_first
 
     for name, value, low, high in (
         ("--steps", steps, 1, MAX_STEPS),
@@ -183,8 +185,8 @@ def generate(
     voices = [None if path == "none" else path for path in audio]
     picture = load_image(image)
     for path in voices:
-        if path is not None:
-            load_audio(path)
+        if path is not None and is_silent(load_audio(path)) and is_first():
+            typer.echo(f"{path} is silent throughout: whoever has it for a voice keeps their mouth shut.", err=True)
     if preview:
         _preview(picture, faces, voices, preview_path(output))
         return

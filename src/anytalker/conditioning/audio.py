@@ -18,6 +18,8 @@ SAMPLE_RATE = 16000
 MIN_SECONDS = 0.1
 MAX_SECONDS = 6 * 3600
 _FRAMES_AT_ONCE = 2**10
+_CANCELLED = 0.01
+"""Share of a channel's power below which the mean of all channels is not a mix of them, but what is left of them."""
 
 
 def load_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
@@ -28,7 +30,7 @@ def load_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
         sample_rate: samples a second of the result.
 
     Returns:
-        float32 mono (samples,) in [-1, 1].
+        float32 mono (samples,) in [-1, 1]: the mean of all channels, or the loudest one if the others cancel it out.
 
     Raises:
         InputError: if the file is missing, is no recording, has no sound, is damaged or cut off, or is shorter than
@@ -45,11 +47,30 @@ def load_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
 
 
 def _decode(path: Path, sample_rate: int) -> np.ndarray:
-    """Mono samples, mixed down piece by piece: what the recording takes beyond its result doesn't grow with it."""
+    """Mono samples: the mean of all channels, or one of them if they cancel out."""
+    samples, powers = _mixed_down(path, sample_rate)
+    channel = _uncancelled(*powers)
+    return samples if channel is None else _mixed_down(path, sample_rate, channel)[0]
+
+
+def _mixed_down(
+    path: Path, sample_rate: int, channel: int | None = None
+) -> tuple[np.ndarray, tuple[float, np.ndarray]]:
+    """Mono samples, mixed down piece by piece: what a recording takes beyond them doesn't grow with it.
+
+    Args:
+        path: the recording.
+        sample_rate: samples a second.
+        channel: take this one alone; None: the mean of all.
+
+    Returns:
+        The samples, and the power of the mean and of each channel.
+    """
     import av
 
     resampler = av.AudioResampler(format="fltp", rate=sample_rate)
     samples = bytearray()  # it grows without a copy
+    power, powers = np.zeros(()), np.zeros(1)
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
@@ -57,7 +78,10 @@ def _decode(path: Path, sample_rate: int) -> np.ndarray:
             expected = _promised_seconds(container)
             for frame in chain(container.decode(audio=0), [None]):
                 for part in resampler.resample(frame):
-                    samples += _clipped(part.to_ndarray().mean(axis=0), str(path)).tobytes()
+                    channels = part.to_ndarray()
+                    mean = channels.mean(axis=0)
+                    power, powers = power + _power(mean), powers + _power(channels)
+                    samples += _clipped(mean if channel is None else channels[channel], str(path)).tobytes()
                 if len(samples) > 4 * MAX_SECONDS * sample_rate:
                     raise InputError(f"{path} is longer than {MAX_SECONDS // 3600} hours. Cut it into parts.")
     except (av.FFmpegError, ValueError) as error:
@@ -72,7 +96,18 @@ def _decode(path: Path, sample_rate: int) -> np.ndarray:
             f"{path} is cut off: it should last {expected:.2f} s, but only {seconds:.2f} s can be decoded. "
             "Export it again."
         )
-    return np.frombuffer(samples, dtype=np.float32)
+    return np.frombuffer(samples, dtype=np.float32), (float(power), powers)
+
+
+def _power(samples: np.ndarray) -> np.ndarray:
+    """Sum of squares over the last axis."""
+    return np.einsum("...i,...i", samples, samples, dtype=np.float64)
+
+
+def _uncancelled(mean: float, channels: np.ndarray) -> int | None:
+    """The loudest channel if the mean of all has next to nothing of it, as in stereo of opposite phase; else None."""
+    loudest = int(channels.argmax())
+    return loudest if mean < _CANCELLED * channels[loudest] else None
 
 
 def _promised_seconds(container: Any) -> float | None:
@@ -118,8 +153,10 @@ def audio_array(value: Any, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     if isinstance(value, (str, Path)):
         return load_audio(value, sample_rate)
     samples = np.asarray(value, dtype=np.float32)
-    if samples.ndim == 2:
-        samples = samples.mean(axis=0)
+    if samples.ndim == 2 and samples.size:
+        mean = samples.mean(axis=0)
+        channel = _uncancelled(float(_power(mean)), _power(samples))
+        samples = mean if channel is None else samples[channel]
     if samples.ndim != 1:
         raise InputError(f"An audio array has shape {samples.shape}; give (samples,) or (channels, samples).")
     return _checked(samples, "An audio array", sample_rate)
