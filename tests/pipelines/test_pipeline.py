@@ -150,6 +150,17 @@ def test_faces_of_the_trained_size_are_sought(picture) -> None:
     assert video_size(picture, [(0, 0, 60, 60)], replace(settings, max_area=32 * 64)) == (32, 64)
 
 
+@pytest.mark.parametrize("fps", [12, 24, 120])
+def test_the_shortest_video_depends_on_frames_a_second_alone(picture, tone, write_wave, fps) -> None:
+    least = 4 * 16000 // fps
+    assert prepare_inputs(picture, [tone[: least + 1], None], FACES, SETTINGS, fps=fps).frames == 5
+    path = write_wave(tone[:least], "short.wav")
+    with pytest.raises(InputError, match=rf"short\.wav lasts {least / 16000:.3f} s.*needs more than {4 / fps:.3f} s"):
+        prepare_inputs(picture, [path, None], FACES, SETTINGS, fps=fps)
+    turns = prepare_inputs(picture, [path, tone[:least]], FACES, SETTINGS, fps=fps, mode="concat")
+    assert turns.frames >= 5  # together they are long enough
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

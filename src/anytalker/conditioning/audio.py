@@ -15,7 +15,6 @@ from anytalker.conditioning.sound import Mixture, Sound
 from anytalker.errors import InputError
 
 SAMPLE_RATE = 16000
-MIN_SECONDS = 0.1
 MAX_SECONDS = 6 * 3600
 _FRAMES_AT_ONCE = 2**10
 _CANCELLED = 0.01
@@ -33,17 +32,17 @@ def load_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
         float32 mono (samples,) in [-1, 1]: the mean of all channels, or the loudest one if the others cancel it out.
 
     Raises:
-        InputError: if the file is missing, is no recording, has no sound, is damaged or cut off, or is shorter than
-            0.1 s or longer than 6 hours.
+        InputError: if the file is missing, is no recording, has no sound, is damaged or cut off, or is longer than
+            6 hours.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"There is no audio file {path}. Check the path.")
     if path.stat().st_size == 0:
-        raise InputError(f"The audio file {path} is empty. Give a recording of at least {MIN_SECONDS} s.")
+        raise InputError(f"The audio file {path} is empty. Give a recording.")
     _check_wave_length(path)
     samples = _decode(path, sample_rate)
-    return _checked(samples, str(path), sample_rate)
+    return _checked(samples, str(path))
 
 
 def _decode(path: Path, sample_rate: int) -> np.ndarray:
@@ -159,14 +158,12 @@ def audio_array(value: Any, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
         samples = mean if channel is None else samples[channel]
     if samples.ndim != 1:
         raise InputError(f"An audio array has shape {samples.shape}; give (samples,) or (channels, samples).")
-    return _checked(samples, "An audio array", sample_rate)
+    return _checked(samples, "An audio array")
 
 
-def _checked(samples: np.ndarray, name: str, sample_rate: int) -> np.ndarray:
-    if len(samples) < MIN_SECONDS * sample_rate:
-        raise InputError(
-            f"{name} lasts {len(samples) / sample_rate:.3f} s; at least {MIN_SECONDS} s of sound are needed."
-        )
+def _checked(samples: np.ndarray, name: str) -> np.ndarray:
+    if not len(samples):
+        raise InputError(f"{name} holds no sound at all. Give a recording.")
     return np.ascontiguousarray(_clipped(samples, name), dtype=np.float32)
 
 

@@ -21,6 +21,8 @@ from anytalker.pipelines.settings import PipelineSettings
 
 MAX_FPS = 120
 MAX_STEPS = 1000
+MIN_FRAMES = 5
+"""The first frame is the picture; the shortest video has one more latent frame."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ def prepare_inputs(
     picture = load_image(image)
     streams = [None if entry is None else Sound(audio_array(entry)) for entry in audio]
     waveforms = combine(streams, mode)
-    frames = _frames(len(waveforms[0]) / SAMPLE_RATE, fps, max_frames)
+    names = [name for name in map(_name, audio) if name is not None]
+    frames = _frames(len(waveforms[0]) / SAMPLE_RATE, fps, max_frames, names)
     samples = int(round(frames / fps * SAMPLE_RATE))
     boxes = bind_faces(picture, faces, len(waveforms))
     listeners = len(boxes) - len(waveforms)
@@ -133,13 +136,16 @@ def video_size(picture: Image.Image, boxes: Sequence[Box], settings: PipelineSet
     return sides[0], sides[1]
 
 
-def _frames(seconds: float, fps: float, max_frames: int | None) -> int:
+def _frames(seconds: float, fps: float, max_frames: int | None, names: Sequence[str]) -> int:
     frames = frame_count(seconds, fps)
     if max_frames is not None:
-        check_number("max_frames", max_frames, 5, 10**9)
+        check_number("max_frames", max_frames, MIN_FRAMES, 10**9)
         frames = min(frames, (int(max_frames) - 1) // 4 * 4 + 1)
-    if frames < 5:
-        raise InputError(f"The audio lasts {seconds:.2f} s, too short for a video at {fps:g} fps; give at least 0.3 s.")
+    if frames < MIN_FRAMES:
+        raise InputError(
+            f"The sound of {', '.join(names)} lasts {seconds:.3f} s; a video of {fps:g} frames a second needs more "
+            f"than {(MIN_FRAMES - 1) / fps:.3f} s. Give a longer recording, or more frames a second."
+        )
     return frames
 
 
