@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from anytalker import cli
+from anytalker import AnyTalkerPipeline, cli
 from anytalker.pipelines.denoising import DenoisingRun
 from anytalker.pipelines.output import read_video, write_video
 from tests.training.fixtures import make_config
@@ -194,12 +194,21 @@ BAD_INPUT = {
     "negative seed": (["--seed", "-1"], "--seed"),
     "too few frames": (["--max-frames", "1"], "--max-frames"),
     "missing adapter": (["--lora", "gone.safetensors"], "gone.safetensors"),
+    "too many strengths": ([*["--voice-strength", "1"] * 9], "9 voice strengths"),
+    "nobody at the point": (["--face", "1,1"], "1,1"),
+    "no such kernel": (["--attention", "slow"], "'slow'"),
+    "caches of compiled blocks": (["--cache", "magcache", "--compile"], "--compile"),
+    "too few samples": (["--fps", "2"], "voice.wav"),
     "adapter that is none": (["--lora", "voice.wav:0.5"], "voice.wav"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_INPUT)
 def test_bad_input_is_named_and_leaves_nothing(case, tmp_path, monkeypatch, capsys, drawn, write_wave, tone) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("the model was loaded before the input was looked at")
+
+    monkeypatch.setattr(AnyTalkerPipeline, "from_pretrained", load)
     write_wave(tone)
     write_wave(tone[:160], "short.wav")
     bad_files(tmp_path)

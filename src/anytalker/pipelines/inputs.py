@@ -27,7 +27,7 @@ MIN_FRAMES = 5
 
 @dataclass(frozen=True)
 class Voice:
-    """One person's audio: `waveform` (samples,) at 16 kHz, as long as everybody's; `name` for the record."""
+    """One person's audio: `waveform` (samples,) at 16 kHz, in `Inputs` all of one length; `name` for the record."""
 
     name: str | None
     waveform: Sound
@@ -70,7 +70,7 @@ def prepare_inputs(
 
     Args:
         image: the picture or its path.
-        audio: one entry a person: a path, a 16 kHz array (samples,), or None for a person who only listens.
+        audio: one entry a person: a path, a 16 kHz array (samples,), a `Voice`, or None for a person who only listens.
         faces: who speaks, one choice an audio, see `bind_faces`; None: found.
         settings: sizes of the model.
         mode: "pad": the audios share a clock; "concat": they follow each other.
@@ -88,7 +88,7 @@ def prepare_inputs(
     if all(entry is None for entry in audio):
         raise InputError("No audio was given; give at least one recording, for example --audio voice.wav.")
     picture = load_image(image)
-    streams = [None if entry is None else Sound(audio_array(entry)) for entry in audio]
+    streams = [None if entry is None else _sound(entry) for entry in audio]
     waveforms = combine(streams, mode)
     names = [name for name in map(_name, audio) if name is not None]
     frames = _frames(len(waveforms[0]) / SAMPLE_RATE, fps, max_frames, names)
@@ -149,7 +149,22 @@ def _frames(seconds: float, fps: float, max_frames: int | None, names: Sequence[
     return frames
 
 
+def load_voice(path: str | Path) -> Voice:
+    """A recording, decoded once for everything that is done with it.
+
+    Raises:
+        InputError: see `load_audio`.
+    """
+    return Voice(Path(path).name, Sound(audio_array(path)))
+
+
+def _sound(entry: Any) -> Sound:
+    return entry.waveform if isinstance(entry, Voice) else Sound(audio_array(entry))
+
+
 def _name(entry: Any) -> str | None:
     if entry is None:
         return None
+    if isinstance(entry, Voice):
+        return entry.name
     return Path(entry).name if isinstance(entry, (str, Path)) else "array"

@@ -182,7 +182,8 @@ class AnyTalkerPipeline(DiffusionPipeline):
 
         Args:
             image: the picture, or its path.
-            audio: one entry a person: a path, a 16 kHz mono array (samples,), or None for a person who listens.
+            audio: one entry a person: a path, a 16 kHz mono array (samples,), a `Voice` that was
+                loaded before, or None for a person who listens.
             faces: who speaks, the i-th for the i-th audio: face boxes (x, y, width, height) in pixels of the picture,
                 points (x, y), numbers from the left, or `FaceMask`s; None: the most prominent, from left to right.
                 Everybody else who is found listens.
