@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from anytalker import cli
+from anytalker import AnyTalkerPipeline, cli
 from anytalker.pipelines.denoising import DenoisingRun
 from anytalker.pipelines.output import read_video, write_video
 from tests.training.fixtures import make_config
@@ -140,6 +140,14 @@ def test_a_preview_shows_whose_voice_is_whose(tmp_path, drawn, write_wave, tone)
         assert changed[x : x + width].mean() > 0.9
 
 
+def test_a_silent_voice_is_said(tmp_path, drawn, write_wave, tone, capsys) -> None:
+    people = ["--audio", write_wave(0 * tone, "dead.wav"), "--audio", write_wave(tone)]
+    assert run("generate", "--image", drawn, *people, "--preview", "--output", tmp_path / "talk.mp4") == 0
+    told = capsys.readouterr().err
+    assert "dead.wav is silent throughout" in told
+    assert "voice.wav" not in told
+
+
 def bad_files(folder: Path) -> None:
     (folder / "text.png").write_text("no picture")
     noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8)
@@ -186,12 +194,21 @@ BAD_INPUT = {
     "negative seed": (["--seed", "-1"], "--seed"),
     "too few frames": (["--max-frames", "1"], "--max-frames"),
     "missing adapter": (["--lora", "gone.safetensors"], "gone.safetensors"),
+    "too many strengths": ([*["--voice-strength", "1"] * 9], "9 voice strengths"),
+    "nobody at the point": (["--face", "1,1"], "1,1"),
+    "no such kernel": (["--attention", "slow"], "'slow'"),
+    "caches of compiled blocks": (["--cache", "magcache", "--compile"], "--compile"),
+    "too few samples": (["--fps", "2"], "voice.wav"),
     "adapter that is none": (["--lora", "voice.wav:0.5"], "voice.wav"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_INPUT)
 def test_bad_input_is_named_and_leaves_nothing(case, tmp_path, monkeypatch, capsys, drawn, write_wave, tone) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("the model was loaded before the input was looked at")
+
+    monkeypatch.setattr(AnyTalkerPipeline, "from_pretrained", load)
     write_wave(tone)
     write_wave(tone[:160], "short.wav")
     bad_files(tmp_path)
@@ -227,6 +244,52 @@ def test_an_existing_output_is_untouched_by_bad_input(tmp_path, drawn) -> None:
     output.write_text("precious")
     assert run("generate", "--image", drawn, "--audio", tmp_path / "gone.wav", "--output", output) == 2
     assert output.read_text() == "precious"
+
+
+@pytest.mark.parametrize("changed", ["--image", "--audio", "--face"])
+@pytest.mark.parametrize("given", ["talk.mp4", "talk.json", "talk.preview.png", "talk.parts/video.mp4", "link.mp4"])
+def test_no_input_is_overwritten(tmp_path, monkeypatch, drawn, capsys, given, changed) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("talk.parts").mkdir()
+    path = Path("talk.mp4" if given == "link.mp4" else given)
+    path.write_text("precious")
+    Path("link.mp4").symlink_to("talk.mp4")
+    arguments = {"--image": str(drawn), "--audio": "other.wav", "--face": "20,20,60,60"} | {changed: given}
+    assert run("generate", *(text for pair in arguments.items() for text in pair)) == 2
+    assert f"The input {given} would be overwritten" in capsys.readouterr().err
+    assert path.read_text() == "precious"
+
+
+def test_a_json_file_is_replaced_only_by_its_like(tmp_path, drawn, write_wave, tone, capsys) -> None:
+    people = ["--audio", write_wave(tone), "--face", boxes_of(drawn)[0], "--max-frames", "5", "--steps", "1"]
+    boxes = tmp_path / "two.json"
+    boxes.write_bytes(drawn.with_suffix(".json").read_bytes())
+    for command in (["generate", "--image", drawn, *people], ["demo"]):
+        assert run(*command, "--output", tmp_path / "two.mp4") == 2
+        assert "two.json would be overwritten, but it is not the record of a video" in capsys.readouterr().err
+        assert boxes.read_bytes() == drawn.with_suffix(".json").read_bytes()
+    for _ in range(2):
+        assert run("generate", "--image", drawn, *people, "--output", tmp_path / "talk.mp4") == 0
+        assert run("miniature", "picture", "--output", tmp_path / "two.png") == 0
+    assert run("miniature", "picture", "--output", tmp_path / "talk.png") == 2
+    assert "not a picture's face boxes" in capsys.readouterr().err
+    assert json.loads((tmp_path / "talk.json").read_text())["frames"] == 5
+
+
+def test_a_batch_overwrites_no_file_that_it_needs(tmp_path, monkeypatch, drawn, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    jobs = {"talk": {"image": str(drawn), "audio": ["a.mp4"]}, "a": {"image": str(drawn), "audio": ["b.wav"]}}
+    for name, wanted, culprit in (("talk.json", ["talk"], "talk.json"), ("jobs.json", ["talk", "a"], "a.mp4")):
+        Path("a.mp4").write_text("precious")
+        text = json.dumps({key: jobs[key] for key in wanted})
+        Path(name).write_text(text)
+        assert run("batch", name, "--output", ".") == 2
+        message = capsys.readouterr().err
+        assert f"{culprit} would be overwritten" in message
+        assert "Rename the job" in message
+        assert (Path(name).read_text(), Path("a.mp4").read_text()) == (text, "precious")
+    Path("batch.jsonl").write_text(json.dumps({"talk": jobs["talk"]}))
+    assert run("batch", "batch.jsonl", "--output", ".") == 2
 
 
 @pytest.mark.parametrize(

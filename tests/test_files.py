@@ -1,11 +1,11 @@
-"""Files appear whole or not at all."""
+"""Files appear whole or not at all, and one process at a time makes them."""
 
 from __future__ import annotations
 
 import pytest
 
-from anytalker import InputError
-from anytalker.files import atomic_path, check_writable_output, write_json_atomic
+from anytalker import InputError, files
+from anytalker.files import atomic_path, check_writable_output, exclusive, write_json_atomic
 
 
 def test_a_finished_file_takes_its_place(tmp_path) -> None:
@@ -73,3 +73,44 @@ def test_checking_leaves_an_older_file_as_it_is(tmp_path) -> None:
 def test_json_is_readable(tmp_path) -> None:
     write_json_atomic(tmp_path / "a.json", {"é": [1, 2]})
     assert "é" in (tmp_path / "a.json").read_text(encoding="utf-8")
+
+
+def test_a_lock_keeps_others_out_and_leaves_nothing(tmp_path) -> None:
+    lock = tmp_path / ".a.lock"
+    lock.touch()  # of a process that was killed
+    with exclusive(lock, "busy"):
+        with pytest.raises(InputError, match="busy"), exclusive(lock, "busy"):
+            pass
+        assert lock.exists()
+    assert not lock.exists()
+    with pytest.raises(KeyboardInterrupt), exclusive(lock, "busy"):
+        raise KeyboardInterrupt
+    assert not lock.exists()
+    with pytest.raises(InputError, match="none"), exclusive(tmp_path / "none" / ".a.lock", "busy"):
+        pass
+
+
+def test_a_lock_whose_owner_has_just_ended_is_taken_anew(tmp_path, monkeypatch) -> None:
+    lock, real, taken = tmp_path / ".a.lock", files.fcntl.flock, []
+
+    def flock(descriptor: int, operation: int) -> None:
+        taken.append(descriptor)
+        if len(taken) == 1:
+            lock.unlink()
+        real(descriptor, operation)
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    with exclusive(lock, "busy"), pytest.raises(InputError, match="busy"), exclusive(lock, "busy"):
+        pass
+    assert len(taken) == 3
+
+
+def test_where_there_are_no_locks_nobody_is_kept_out(tmp_path, monkeypatch) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    for _ in range(2):
+        with exclusive(tmp_path / ".a.lock", "busy"), exclusive(tmp_path / ".a.lock", "busy"):
+            assert list(tmp_path.iterdir()) == []
+        monkeypatch.setattr(files, "fcntl", None)

@@ -1,16 +1,21 @@
-"""Files appear whole or not at all."""
+"""Files appear whole or not at all, and one process at a time makes them."""
 
 from __future__ import annotations
 
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from anytalker.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # a system without such locks
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -26,10 +31,80 @@ def atomic_path(destination: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def exclusive(path: str | Path, refusal: str) -> Iterator[None]:
+    """Hold a lock that only one process (or thread) can hold; it ends with the process, even by kill -9.
+
+    Where the system or the disk knows no locks, nobody is kept out.
+
+    Args:
+        path: the lock's file, gone afterwards; one that a killed process left behind locks nobody out.
+        refusal: what to say if another one holds the lock.
+
+    Raises:
+        InputError: if another one holds it, or the file can't be made.
+    """
+    target = Path(path)
+    descriptor = _locked(target, refusal)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            with suppress(OSError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(target)):
+                    target.unlink()  # while it is locked: nobody must take a file that is about to go
+            os.close(descriptor)
+
+
+def _locked(path: Path, refusal: str) -> int | None:
+    """The open file of a lock; None where there are no locks."""
+    while fcntl is not None:
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+        except OSError as error:
+            raise InputError(f"{path} can't be written: {error.strerror}. Choose another place.") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                    return descriptor
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise InputError(refusal) from error
+        except OSError:  # the disk knows no locks
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            break
+        os.close(descriptor)  # its owner has just ended and taken the file along
+    return None
+
+
 def write_json_atomic(path: str | Path, data: Any) -> None:
     """Write `data` as indented JSON, whole or not at all."""
     with atomic_path(path) as partial:
         partial.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def check_replaceable_json(path: str | Path, ours: Callable[[Any], bool], what: str) -> None:
+    """Make sure, before any work, that writing `path` destroys nothing that was not written by the same command.
+
+    Args:
+        path: where JSON is to go.
+        ours: whether what a file holds may be replaced.
+        what: what that is, for the message.
+
+    Raises:
+        InputError: if there is a file, and it holds something else or can't be read.
+    """
+    target = Path(path)
+    try:
+        if ours(json.loads(target.read_bytes())):
+            return
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError):
+        pass
+    raise InputError(f"{target} would be overwritten, but it is not {what}. Move it, or choose another --output.")
 
 
 def check_writable_output(path: str | Path, suffix: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from fractions import Fraction
 
 import av
@@ -21,12 +22,21 @@ from anytalker.conditioning.audio import (
 )
 from anytalker.conditioning.audio_features import Wav2Vec2Features, audio_features_from_pretrained
 from anytalker.conditioning.log_mel import LogMelFeatures
-from anytalker.conditioning.timeline import speaking_spans
+from anytalker.conditioning.sound import Sound
+from anytalker.conditioning.timeline import is_silent, speaking_spans
 
 
-def encode(path, samples: np.ndarray, codec: str, rate: int) -> None:
-    with av.open(str(path), "w") as container:
+def encode(path, samples: np.ndarray, codec: str, rate: int, pictures: int = 0, **options) -> None:
+    """Write samples (samples,) as both channels, and before them so many black pictures, 24 a second."""
+    with av.open(str(path), "w", **options) as container:
+        video = container.add_stream("libx264", rate=24) if pictures else None
         stream = container.add_stream(codec, rate=rate, layout="stereo")
+        if video is not None:
+            video.width = video.height = 64
+            black = np.zeros((64, 64, 3), np.uint8)
+            for _ in range(pictures):
+                container.mux(video.encode(av.VideoFrame.from_ndarray(black, "rgb24")))
+            container.mux(video.encode(None))
         frame = av.AudioFrame.from_ndarray(np.stack([samples, samples]).astype(np.float32), "fltp", "stereo")
         frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
         resampler = av.AudioResampler(
@@ -61,7 +71,7 @@ def test_bad_recordings_are_named(tmp_path, write_wave, tone) -> None:
     (tmp_path / "empty.wav").write_bytes(b"")
     (tmp_path / "header.wav").write_bytes(whole[:44])
     (tmp_path / "text.wav").write_text("this is no sound " * 100)
-    write_wave(tone[:160], "short.wav")
+    write_wave(tone[:0], "none.wav")
     with av.open(str(tmp_path / "mute.mp4"), "w") as container:
         stream = container.add_stream("libx264", rate=24)
         stream.width = stream.height = 64
@@ -74,7 +84,7 @@ def test_bad_recordings_are_named(tmp_path, write_wave, tone) -> None:
         "empty.wav": "is empty",
         "header.wav": "cut off",
         "text.wav": "can't be decoded",
-        "short.wav": r"0\.010 s",
+        "none.wav": "holds no sound",
         "mute.mp4": "has no sound",
     }.items():
         with pytest.raises(InputError, match=reason) as caught:
@@ -89,8 +99,58 @@ def test_a_cut_compressed_recording_is_refused(tmp_path) -> None:
         load_audio(tmp_path / "cut.mp4")
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov"])
+def test_a_video_longer_than_its_sound_is_whole(tmp_path, name) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.2, 4 * 44100)
+    options = {"options": {"movflags": "+faststart"}} if name != "a.mkv" else {}
+    encode(tmp_path / name, noise, "aac", 44100, pictures=240, **options)
+    assert len(load_audio(tmp_path / name)) / 16000 == pytest.approx(4, abs=0.1)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / f"cut.{name}").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"cut off: it should last 4\.|damaged"):
+        load_audio(tmp_path / f"cut.{name}")
+
+
+def test_bare_frames_are_as_long_as_they_are(tmp_path) -> None:
+    late = np.concatenate([np.zeros(88200), np.random.default_rng(0).normal(0, 0.2, 88200)])
+    encode(tmp_path / "a.aac", late, "aac", 44100, format="adts")  # its length is guessed from the quiet beginning
+    assert len(load_audio(tmp_path / "a.aac")) / 16000 == pytest.approx(4, abs=0.1)
+
+
+@pytest.mark.parametrize("left", [1.0, 0.9, 0.0])
+def test_channels_that_cancel_out_leave_the_louder_one(write_wave, tone, left) -> None:
+    opposite = np.stack([left * tone, -tone])
+    expected = {1.0: tone, 0.9: -tone, 0.0: -tone / 2}[left]
+    np.testing.assert_allclose(load_audio(write_wave(opposite.T.ravel(), channels=2)), expected, atol=1e-4)
+    np.testing.assert_allclose(audio_array(opposite), expected, atol=1e-6)
+
+
+def test_silence_is_known(tone) -> None:
+    click = np.zeros(16000, np.float32)
+    assert is_silent(click)
+    assert is_silent(click[:0])
+    click[8000:8100] = 0.1
+    assert not is_silent(click)
+    assert not is_silent(tone * 0.01)
+    assert is_silent(Sound(np.random.default_rng(0).integers(-1, 2, 16000).astype(np.float32) / 32768, 10))
+
+
+def test_reading_takes_no_more_memory_than_its_result(write_wave) -> None:
+    stereo = np.random.default_rng(0).uniform(-0.5, 0.5, 2 * 44100 * 60).astype(np.float32)
+    path = write_wave(stereo, rate=44100, channels=2)
+    load_audio(write_wave(stereo[:88200], "short.wav", 44100, 2))  # what is loaded once
+    tracemalloc.start()
+    samples = load_audio(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert abs(len(samples) - 16000 * 60) < 10
+    assert peak < 1.3 * samples.nbytes  # a growing array has a little to spare
+
+
 def test_arrays_are_checked() -> None:
     assert audio_array(np.zeros((2, 16000))).shape == (16000,)
+    with pytest.raises(InputError, match="holds no sound"):
+        audio_array([])
     with pytest.raises(InputError, match="not numbers"):
         audio_array(np.full(16000, np.nan))
     with pytest.raises(InputError, match=r"\(1, 2, 3\)"):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from anytalker import InputError
 from anytalker.conditioning import binding
-from anytalker.conditioning.binding import FaceMask, bind_faces, parse_face
+from anytalker.conditioning.binding import FaceMask, People, bind_faces, parse_face
 
 LEFT, MIDDLE, RIGHT, TINY = (10, 40, 60, 60), (120, 40, 60, 60), (220, 40, 60, 60), (90, 10, 12, 12)
 PICTURE = Image.new("RGB", (300, 150))
@@ -42,6 +42,12 @@ def test_every_way_to_choose_finds_the_same_person(choice) -> None:
 
 def test_given_boxes_are_all_there_is() -> None:
     assert bind_faces(PICTURE, [RIGHT, LEFT], 2) == [RIGHT, LEFT]
+
+
+def test_people_are_sought_once(monkeypatch) -> None:
+    people = People(bind_faces(PICTURE, [RIGHT, (20.0, 60.0)], 1))
+    monkeypatch.setattr(binding, "detect_people", None)
+    assert bind_faces(PICTURE, people, 1) == [RIGHT, LEFT, MIDDLE]
 
 
 def test_a_mask_without_a_face_is_taken_as_the_face() -> None:

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from anytalker import AnyTalkerPipeline, InputError
+from anytalker.conditioning.binding import FaceMask
 from anytalker.errors import AnyTalkerError
 from anytalker.miniature.autoencoder import MiniatureAutoencoder
 from anytalker.models.latents import CHUNK, SETTLED_GREY, decode_chunks, decode_video, picture_latents, regroup
@@ -108,6 +109,43 @@ def test_the_calls_of_the_pipeline_agree(pipeline, picture, tone, tmp_path) -> N
     frames = pipeline(picture, [tone], **options()).frames
     np.testing.assert_array_equal(np.concatenate(list(pipeline.stream(picture, [tone], **options()))), frames)
     assert pipeline.generate_to(tmp_path / "a.mp4", picture, [tone], **options()).inputs.frames == len(frames)
+
+
+def test_calls_overwrite_no_input_and_nothing_unrelated(pipeline, prepare, picture, tone, tmp_path) -> None:
+    picture.save(tmp_path / "talk.preview.png")
+    mask = FaceMask(picture, str(tmp_path / "talk.preview.png"))
+    for image, audio, faces in (
+        (tmp_path / "talk.preview.png", [tone], FACES),
+        (picture, [None, tmp_path / "talk.mp4"], FACES),
+        (picture, [tone], [mask]),
+    ):
+        with pytest.raises(InputError, match="would be overwritten"):
+            pipeline.generate_to(tmp_path / "talk.mp4", image, audio, faces=faces)
+    (tmp_path / "a.json").write_text('{"persons": []}')
+    with pytest.raises(InputError, match="not the record of a video"):
+        pipeline.generate_to(tmp_path / "a.mp4", tmp_path / "gone.png", [tone])
+    with pytest.raises(InputError, match="not the record of a video"):
+        prepare().to_file(tmp_path / "a.mp4")
+    assert (tmp_path / "a.json").read_text() == '{"persons": []}'
+
+
+@pytest.mark.parametrize("interval", [0, 1e6])
+def test_two_runs_never_make_the_same_video(pipeline, prepare, picture, tone, tmp_path, whole, interval) -> None:
+    output, refused = tmp_path / "talk.mp4", []
+
+    def report(stage: str, done: int, total: int) -> None:
+        if done != 1:
+            return
+        with pytest.raises(InputError, match=r"Another run is making .*talk\.mp4 right now"):
+            prepare(seed=4).to_file(output, interval=interval)
+        with pytest.raises(InputError, match="Another run"):
+            pipeline.generate_to(output, tmp_path / "gone.png", [tone])
+        refused.append(stage)
+
+    replace(prepare(), report=report).to_file(output, interval=interval)
+    assert refused == ["denoise", "decode"]
+    assert output.read_bytes() == whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["talk.json", "talk.mp4"]
 
 
 def test_progress_counts_windows_and_chunks(prepare, tmp_path) -> None:
@@ -315,6 +353,7 @@ def test_other_errors_stay_what_they_are(prepare, tmp_path) -> None:
 
 def test_the_folder_of_the_longest_name_can_be_made(tmp_path) -> None:
     parts.parts_folder(tmp_path / f"{'é' * 125}.mp4").mkdir()
+    parts.lock_path(tmp_path / f"{'é' * 125}.mp4").touch()
     assert parts.parts_folder("a/talk.mp4") == Path("a/talk.parts")
 
 
@@ -352,6 +391,7 @@ def test_a_process_that_was_killed_goes_on_to_the_same_bytes(tmp_path) -> None:
     ended = subprocess.run([sys.executable, "-c", KILLED, str(output), "6"], env=environment, check=False)
     assert ended.returncode == -signal.SIGKILL
     assert (tmp_path / "talk.parts" / "state.safetensors").is_file()
+    assert (tmp_path / ".talk.lock").is_file()  # nobody holds it any more
     resumed = make_one(output)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["talk.json", "talk.mp4"]
     assert resumed == make_one(tmp_path / "whole.mp4")

@@ -13,8 +13,9 @@ from PIL import Image
 
 from anytalker import AnyTalkerPipeline, InputError
 from anytalker.miniature.recipe import make_untrained
+from anytalker.pipelines.components import model_settings
 from anytalker.pipelines.denoising import Denoiser
-from anytalker.pipelines.inputs import prepare_inputs, video_size
+from anytalker.pipelines.inputs import load_voice, prepare_inputs, video_size
 from anytalker.pipelines.schedule import make_scheduler
 from anytalker.pipelines.settings import PipelineSettings
 from tests.models.test_transformer import small_model
@@ -148,6 +149,29 @@ def test_faces_of_the_trained_size_are_sought(picture) -> None:
     settings = replace(SETTINGS, face_size=30, max_area=10**6)
     assert video_size(picture, [(0, 0, 60, 60)], settings) == (48, 96)
     assert video_size(picture, [(0, 0, 60, 60)], replace(settings, max_area=32 * 64)) == (32, 64)
+
+
+def test_a_recording_is_decoded_once(pipeline, picture, tone, write_wave) -> None:
+    path = write_wave(tone)
+    voice = load_voice(path)
+    given = prepare_inputs(picture, [path, None], FACES, SETTINGS)
+    path.unlink()
+    again = prepare_inputs(picture, [voice, None], FACES, SETTINGS)
+    assert [one.name for one in again.voices] == ["voice.wav", None]
+    for one, other in zip(again.voices, given.voices, strict=True):
+        np.testing.assert_array_equal(one.waveform[:], other.waveform[:])
+    assert model_settings("tiny").name == "tiny"
+
+
+@pytest.mark.parametrize("fps", [12, 24, 120])
+def test_the_shortest_video_depends_on_frames_a_second_alone(picture, tone, write_wave, fps) -> None:
+    least = 4 * 16000 // fps
+    assert prepare_inputs(picture, [tone[: least + 1], None], FACES, SETTINGS, fps=fps).frames == 5
+    path = write_wave(tone[:least], "short.wav")
+    with pytest.raises(InputError, match=rf"short\.wav lasts {least / 16000:.3f} s.*needs more than {4 / fps:.3f} s"):
+        prepare_inputs(picture, [path, None], FACES, SETTINGS, fps=fps)
+    turns = prepare_inputs(picture, [path, tone[:least]], FACES, SETTINGS, fps=fps, mode="concat")
+    assert turns.frames >= 5  # together they are long enough
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def batch(
         raise InputError("--ray takes the cluster's devices; leave out --device and --workers.")
     devices = ray_devices(ray) if ray is not None else _devices(device, workers)
     with progress_bar("Making videos") as report:
-        results = run_batch(known, model, output, devices, report, placement)
+        results = run_batch(known, model, output, devices, report, placement, jobs)
     failed = [result for result in results if result.reason]
     for result in failed:
         typer.echo(f"{result.name}: {result.reason}", err=True)

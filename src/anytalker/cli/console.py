@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,10 +33,19 @@ class Device(str, Enum):
 
 
 def check_output(output: Path, suffix: str) -> None:
+    """Make sure that a file, and the .json beside it, can be written."""
     from anytalker.files import check_writable_output
 
     check_writable_output(output, suffix)
     check_writable_output(output.with_suffix(".json"), ".json")
+
+
+def check_video(output: Path, inputs: Iterable[str | Path] = ()) -> None:
+    """Make sure that a video and its record can be written, and overwrite neither an input nor anything unrelated."""
+    check_output(output, ".mp4")
+    from anytalker.pipelines.destination import check_destination
+
+    check_destination(output, inputs)
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:

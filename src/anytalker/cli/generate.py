@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,8 +14,8 @@ from anytalker.cli.console import (
     Device,
     MemoryMode,
     WeightsMode,
-    check_output,
     check_range,
+    check_video,
     finish,
     load_pipeline,
     make_video,
@@ -23,6 +24,9 @@ from anytalker.errors import InputError
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from anytalker.conditioning.faces import Box
+    from anytalker.pipelines.inputs import Voice
 
 commands = typer.Typer()
 
@@ -44,7 +48,7 @@ def demo(
     output: Annotated[Path, typer.Option(help="The video to write.")] = Path("demo.mp4"),
 ) -> None:
     """Make a video of drawn people who talk to each other. Needs no picture, no voice, no GPU and no download."""
-    check_output(output, ".mp4")
+    check_video(output)
     check_range("--persons", persons, 1, 6)
     check_range("--seconds", seconds, 1, 3600)
     check_range("--seed", seed, 0, 2**31)
@@ -155,20 +159,24 @@ def generate(
     ),
 ) -> None:
     """Make everyone in a picture speak their own words."""
-    check_output(output, ".mp4")
+    adapters = [_adapter(text) for text in lora or ()]
+    sources = [image, *(path for path in audio if path != "none"), *(face or ()), *(path for path, _ in adapters)]
+    check_video(output, sources)
     check_range("--seed", seed, 0, 2**63 - 1)
-    from anytalker.conditioning.audio import load_audio
-    from anytalker.conditioning.binding import parse_face
+    from anytalker.conditioning.binding import People, bind_faces, parse_face
     from anytalker.conditioning.image import load_image
     from anytalker.pipelines.acceleration import Acceleration
-    from anytalker.pipelines.inputs import MAX_FPS, MAX_STEPS, check_number
+    from anytalker.pipelines.components import model_settings
+    from anytalker.pipelines.destination import preview_path
+    from anytalker.pipelines.guidance import check_strengths
+    from anytalker.pipelines.inputs import MAX_FPS, MAX_STEPS, MIN_FRAMES, check_number, prepare_inputs
 
     for name, value, low, high in (
         ("--steps", steps, 1, MAX_STEPS),
         ("--fps", fps, 1, MAX_FPS),
         ("--guidance-scale", guidance_scale, 0, 100),
         ("--audio-guidance-scale", audio_guidance_scale, 0, 100),
-        ("--max-frames", max_frames, 5, 10**9),
+        ("--max-frames", max_frames, MIN_FRAMES, 10**9),
         ("--save-every", save_every, 0, 86400),
         ("--cache-threshold", cache_threshold, 0, 1),
         *(("--voice-strength", strength, 0, 10) for strength in voice_strength or ()),
@@ -177,22 +185,22 @@ def generate(
             check_number(name, value, low, high)
     interval = _interval(guidance_interval)
     faces = [parse_face(text) for text in face] if face else None
-    voices = [None if path == "none" else path for path in audio]
     picture = load_image(image)
-    for path in voices:
-        if path is not None:
-            load_audio(path)
+    voices = [None if path == "none" else _voice(path) for path in audio]
+    people = People(bind_faces(picture, faces, len(voices)))
+    check_strengths(voice_strength, len(people))
     if preview:
-        _preview(picture, faces, voices, output.with_suffix(".preview.png"))
+        _preview(picture, people, voices, preview_path(output))
         return
+    prepare_inputs(picture, voices, people, model_settings(model), mode.value, fps, max_frames)
     acceleration = Acceleration(cache.value, cache_threshold, attention, compiled)
     video = make_video(
-        load_pipeline(model, device, memory, weights, acceleration, [_adapter(text) for text in lora or ()]),
+        load_pipeline(model, device, memory, weights, acceleration, adapters),
         seed,
         output,
         image=picture,
         audio=voices,
-        faces=faces,
+        faces=people,
         prompt=prompt,
         negative_prompt=negative_prompt,
         num_inference_steps=steps,
@@ -210,6 +218,17 @@ def generate(
         box = ",".join(map(str, video.inputs.boxes[person]))
         typer.echo(f"Person {person + 1} (at {box} in the video) has no voice and listens.", err=True)
     finish(video)
+
+
+def _voice(path: str) -> Voice:
+    from anytalker.conditioning.timeline import is_silent
+    from anytalker.pipelines.inputs import load_voice
+    from anytalker.pipelines.processes import is_first
+
+    voice = load_voice(path)
+    if is_silent(voice.waveform) and is_first():
+        typer.echo(f"{path} is silent throughout: whoever has it for a voice keeps their mouth shut.", err=True)
+    return voice
 
 
 def _adapter(text: str) -> tuple[Path, float]:
@@ -230,13 +249,11 @@ def _interval(text: str) -> tuple[float, float]:
     return start, end
 
 
-def _preview(picture: Image.Image, faces: list[Any] | None, voices: list[str | None], output: Path) -> None:
-    from anytalker.conditioning.binding import bind_faces
+def _preview(picture: Image.Image, boxes: Sequence[Box], voices: list[Voice | None], output: Path) -> None:
     from anytalker.files import atomic_path
     from anytalker.pipelines.preview import draw_preview
 
-    boxes = bind_faces(picture, faces, len(voices))
-    names = [Path(voice).name if voice else None for voice in voices] + [None] * (len(boxes) - len(voices))
+    names = [voice.name if voice else None for voice in voices] + [None] * (len(boxes) - len(voices))
     with atomic_path(output) as partial:
         draw_preview(picture, boxes, names).save(partial)
     typer.echo(f"Wrote {output}: who gets which voice. Without --preview the video is made.")

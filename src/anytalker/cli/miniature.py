@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,10 +24,16 @@ def picture(
     check_output(output, ".png")
     check_range("--persons", persons, 1, 20)
     check_range("--seed", seed, 0, 2**31)
+    from anytalker.files import check_replaceable_json
     from anytalker.miniature.demo import write_picture
 
+    check_replaceable_json(output.with_suffix(".json"), _is_boxes, "a picture's face boxes")
     write_picture(persons, seed, output)
     typer.echo(f"Wrote {output} and {output.with_suffix('.json')}.")
+
+
+def _is_boxes(value: Any) -> bool:
+    return isinstance(value, dict) and list(value) == ["persons"]
 
 
 @commands.command("prepare", epilog="Example:  anytalker miniature prepare runs/miniature")

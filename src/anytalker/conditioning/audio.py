@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import wave
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from anytalker.conditioning.sound import Mixture, Sound
 from anytalker.errors import InputError
 
 SAMPLE_RATE = 16000
-MIN_SECONDS = 0.1
 MAX_SECONDS = 6 * 3600
 _FRAMES_AT_ONCE = 2**10
+_CANCELLED = 0.01
+"""Share of a channel's power below which the mean of all channels is not a mix of them, but what is left of them."""
 
 
 def load_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
@@ -27,70 +29,115 @@ def load_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
         sample_rate: samples a second of the result.
 
     Returns:
-        float32 mono (samples,) in [-1, 1].
+        float32 mono (samples,) in [-1, 1]: the mean of all channels, or the loudest one if the others cancel it out.
 
     Raises:
-        InputError: if the file is missing, is no recording, has no sound, is damaged or cut off, or is shorter than
-            0.1 s or longer than 6 hours.
+        InputError: if the file is missing, is no recording, has no sound, is damaged or cut off, or is longer than
+            6 hours.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"There is no audio file {path}. Check the path.")
     if path.stat().st_size == 0:
-        raise InputError(f"The audio file {path} is empty. Give a recording of at least {MIN_SECONDS} s.")
+        raise InputError(f"The audio file {path} is empty. Give a recording.")
     _check_wave_length(path)
     samples = _decode(path, sample_rate)
-    return _checked(samples, str(path), sample_rate)
+    return _checked(samples, str(path))
 
 
 def _decode(path: Path, sample_rate: int) -> np.ndarray:
+    """Mono samples: the mean of all channels, or one of them if they cancel out."""
+    samples, powers = _mixed_down(path, sample_rate)
+    channel = _uncancelled(*powers)
+    return samples if channel is None else _mixed_down(path, sample_rate, channel)[0]
+
+
+def _mixed_down(
+    path: Path, sample_rate: int, channel: int | None = None
+) -> tuple[np.ndarray, tuple[float, np.ndarray]]:
+    """Mono samples, mixed down piece by piece: what a recording takes beyond them doesn't grow with it.
+
+    Args:
+        path: the recording.
+        sample_rate: samples a second.
+        channel: take this one alone; None: the mean of all.
+
+    Returns:
+        The samples, and the power of the mean and of each channel.
+    """
     import av
 
     resampler = av.AudioResampler(format="fltp", rate=sample_rate)
-    chunks: list[np.ndarray] = []
-    total = 0
+    samples = bytearray()  # it grows without a copy
+    power, powers = np.zeros(()), np.zeros(1)
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
                 raise InputError(f"{path} has no sound. Give a file with a sound stream, such as a WAV or MP3.")
-            expected = container.duration / av.time_base if container.duration else None
-            for frame in container.decode(audio=0):
+            expected = _promised_seconds(container)
+            for frame in chain(container.decode(audio=0), [None]):
                 for part in resampler.resample(frame):
-                    chunks.append(part.to_ndarray())
-                    total += part.samples
-                if total > MAX_SECONDS * sample_rate:
+                    channels = part.to_ndarray()
+                    mean = channels.mean(axis=0)
+                    power, powers = power + _power(mean), powers + _power(channels)
+                    samples += _clipped(mean if channel is None else channels[channel], str(path)).tobytes()
+                if len(samples) > 4 * MAX_SECONDS * sample_rate:
                     raise InputError(f"{path} is longer than {MAX_SECONDS // 3600} hours. Cut it into parts.")
-            for part in resampler.resample(None):
-                chunks.append(part.to_ndarray())
     except (av.FFmpegError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
             f"{path} can't be decoded: it is no recording, or it is damaged ({error}). Export it again, as WAV or MP3."
         ) from error
-    samples = np.concatenate(chunks, axis=1).mean(axis=0) if chunks else np.zeros(0, dtype=np.float32)
-    if expected is not None and len(samples) / sample_rate < 0.8 * expected - 0.2:
+    seconds = len(samples) / 4 / sample_rate
+    if expected is not None and seconds < 0.8 * expected - 0.2:
         raise InputError(
-            f"{path} is cut off: it should last {expected:.2f} s, but only {len(samples) / sample_rate:.2f} s can be "
-            "decoded. Export it again."
+            f"{path} is cut off: it should last {expected:.2f} s, but only {seconds:.2f} s can be decoded. "
+            "Export it again."
         )
-    return samples
+    return np.frombuffer(samples, dtype=np.float32), (float(power), powers)
+
+
+def _power(samples: np.ndarray) -> np.ndarray:
+    """Sum of squares over the last axis."""
+    return np.einsum("...i,...i", samples, samples, dtype=np.float64)
+
+
+def _uncancelled(mean: float, channels: np.ndarray) -> int | None:
+    """The loudest channel if the mean of all has next to nothing of it, as in stereo of opposite phase; else None."""
+    loudest = int(channels.argmax())
+    return loudest if mean < _CANCELLED * channels[loudest] else None
+
+
+def _promised_seconds(container: Any) -> float | None:
+    """How long the first sound stream should last by what the file says; None where it doesn't say so."""
+    stream = container.streams.audio[0]
+    if container.format.name == "aac":  # bare frames: what they say is guessed from the first ones
+        return None
+    if stream.duration is not None:
+        return float(stream.duration * stream.time_base)
+    if len(container.streams) == 1 and container.duration:
+        return float(container.duration / 1e6)
+    hours, _, rest = stream.metadata.get("DURATION", "").partition(":")  # of Matroska: when the stream ends
+    minutes, _, seconds = rest.partition(":")
+    try:
+        ends = 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    except ValueError:
+        return None
+    return ends - float((stream.start_time or 0) * stream.time_base)
 
 
 def _check_wave_length(path: Path) -> None:
     """PCM WAV headers say how much sound follows; decoders quietly accept less."""
     with path.open("rb") as file:
-        head = file.read(12)
-    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
-        return
-    try:
-        with wave.open(str(path), "rb") as reader:
-            declared = reader.getnframes() * reader.getnchannels() * reader.getsampwidth()
-            streamed = declared >= 0x7FFFFF00
-            held = len(reader.readframes(reader.getnframes())) if not streamed else declared
-    except (wave.Error, EOFError):
-        return
-    if declared and held < declared:
+        try:
+            reader = wave.Wave_read(file)
+        except (wave.Error, EOFError):
+            return
+        declared = reader.getnframes() * reader.getnchannels() * reader.getsampwidth()
+        held = path.stat().st_size - file.tell()  # the header has been read, and the sound is next
+    streamed = declared >= 0x7FFFFF00
+    if not streamed and held < declared:
         raise InputError(
             f"{path} is cut off: its header promises {declared} bytes of sound, but there are {held}. Export it again."
         )
@@ -105,23 +152,27 @@ def audio_array(value: Any, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     if isinstance(value, (str, Path)):
         return load_audio(value, sample_rate)
     samples = np.asarray(value, dtype=np.float32)
-    if samples.ndim == 2:
-        samples = samples.mean(axis=0)
+    if samples.ndim == 2 and samples.size:
+        mean = samples.mean(axis=0)
+        channel = _uncancelled(float(_power(mean)), _power(samples))
+        samples = mean if channel is None else samples[channel]
     if samples.ndim != 1:
         raise InputError(f"An audio array has shape {samples.shape}; give (samples,) or (channels, samples).")
-    return _checked(samples, "An audio array", sample_rate)
+    return _checked(samples, "An audio array")
 
 
-def _checked(samples: np.ndarray, name: str, sample_rate: int) -> np.ndarray:
+def _checked(samples: np.ndarray, name: str) -> np.ndarray:
+    if not len(samples):
+        raise InputError(f"{name} holds no sound at all. Give a recording.")
+    return np.ascontiguousarray(_clipped(samples, name), dtype=np.float32)
+
+
+def _clipped(samples: np.ndarray, name: str) -> np.ndarray:
     lowest, highest = float(samples.min(initial=0)), float(samples.max(initial=0))
     if not math.isfinite(lowest) or not math.isfinite(highest):
         raise InputError(f"{name} holds values that are not numbers. Export it again.")
-    if len(samples) < MIN_SECONDS * sample_rate:
-        raise InputError(
-            f"{name} lasts {len(samples) / sample_rate:.3f} s; at least {MIN_SECONDS} s of sound are needed."
-        )
     within = lowest >= -1 and highest <= 1  # a copy of hours of sound is worth avoiding
-    return np.ascontiguousarray(samples if within else np.clip(samples, -1, 1), dtype=np.float32)
+    return samples if within else np.clip(samples, -1, 1)
 
 
 def combine(streams: Sequence[np.ndarray | Sound | None], mode: str) -> list[Sound]:

@@ -26,6 +26,10 @@ class FaceMask:
     name: str = "mask"
 
 
+class People(tuple[Box, ...]):
+    """Face boxes of everybody as `bind_faces` has settled them, so that nobody is sought twice."""
+
+
 FaceChoice = Box | tuple[float, float] | int | FaceMask
 
 
@@ -55,7 +59,7 @@ def bind_faces(picture: Image.Image, choices: Sequence[Any] | None, voices: int)
         picture: the picture.
         choices: one face a voice: a box (x, y, width, height), a point (x, y) on the face, a number from the left (from
             1), or a `FaceMask`. Further choices, and everybody else who is found unless all choices are boxes, listen.
-            None: the `voices` most prominent faces, from left to right (release).
+            None: the `voices` most prominent faces, from left to right (release). `People`: they stay as they are.
         voices: number of voices.
 
     Raises:
@@ -65,6 +69,8 @@ def bind_faces(picture: Image.Image, choices: Sequence[Any] | None, voices: int)
         raise InputError(
             f"{voices} audios were given for {len(choices)} faces; give one --face for each --audio, or fewer audios."
         )
+    if isinstance(choices, People):
+        return list(choices)
     if choices is not None and all(_is_box(choice) for choice in choices):
         return check_boxes(choices, picture.size)
     found, prominent = detect_people(picture, voices)

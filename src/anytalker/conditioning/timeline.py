@@ -10,6 +10,8 @@ from anytalker.conditioning.audio import SAMPLE_RATE, frame_loudness
 from anytalker.conditioning.sound import Sound
 
 _STEP = 0.02
+_SILENCE = 3e-4
+"""Root mean square of a step below which nobody hears anything."""
 
 
 def speaking_spans(
@@ -36,7 +38,7 @@ def speaking_spans(
         return []
     loudness = frame_loudness(waveform, steps, 1 / _STEP, sample_rate)
     loud = float(np.quantile(loudness[loudness >= 0.03 * loudness.max()], 0.8)) if loudness.max() > 0 else 0.0
-    if loud < 3e-4:
+    if loud < _SILENCE:
         return []
     voiced = np.concatenate([[0], (loudness > threshold * loud).astype(int), [0]])
     starts = np.flatnonzero(np.diff(voiced) == 1) * _STEP
@@ -50,6 +52,12 @@ def speaking_spans(
     limit = len(waveform) / sample_rate
     kept = [span for span in spans if span[1] - span[0] >= min_length]
     return [[round(float(start), 3), round(min(float(end), limit), 3)] for start, end in kept]
+
+
+def is_silent(waveform: np.ndarray | Sound, sample_rate: int = SAMPLE_RATE) -> bool:
+    """Whether a recording (samples,) is silent from beginning to end."""
+    steps = int(np.ceil(len(waveform) / sample_rate / _STEP))
+    return bool(frame_loudness(waveform, steps, 1 / _STEP, sample_rate).max(initial=0) < _SILENCE)
 
 
 def longest_pause(

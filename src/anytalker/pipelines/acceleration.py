@@ -51,18 +51,9 @@ def accelerate(
     Raises:
         InputError: for an unknown cache or attention backend, or one that can't be used here.
     """
-    if acceleration.cache not in get_args(Cache):
-        raise InputError(f"cache is {acceleration.cache!r}; it must be one of {', '.join(get_args(Cache))}.")
+    check_acceleration(acceleration, magnitude_ratios, transformer.split_rows.devices > 1)
     if acceleration.attention is not None:
         set_attention_backend(transformer, acceleration.attention)
-    if acceleration.cache == "first-block" and transformer.split_rows.devices > 1:
-        raise InputError(
-            "The first-block cache can't be used by several processes together: each would skip by itself."
-        )
-    if acceleration.cache == "magcache" and acceleration.compiled:
-        raise InputError("--cache magcache can't be used with --compile: its blocks are never compiled; leave one out.")
-    if acceleration.cache == "magcache" and not magnitude_ratios:
-        raise InputError("MagCache needs ratios of the model that nobody has measured yet:  anytalker calibrate MODEL")
     if acceleration.cache != "none":
         transformer.enable_cache(_cache_config(acceleration, magnitude_ratios))
     if acceleration.compiled:
@@ -70,8 +61,45 @@ def accelerate(
             block.compile()
 
 
+def check_acceleration(acceleration: Acceleration, magnitude_ratios: Sequence[float], together: bool) -> None:
+    """Make sure that `accelerate` will accept it.
+
+    Args:
+        acceleration: how.
+        magnitude_ratios: the model's.
+        together: whether several processes make every video together.
+
+    Raises:
+        InputError: for an unknown cache or attention backend, or one that can't be used here.
+    """
+    if acceleration.cache not in get_args(Cache):
+        raise InputError(f"cache is {acceleration.cache!r}; it must be one of {', '.join(get_args(Cache))}.")
+    if acceleration.attention is not None:
+        check_attention_backend(acceleration.attention)
+    if acceleration.cache == "first-block" and together:
+        raise InputError(
+            "The first-block cache can't be used by several processes together: each would skip by itself."
+        )
+    if acceleration.cache == "magcache" and acceleration.compiled:
+        raise InputError("--cache magcache can't be used with --compile: its blocks are never compiled; leave one out.")
+    if acceleration.cache == "magcache" and not magnitude_ratios:
+        raise InputError("MagCache needs ratios of the model that nobody has measured yet:  anytalker calibrate MODEL")
+
+
 def set_attention_backend(transformer: AnyTalkerTransformer3DModel, name: str) -> None:
     """Compute the self attention with another of diffusers' backends.
+
+    Raises:
+        InputError: if there is no such backend, or it can't be used here.
+    """
+    check_attention_backend(name)
+    for block in transformer.blocks:
+        attention: Any = block.attn1
+        attention.backend = name
+
+
+def check_attention_backend(name: str) -> None:
+    """Make sure that `set_attention_backend` will accept it.
 
     Raises:
         InputError: if there is no such backend, or it can't be used here.
@@ -85,9 +113,6 @@ def set_attention_backend(transformer: AnyTalkerTransformer3DModel, name: str) -
         _check_attention_backend_requirements(AttentionBackendName(name))
     except (RuntimeError, ImportError, ValueError) as error:
         raise InputError(f"The attention backend {name} can't be used here: {error}") from error
-    for block in transformer.blocks:
-        attention: Any = block.attn1
-        attention.backend = name
 
 
 def fit_cache(transformer: AnyTalkerTransformer3DModel, steps: int) -> None:

@@ -18,6 +18,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from anytalker.errors import AnyTalkerError, InputError
 from anytalker.pipelines.components import model_folder
+from anytalker.pipelines.destination import check_batch_destinations
 from anytalker.pipelines.placement import Placement
 from anytalker.pipelines.workers import worker_for
 
@@ -133,6 +134,7 @@ def run_batch(
     devices: Sequence[str],
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     placement: Placement = Placement(),
+    jobs_file: Path | None = None,
 ) -> list[JobResult]:
     """Make all videos that are not there yet.
 
@@ -146,13 +148,17 @@ def run_batch(
         devices: such as "cuda:0", see `workers.worker_for`; one several times: so many processes.
         on_progress: called as (jobs done, jobs in all).
         placement: what is on a device at a time.
+        jobs_file: where the jobs were read from.
 
     Returns:
         One result a job, in their order.
 
     Raises:
+        InputError: if a video, its record or the results would overwrite the jobs file or an input of any job.
         AnyTalkerError: if the results can't be written down, for example on a full disk; videos that are there stay.
     """
+    given = {path for job in jobs.values() for path in (job.image, *job.audio, jobs_file) if path is not None}
+    check_batch_destinations([output / f"{name}.mp4" for name in jobs], output / RESULTS, sorted(given))
     output.mkdir(parents=True, exist_ok=True)
     prints = {name: job.fingerprint(model, placement.weights) for name, job in jobs.items()}
     done = finished_jobs(output, prints)

@@ -51,6 +51,23 @@ def part_folder(folder: Path, name: str) -> Path:
     return shared if not (folder / name).exists() and shared.exists() else folder / name
 
 
+def model_settings(model: str | Path) -> PipelineSettings:
+    """Sizes and defaults of a model, without loading it.
+
+    Raises:
+        InputError: if there is no such model, or its settings can't be read.
+    """
+    folder = model_folder(model)
+    try:
+        if (folder / SETTINGS_FILE).exists():
+            return PipelineSettings.load(folder)
+        return release_settings(folder) if looks_like_release(folder) else PipelineSettings()
+    except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"The settings of the model in {folder} can't be loaded: {error}") from error
+
+
 def load_components(
     model: str | Path, torch_dtype: torch.dtype = torch.float32, names: Collection[str] = PARTS
 ) -> dict[str, Any]:
@@ -65,14 +82,10 @@ def load_components(
     Raises:
         InputError: if there is no such model, or a part can't be read.
     """
-    folder = model_folder(model)
+    folder, settings = model_folder(model), model_settings(model)
     try:
-        path = folder / SETTINGS_FILE
-        own = PipelineSettings.load(folder) if path.exists() else None
         loaders = release_loaders(folder, torch_dtype) if looks_like_release(folder) else _loaders(folder, torch_dtype)
-        parts = {name: loaders[name]() for name in names}
-        settings = own or (release_settings(folder) if looks_like_release(folder) else None)
-        return parts | ({} if settings is None else {"settings": settings})
+        return {name: loaders[name]() for name in names} | {"settings": settings}
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise

@@ -21,11 +21,13 @@ from anytalker.pipelines.settings import PipelineSettings
 
 MAX_FPS = 120
 MAX_STEPS = 1000
+MIN_FRAMES = 5
+"""The first frame is the picture; the shortest video has one more latent frame."""
 
 
 @dataclass(frozen=True)
 class Voice:
-    """One person's audio: `waveform` (samples,) at 16 kHz, as long as everybody's; `name` for the record."""
+    """One person's audio: `waveform` (samples,) at 16 kHz, in `Inputs` all of one length; `name` for the record."""
 
     name: str | None
     waveform: Sound
@@ -68,7 +70,7 @@ def prepare_inputs(
 
     Args:
         image: the picture or its path.
-        audio: one entry a person: a path, a 16 kHz array (samples,), or None for a person who only listens.
+        audio: one entry a person: a path, a 16 kHz array (samples,), a `Voice`, or None for a person who only listens.
         faces: who speaks, one choice an audio, see `bind_faces`; None: found.
         settings: sizes of the model.
         mode: "pad": the audios share a clock; "concat": they follow each other.
@@ -86,9 +88,10 @@ def prepare_inputs(
     if all(entry is None for entry in audio):
         raise InputError("No audio was given; give at least one recording, for example --audio voice.wav.")
     picture = load_image(image)
-    streams = [None if entry is None else Sound(audio_array(entry)) for entry in audio]
+    streams = [None if entry is None else _sound(entry) for entry in audio]
     waveforms = combine(streams, mode)
-    frames = _frames(len(waveforms[0]) / SAMPLE_RATE, fps, max_frames)
+    names = [name for name in map(_name, audio) if name is not None]
+    frames = _frames(len(waveforms[0]) / SAMPLE_RATE, fps, max_frames, names)
     samples = int(round(frames / fps * SAMPLE_RATE))
     boxes = bind_faces(picture, faces, len(waveforms))
     listeners = len(boxes) - len(waveforms)
@@ -133,17 +136,35 @@ def video_size(picture: Image.Image, boxes: Sequence[Box], settings: PipelineSet
     return sides[0], sides[1]
 
 
-def _frames(seconds: float, fps: float, max_frames: int | None) -> int:
+def _frames(seconds: float, fps: float, max_frames: int | None, names: Sequence[str]) -> int:
     frames = frame_count(seconds, fps)
     if max_frames is not None:
-        check_number("max_frames", max_frames, 5, 10**9)
+        check_number("max_frames", max_frames, MIN_FRAMES, 10**9)
         frames = min(frames, (int(max_frames) - 1) // 4 * 4 + 1)
-    if frames < 5:
-        raise InputError(f"The audio lasts {seconds:.2f} s, too short for a video at {fps:g} fps; give at least 0.3 s.")
+    if frames < MIN_FRAMES:
+        raise InputError(
+            f"The sound of {', '.join(names)} lasts {seconds:.3f} s; a video of {fps:g} frames a second needs more "
+            f"than {(MIN_FRAMES - 1) / fps:.3f} s. Give a longer recording, or more frames a second."
+        )
     return frames
+
+
+def load_voice(path: str | Path) -> Voice:
+    """A recording, decoded once for everything that is done with it.
+
+    Raises:
+        InputError: see `load_audio`.
+    """
+    return Voice(Path(path).name, Sound(audio_array(path)))
+
+
+def _sound(entry: Any) -> Sound:
+    return entry.waveform if isinstance(entry, Voice) else Sound(audio_array(entry))
 
 
 def _name(entry: Any) -> str | None:
     if entry is None:
         return None
+    if isinstance(entry, Voice):
+        return entry.name
     return Path(entry).name if isinstance(entry, (str, Path)) else "array"

@@ -8,12 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from anytalker.errors import InputError
 from anytalker.models.context_parallel import enable_context_parallel
 from anytalker.models.lora import merge_lora
-from anytalker.pipelines.acceleration import Acceleration, accelerate
-from anytalker.pipelines.components import model_folder
+from anytalker.pipelines.acceleration import Acceleration, accelerate, check_acceleration
+from anytalker.pipelines.components import model_folder, model_settings
 from anytalker.pipelines.pipeline import AnyTalkerPipeline
 from anytalker.pipelines.placement import Placement, place
 from anytalker.pipelines.settings import SETTINGS_FILE
@@ -55,6 +56,10 @@ def load_pipeline(
     """
     if together and acceleration.cache != "none" and placement.memory == "low":
         raise InputError("--cache can't be used with --memory low by several processes; leave one of them out.")
+    # What can be wrong is found before the model is loaded, which may take minutes.
+    check_acceleration(acceleration, model_settings(model).magnitude_ratios, together)
+    for path, _ in adapters:
+        _check_adapter(path)
     pipeline = AnyTalkerPipeline.from_pretrained(model, torch_dtype=working_dtype(model, device))
     for path, strength in adapters:
         merge_lora(pipeline.transformer, path, strength)
@@ -69,6 +74,16 @@ def load_pipeline(
         place(pipeline, device, placement)
     pipeline.variant = _variant(placement, acceleration, adapters)
     return pipeline
+
+
+def _check_adapter(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"There is no adapter {path}. Check the path.")
+    try:
+        with safe_open(path, "pt"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} can't be read as safetensors: {error}.") from error
 
 
 def _variant(

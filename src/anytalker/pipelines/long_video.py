@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -18,6 +19,7 @@ from anytalker.errors import AnyTalkerError
 from anytalker.files import write_json_atomic
 from anytalker.models.latents import CHUNK, decode_chunks
 from anytalker.pipelines.denoising import Conditioning, Denoiser, DenoisingRun
+from anytalker.pipelines.destination import check_record, making, record_path
 from anytalker.pipelines.inputs import Inputs
 from anytalker.pipelines.noise import Noise
 from anytalker.pipelines.output import Stopwatch, write_video
@@ -103,12 +105,14 @@ class Production:
         self, path: str | Path, say: Callable[[str], None] = lambda message: None, interval: float = INTERVAL
     ) -> VideoFile:
         """Make the video and write it and its record; see `AnyTalkerPipeline.generate_to`."""
+        check_record(path)
         if self.denoiser.transformer.split_rows.devices > 1:
             return self._together(Path(path))
         parts = Parts(parts_folder(path), self.identity(), interval)
         try:
-            waiting = self._denoise(parts, say)
-            return self._write(Path(path), parts, waiting)
+            with making(path):
+                waiting = self._denoise(parts, say)
+                return self._write(Path(path), parts, waiting)
         except KeyboardInterrupt:
             if not parts.exist:
                 raise
@@ -176,12 +180,13 @@ class Production:
 
     def _together(self, path: Path) -> VideoFile:
         """Make the video with other processes; the first one writes it, at once and without parts."""
-        latents = list(self.latents())
-        video = VideoFile(self.inputs, self.model, self.choices, self.stopwatch.seconds, path)
-        if is_first():
-            write_video(path, self.frames(latents), video.fps, video.mixture, SAMPLE_RATE)
-            write_json_atomic(path.with_suffix(".json"), video.record(self.noise.seed).model_dump())
-        return video
+        with making(path) if is_first() else nullcontext():
+            latents = list(self.latents())
+            video = VideoFile(self.inputs, self.model, self.choices, self.stopwatch.seconds, path)
+            if is_first():
+                write_video(path, self.frames(latents), video.fps, video.mixture, SAMPLE_RATE)
+                write_json_atomic(record_path(path), video.record(self.noise.seed).model_dump())
+            return video
 
     def _write(self, path: Path, parts: Parts, waiting: list[torch.Tensor]) -> VideoFile:
         video = VideoFile(self.inputs, self.model, self.choices, self.stopwatch.seconds, path)
@@ -190,7 +195,7 @@ class Production:
         # Half-written videos belong to the parts: a run that is killed leaves nothing else behind.
         target = parts.folder / VIDEO if parts.exist else path
         write_video(target, self.frames(latents), video.fps, video.mixture, SAMPLE_RATE)
-        write_json_atomic(path.with_suffix(".json"), video.record(self.noise.seed).model_dump())
+        write_json_atomic(record_path(path), video.record(self.noise.seed).model_dump())
         if target != path:
             target.replace(path)
         parts.remove()

@@ -167,9 +167,18 @@ def _write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str
 
 def parts_folder(output: str | Path) -> Path:
     """The folder beside a video that its parts go to: talk.parts for talk.mp4."""
+    return _beside(output, "", ".parts")
+
+
+def lock_path(output: str | Path) -> Path:
+    """The file beside a video that is locked while a run makes it: .talk.lock for talk.mp4."""
+    return _beside(output, ".", ".lock")
+
+
+def _beside(output: str | Path, start: str, end: str) -> Path:
     path = Path(output)
-    room = _LONGEST_NAME - len(".parts")
-    return path.with_name(path.stem.encode()[:room].decode(errors="ignore") + ".parts")
+    room = _LONGEST_NAME - len(start + end)
+    return path.with_name(start + path.stem.encode()[:room].decode(errors="ignore") + end)
 
 
 def identity_of(values: dict[str, Any], modules: dict[str, Any]) -> dict[str, str]:

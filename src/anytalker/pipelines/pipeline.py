@@ -14,6 +14,7 @@ from diffusers import DiffusionPipeline, UniPCMultistepScheduler
 from PIL import Image
 
 from anytalker.conditioning.audio_features import audio_rows
+from anytalker.conditioning.binding import FaceMask
 from anytalker.conditioning.faces import clip_pixels, crop_face
 from anytalker.conditioning.image import to_video_tensor
 from anytalker.conditioning.log_mel import windows
@@ -22,6 +23,7 @@ from anytalker.models.latents import condition_latents
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
 from anytalker.pipelines.components import load_components, save_components
 from anytalker.pipelines.denoising import Conditioning, Denoiser
+from anytalker.pipelines.destination import check_destination
 from anytalker.pipelines.guidance import Guidance, check_strengths
 from anytalker.pipelines.inputs import MAX_STEPS, Inputs, check_number, prepare_inputs
 from anytalker.pipelines.long_video import Production, Progress
@@ -146,10 +148,14 @@ class AnyTalkerPipeline(DiffusionPipeline):
             interval: seconds between two savings of the parts; 0: after every step.
 
         Raises:
-            InputError: for anything that can't be used, naming it.
+            InputError: for anything that can't be used, naming it, if an input or an unrelated talk.json would be
+                overwritten, and if another run is making the same video.
             AnyTalkerError: if disk or memory runs out; finished parts are kept.
             KeyboardInterrupt: its message says where the finished parts are.
         """
+        faces = options.get("faces")
+        masks = [] if faces is None else [face.name for face in faces if isinstance(face, FaceMask)]
+        check_destination(path, [one for one in (image, *audio, *masks) if isinstance(one, (str, Path))])
         return self.prepare(image, audio, **options).to_file(path, say, interval)
 
     @torch.no_grad()
@@ -176,7 +182,8 @@ class AnyTalkerPipeline(DiffusionPipeline):
 
         Args:
             image: the picture, or its path.
-            audio: one entry a person: a path, a 16 kHz mono array (samples,), or None for a person who listens.
+            audio: one entry a person: a path, a 16 kHz mono array (samples,), a `Voice` that was
+                loaded before, or None for a person who listens.
             faces: who speaks, the i-th for the i-th audio: face boxes (x, y, width, height) in pixels of the picture,
                 points (x, y), numbers from the left, or `FaceMask`s; None: the most prominent, from left to right.
                 Everybody else who is found listens.
