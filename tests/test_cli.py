@@ -148,6 +148,16 @@ def test_a_silent_voice_is_said(tmp_path, drawn, write_wave, tone, capsys) -> No
     assert "voice.wav" not in told
 
 
+def test_names_in_messages_stay_whole(tmp_path, drawn, write_wave, tone, capsys) -> None:
+    video = tmp_path / "[bold] [draft].mp4"
+    parts = tmp_path / "[bold] [draft].parts"
+    parts.mkdir()
+    (parts / "state.safetensors").write_bytes(b"damaged")
+    people = ["--audio", write_wave(tone), "--max-frames", "5", "--steps", "1"]
+    assert run("generate", "--image", drawn, *people, "--output", video) == 0
+    assert f"The parts in {parts} are damaged" in capsys.readouterr().err
+
+
 def bad_files(folder: Path) -> None:
     (folder / "text.png").write_text("no picture")
     noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8)

@@ -150,11 +150,12 @@ def make_video(pipeline: AnyTalkerPipeline, seed: int, output: Path, **inputs: A
                     typer.echo(f"{_STAGES.get(stage, stage)} …", err=True)
             progress.update(tasks[stage], completed=done, total=total)
 
+        def say(message: str) -> None:
+            console.print(message, markup=False, highlight=False, soft_wrap=True)
+
         generator = torch.Generator().manual_seed(seed)
         try:
-            video = pipeline.generate_to(
-                output, generator=generator, on_progress=report, say=lambda message: console.print(message), **inputs
-            )
+            video = pipeline.generate_to(output, generator=generator, on_progress=report, say=say, **inputs)
         except KeyboardInterrupt as error:  # typer would drop its message
             raise Interrupted(str(error)) from None
         finally:
