@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from anytalker import InputError, files
@@ -103,6 +105,20 @@ def test_a_lock_whose_owner_has_just_ended_is_taken_anew(tmp_path, monkeypatch) 
     with exclusive(lock, "busy"), pytest.raises(InputError, match="busy"), exclusive(lock, "busy"):
         pass
     assert len(taken) == 3
+
+
+def test_a_lock_that_another_user_left_behind_is_taken(tmp_path, monkeypatch) -> None:
+    lock, real = tmp_path / ".a.lock", os.open
+    lock.touch()
+
+    def read_only(path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_RDWR:
+            raise PermissionError(13, "Permission denied")
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", read_only)
+    with exclusive(lock, "busy"), pytest.raises(InputError, match="busy"), exclusive(lock, "busy"):
+        pass
 
 
 def test_where_there_are_no_locks_nobody_is_kept_out(tmp_path, monkeypatch) -> None:

@@ -60,7 +60,7 @@ def _locked(path: Path, refusal: str) -> int | None:
     """The open file of a lock; None where there are no locks."""
     while fcntl is not None:
         try:
-            descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+            descriptor = _opened(path)
         except OSError as error:
             raise InputError(f"{path} can't be written: {error.strerror}. Choose another place.") from error
         try:
@@ -73,10 +73,19 @@ def _locked(path: Path, refusal: str) -> int | None:
             raise InputError(refusal) from error
         except OSError:  # the disk knows no locks
             os.close(descriptor)
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
             break
         os.close(descriptor)  # its owner has just ended and taken the file along
     return None
+
+
+def _opened(path: Path) -> int:
+    """A lock's file, made if it isn't there; another user's can only be read, which is enough to lock it."""
+    try:
+        return os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY)
 
 
 def write_json_atomic(path: str | Path, data: Any) -> None:

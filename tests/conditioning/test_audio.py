@@ -125,6 +125,12 @@ def test_channels_that_cancel_out_leave_the_louder_one(write_wave, tone, left) -
     np.testing.assert_allclose(audio_array(opposite), expected, atol=1e-6)
 
 
+def test_recordings_of_many_channels_are_mixed_down(write_wave, tone) -> None:
+    many = np.stack([tone * share for share in (1.0, 0.5, 0, 0, 0, 0, 0, 0, 0.3)])
+    loaded = load_audio(write_wave(many.T.ravel(), channels=9))
+    np.testing.assert_allclose(loaded, tone * 0.2, atol=1e-4)
+
+
 def test_silence_is_known(tone) -> None:
     click = np.zeros(16000, np.float32)
     assert is_silent(click)

@@ -126,9 +126,11 @@ def test_a_clip_that_was_mended_comes_in_and_no_other_is_lost_or_doubled(footage
     found = [sample["record"]["persons"][0]["face_boxes"][0] for sample in read_all(shards / "whole")]
     assert sorted(found) == boxes[1:]
     assert len(list(read_all(shards / "windows"))) == 6
+    two = clips[1].model_copy(update={"persons": clips[1].persons * 2})
+    assert prepare([two], encoder, texts, shards, SETTINGS).others == 9, "windows of others count, where there are none"
     (footage / "a.mp4").unlink()  # what is there needs no footage, and is not lost with it
     report = prepare(clips[1:], encoder, texts, shards, SETTINGS, prune=True)
-    assert (report.samples, report.others, report.left_out) == (9, 0, [])
+    assert (report.samples, report.others, report.left_out) == (9, 1, [])
 
 
 def test_clips_are_the_same_however_the_way_to_them_is_written(footage, encoder, monkeypatch) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import random
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import torch
 
 from anytalker import InputError
+from anytalker.data import shards
 from anytalker.data.shards import HeldSamples, ShardStream, ShardWriter, decode_sample, read_all, read_index
 from tests.training.fixtures import damage, sample, write_shards
 
@@ -113,6 +116,45 @@ def test_what_an_index_speaks_of_stays_until_there_is_a_new_one(tmp_path) -> Non
         writer.write("00000009", {}, sample(9))
     assert sorted(entry["key"] for entry in read_all(tmp_path)) == [f"{number:08d}" for number in range(10)]
     assert {path.name for path in tmp_path.glob("*.tar")} == {s["file"] for s in read_index(tmp_path)["shards"]}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_is_interrupted_and_dropped_nothing_is_lost_or_doubled(tmp_path, monkeypatch, seed: int) -> None:
+    rng, left, real = random.Random(seed), [0], shards.atomic_path
+    tensors = {"latents": torch.zeros(1, 2, 2, 2), "audio": torch.zeros(1, 5, 1, 1)}
+
+    @contextmanager
+    def killed_after_some(path):
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        with real(path) as partial:
+            yield partial
+
+    monkeypatch.setattr(shards, "atomic_path", killed_after_some)
+    for step in range(8):
+        left[0] = rng.randint(0, 6) if rng.random() < 0.6 else 1000
+        wanted = {f"{number:03d}" for number in range(rng.randint(1, 10) + step * 12)}
+        gone = {key for key in wanted if rng.random() < 0.1} if rng.random() < 0.4 else set()
+        with suppress(KeyboardInterrupt), ShardWriter(tmp_path, 5) as writer:
+            wanted |= writer.keys
+            for key in sorted(wanted - writer.keys):
+                writer.write(key, {}, tensors)
+            writer.drop(gone)
+            writer.close()
+            assert sorted(entry["key"] for entry in read_all(tmp_path)) == sorted(wanted - gone)
+        if (tmp_path / shards.INDEX).exists():
+            found = [entry["key"] for entry in read_all(tmp_path)]
+            assert len(found) == len(set(found))
+
+
+def test_a_changed_tar_is_not_taken_over(tmp_path) -> None:
+    write_shards(tmp_path)
+    (tmp_path / "clips-000003.tar").replace(tmp_path / "clips-000001.tar")
+    write_shards(tmp_path / "few", clips=2)
+    (tmp_path / "few" / "clips-000000.tar").replace(tmp_path / "clips-000000.tar")
+    with pytest.raises(InputError, match=r"clips-000000\.tar was changed"):
+        ShardWriter(tmp_path, 3)
 
 
 def test_samples_are_dropped_and_the_others_stay(tmp_path) -> None:

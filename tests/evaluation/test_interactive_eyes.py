@@ -105,6 +105,16 @@ def test_videos_made_by_another_model_or_from_other_files_are_refused(bench, tmp
     assert missing_videos(items, "tiny", output) == []
 
 
+def test_nothing_unrelated_is_overwritten(bench, tmp_path) -> None:
+    items, output, pipeline = read_benchmark(bench), tmp_path / "videos", Pipeline()
+    output.mkdir()
+    (output / "talk.json").write_text('{"my": "notes"}')
+    with pytest.raises(InputError, match=r"talk\.json would be overwritten"):
+        generate_benchmark(items, pipeline, "tiny", output)
+    assert pipeline.made == []
+    assert (output / "talk.json").read_text() == '{"my": "notes"}'
+
+
 @pytest.mark.parametrize("record", [None, "{", "[]", '{"persons": []}', '{"made_from": 3}'])
 def test_videos_of_unknown_making_are_refused(bench, tmp_path, record: str | None) -> None:
     output = tmp_path / "videos"

@@ -393,6 +393,7 @@ def test_every_value_matters(tmp_path, changes) -> None:
     [
         ({"condition": "zeros"}, (6,), {}, "made with condition 'zeros', but the model has 'still'"),
         ({"image_size": 224}, (6,), {}, "made with image_size 224"),
+        ({"silence": "pauses"}, (6,), {}, "odd are of an earlier version, whose silent clips were others"),
         ({"audio_features": "of something else"}, (6,), {}, "odd hold voices as other audio features hear them"),
         ({"autoencoder": "0123456789abcdef"}, (6,), {}, "odd hold latents of another autoencoder"),
         ({}, (6, 3), {}, r"window is 3, but .*odd has clips of only 2 latent frames"),

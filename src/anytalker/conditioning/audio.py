@@ -67,7 +67,7 @@ def _mixed_down(
     """
     import av
 
-    resampler = av.AudioResampler(format="fltp", rate=sample_rate)
+    resampler = av.AudioResampler(format="flt", rate=sample_rate)  # packed: planes of over 7 channels crash PyAV
     samples = bytearray()  # it grows without a copy
     power, powers = np.zeros(()), np.zeros(1)
     try:
@@ -77,7 +77,7 @@ def _mixed_down(
             expected = _promised_seconds(container)
             for frame in chain(container.decode(audio=0), [None]):
                 for part in resampler.resample(frame):
-                    channels = part.to_ndarray()
+                    channels = part.to_ndarray().reshape(-1, part.layout.nb_channels).T
                     mean = channels.mean(axis=0)
                     power, powers = power + _power(mean), powers + _power(channels)
                     samples += _clipped(mean if channel is None else channels[channel], str(path)).tobytes()

@@ -19,6 +19,9 @@ from anytalker.data.records import Box
 from anytalker.models.digest import encoder_digest, weights_digest
 from anytalker.models.latents import SETTLED_STILL, encode_video, picture_latents, still_latents
 
+SILENCE = "clips cut to a pause"
+"""What the silent part of a sample is; samples of earlier versions had another one."""
+
 
 @dataclass(frozen=True)
 class ClipEncoder:
@@ -44,7 +47,7 @@ class ClipEncoder:
             "image_size": self.image_size,
             "autoencoder": encoder_digest(self.vae),
             "audio_features": features_digest(self.audio_features),
-            "silence": "clips cut to a pause",
+            "silence": SILENCE,
         }
 
     @torch.no_grad()

@@ -145,10 +145,11 @@ def prepare(
     if not records:
         raise InputError("There are no records to prepare.")
     about = asdict(settings) | encoder.about | {"keys": "records"}
+    single = any(len(record.persons) == 1 for record in records)
     writers = {
         name: ShardWriter(folder / name, settings.clips_per_shard, about)
         for name in ("whole", "windows")
-        if name == "whole" or (settings.windows and any(len(record.persons) == 1 for record in records))
+        if name == "whole" or (settings.windows and (single or (folder / name).is_dir()))
     }
     seen, known = 0, set()
     alike: Counter[str] = Counter()

@@ -49,6 +49,9 @@ class ShardWriter:
         clips_per_shard: samples a tar.
         about: facts that hold for all samples (settings they were encoded with), kept in the index. A folder begun
             with other facts is refused.
+
+    Raises:
+        InputError: if the folder was begun with other facts, or a tar is damaged or was changed.
     """
 
     def __init__(self, folder: str | Path, clips_per_shard: int = 50, about: Mapping[str, Any] | None = None) -> None:
@@ -64,10 +67,12 @@ class ShardWriter:
         self._tars: list[_Tar] = []
         self._waiting: list[dict[str, Any]] = []
         self._replaced: list[_Tar] = []
-        self._number = 0
-        for path in sorted(self.folder.glob("clips-*.tar")):
+        paths = sorted(self.folder.glob("clips-*.tar"))
+        self._number = 1 + max((int(path.stem.removeprefix("clips-")) for path in paths), default=-1)
+        sizes = _written_sizes(self.folder)
+        for path in paths:
+            _check_size(path, sizes.get(path.name))
             tar = _tar_of(path, list(_raw_samples([str(path)])))
-            self._number = int(path.stem.removeprefix("clips-")) + 1
             self._tars.append(tar)
             if twice := self.keys & set(tar.keys):
                 self._take_out(tar, twice)
@@ -95,14 +100,16 @@ class ShardWriter:
             self._take_out(self._tars[-1])
         self.keys.add(key)
         packed = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-        self._wait({"__key__": key, "json": json.dumps(record).encode(), "safetensors": packed})
+        self._waiting.append({"__key__": key, "json": json.dumps(record).encode(), "safetensors": packed})
+        self._flush()
 
     def drop(self, keys: Collection[str]) -> None:
         """Leave samples out of the index that is written next."""
+        self.keys.difference_update(keys)
+        self._waiting = [sample for sample in self._waiting if sample["__key__"] not in keys]
         for tar in [tar for tar in self._tars if not set(keys).isdisjoint(tar.keys)]:
             self._take_out(tar, keys)
-        self._waiting = [sample for sample in self._waiting if sample["__key__"] not in keys]
-        self.keys.difference_update(keys)
+            self._flush()
 
     def _take_out(self, tar: _Tar, without: Collection[str] = ()) -> None:
         """Let the samples of a tar wait for a new one."""
@@ -110,29 +117,25 @@ class ShardWriter:
         self._replaced.append(tar)
         for sample in _raw_samples([str(self.folder / tar.file)]):
             if sample["__key__"] not in without:
-                self._wait(sample)
+                self._waiting.append({name: sample[name] for name in ("__key__", "json", "safetensors")})
 
-    def _wait(self, sample: dict[str, Any]) -> None:
-        self._waiting.append({name: sample[name] for name in ("__key__", "json", "safetensors")})
-        if len(self._waiting) == self.clips_per_shard:
-            self._flush()
-
-    def _flush(self) -> None:
+    def _flush(self, least: int | None = None) -> None:
+        """Write what waits into tars, as long as it fills one, or is at least so many samples."""
         import webdataset
 
-        if not self._waiting:
-            return
-        path = self.folder / f"clips-{self._number:06d}.tar"
-        with atomic_path(path) as partial, open(partial, "wb") as file, webdataset.TarWriter(file) as tar:
-            for sample in self._waiting:
-                tar.write(sample)
-        self._tars.append(_tar_of(path, self._waiting))
-        self._number += 1
-        self._waiting = []
+        while len(self._waiting) >= (least or self.clips_per_shard):
+            samples = self._waiting[: self.clips_per_shard]
+            path = self.folder / f"clips-{self._number:06d}.tar"
+            with atomic_path(path) as partial, open(partial, "wb") as file, webdataset.TarWriter(file) as tar:
+                for sample in samples:
+                    tar.write(sample)
+            self._tars.append(_tar_of(path, samples))
+            self._number += 1
+            self._waiting = self._waiting[self.clips_per_shard :]
 
     def close(self) -> None:
         """Write what waits, and the index; then remove tars that it no longer speaks of."""
-        self._flush()
+        self._flush(least=1)
         index = {
             "about": self.about,
             "shapes": sorted(frozenset[tuple[int, ...]]().union(*(tar.shapes for tar in self._tars))),
@@ -165,6 +168,18 @@ def shards_digest(folder: str | Path) -> str:
         {name: shard[name] for name in ("file", "samples", "digest") if name in shard} for shard in index["shards"]
     ]
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _written_sizes(folder: Path) -> dict[str, int]:
+    """Bytes of the tars that an index speaks of, by their names."""
+    path = folder / INDEX
+    shards = json.loads(path.read_text(encoding="utf-8"))["shards"] if path.is_file() else []
+    return {shard["file"]: shard["bytes"] for shard in shards if "bytes" in shard}
+
+
+def _check_size(tar: Path, written: int | None) -> None:
+    if written is not None and tar.stat().st_size != written:
+        raise InputError(f"The shard {tar} was changed. Remove it and prepare the folder again.")
 
 
 def _tar_of(path: Path, samples: Sequence[Mapping[str, Any]]) -> _Tar:
@@ -205,8 +220,7 @@ def read_index(folder: str | Path) -> dict[str, Any]:
         tar = Path(folder) / shard["file"]
         if not tar.is_file():
             raise InputError(f"The shard {tar} is missing. Prepare the folder again.")
-        if tar.stat().st_size != shard.get("bytes", tar.stat().st_size):
-            raise InputError(f"The shard {tar} was changed. Remove it and prepare the folder again.")
+        _check_size(tar, shard.get("bytes"))
     return index
 
 

@@ -13,6 +13,7 @@ from anytalker.evaluation.clips import SPANS_FILE, find_voices, read_spans
 from anytalker.files import write_json_atomic
 from anytalker.pipelines.batch import Job
 from anytalker.pipelines.components import model_folder
+from anytalker.pipelines.destination import check_destination, making, record_path
 
 PICTURES = "frames"
 MADE_FROM = "made_from"
@@ -65,13 +66,15 @@ def missing_videos(
 
     Raises:
         InputError: if there is no such model, or a video is there that was made by another model, with other options or
-            from other files: it would be scored as this model's.
+            from other files: it would be scored as this model's; or if something else would be overwritten.
     """
     model_folder(model)
     missing = []
     for item in items:
         target = output / f"{item.name}.mp4"
         if not target.exists():
+            if output.is_dir():
+                check_destination(target, [item.picture, *(voice for voice in item.voices if voice is not None)])
             missing.append(item)
             continue
         found, asked = _read_made_from(target.with_suffix(".json")), _made_from(item, model, seed, options)
@@ -119,9 +122,10 @@ def generate_benchmark(
         try:
             generator = torch.Generator().manual_seed(seed)
             video = pipeline(item.picture, item.voices, generator=generator, **options)
-            # The record first: a video without one would not be known again.
-            write_json_atomic(target.with_suffix(".json"), video.record(seed).model_dump() | {MADE_FROM: made_from})
-            video.save(target)
+            with making(target):
+                # The record first: a video without one would not be known again.
+                write_json_atomic(record_path(target), video.record(seed).model_dump() | {MADE_FROM: made_from})
+                video.save(target)
         except AnyTalkerError as error:
             failed[item.name] = str(error)
         on_progress(done, len(items))

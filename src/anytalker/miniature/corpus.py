@@ -187,7 +187,7 @@ def build_corpus(
         if sum(shard["samples"] for shard in index["shards"]) >= settings.clips:
             return
     with ShardWriter(folder, clips_per_shard, about) as writer:
-        seeds = range(writer.done, settings.clips)
+        seeds = [seed for seed in range(settings.clips) if f"{seed:08d}" not in writer.keys]
         for seed, clip in DataLoader(Renders(seeds, settings), batch_size=None, num_workers=1, prefetch_factor=4):
             tensors = encoder(clip.frames, clip.voices, clip.boxes, settings.fps)
             tensors["openings"] = torch.tensor([[state.opening for state in person] for person in clip.states])

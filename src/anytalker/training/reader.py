@@ -207,6 +207,10 @@ def check_shards(config: TrainingConfig, encoder: ClipEncoder) -> None:
                     f"The shards in {folder} were made with {name} {about[name]!r}, but the model has "
                     f"{wanted[name]!r}. Prepare them with this model."
                 )
+        if about.get("silence", wanted["silence"]) != wanted["silence"]:
+            raise InputError(
+                f"The shards in {folder} are of an earlier version, whose silent clips were others. Prepare them again."
+            )
         if about.get("audio_features", wanted["audio_features"]) != wanted["audio_features"]:
             raise InputError(
                 f"The shards in {folder} hold voices as other audio features hear them than the model's. Prepare them "
