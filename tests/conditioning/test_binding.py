@@ -35,6 +35,18 @@ def test_without_choices_the_prominent_speak_and_others_listen() -> None:
     assert bind_faces(PICTURE, None, 3) == [LEFT, MIDDLE, RIGHT]
 
 
+def test_a_face_that_is_only_a_guess_is_said(monkeypatch) -> None:
+    told: list[str] = []
+    bind_faces(PICTURE, None, 3, told.append)
+    assert told == []
+    near = (LEFT[0] + 4, *LEFT[1:])
+    monkeypatch.setattr(binding, "detect_people", lambda picture, voices: ([LEFT, RIGHT], [near, MIDDLE, RIGHT]))
+    assert bind_faces(PICTURE, None, 3, told.append)[:3] == [near, MIDDLE, RIGHT]
+    assert len(told) == 1
+    assert "3 audios were given" in told[0]
+    assert "what is at 120,40,60,60 (X" in told[0]
+
+
 @pytest.mark.parametrize("choice", [4, (250.0, 70.0), RIGHT, mask((200, 20, 90, 120))])
 def test_every_way_to_choose_finds_the_same_person(choice) -> None:
     assert bind_faces(PICTURE, [choice, 1], 1) == [RIGHT, LEFT, MIDDLE]

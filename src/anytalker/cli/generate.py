@@ -187,7 +187,7 @@ def generate(
     faces = [parse_face(text) for text in face] if face else None
     picture = load_image(image)
     voices = [None if path == "none" else _voice(path) for path in audio]
-    people = People(bind_faces(picture, faces, len(voices)))
+    people = People(bind_faces(picture, faces, len(voices), _remark))
     check_strengths(voice_strength, len(people))
     if preview:
         _preview(picture, people, voices, preview_path(output))
@@ -223,12 +223,19 @@ def generate(
 def _voice(path: str) -> Voice:
     from anytalker.conditioning.timeline import is_silent
     from anytalker.pipelines.inputs import load_voice
-    from anytalker.pipelines.processes import is_first
 
     voice = load_voice(path)
-    if is_silent(voice.waveform) and is_first():
-        typer.echo(f"{path} is silent throughout: whoever has it for a voice keeps their mouth shut.", err=True)
+    if is_silent(voice.waveform):
+        _remark(f"{path} is silent throughout: whoever has it for a voice keeps their mouth shut.")
     return voice
+
+
+def _remark(message: str) -> None:
+    """Say once, however many processes make the video together, what is no mistake but may be one."""
+    from anytalker.pipelines.processes import is_first
+
+    if is_first():
+        typer.echo(message, err=True)
 
 
 def _adapter(text: str) -> tuple[Path, float]:

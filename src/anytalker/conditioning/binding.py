@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from anytalker.conditioning.faces import Box, box_overlap, check_boxes, detect_p
 from anytalker.conditioning.image import load_image
 from anytalker.errors import InputError
 
+_SAME = 0.3
+"""Overlap from which two searches have found the same face."""
 _LEAST_LISTENER = 0.2
 """Faces with less than this share of the speakers' median area are people in the background, or none at all."""
 
@@ -52,7 +54,12 @@ def parse_face(text: str) -> FaceChoice:
     return parse_box(text)
 
 
-def bind_faces(picture: Image.Image, choices: Sequence[Any] | None, voices: int) -> list[Box]:
+def bind_faces(
+    picture: Image.Image,
+    choices: Sequence[Any] | None,
+    voices: int,
+    say: Callable[[str], None] = lambda message: None,
+) -> list[Box]:
     """Face boxes of everybody: first the people with voices, in the order of these, then those who only listen.
 
     Args:
@@ -61,6 +68,7 @@ def bind_faces(picture: Image.Image, choices: Sequence[Any] | None, voices: int)
             1), or a `FaceMask`. Further choices, and everybody else who is found unless all choices are boxes, listen.
             None: the `voices` most prominent faces, from left to right (release). `People`: they stay as they are.
         voices: number of voices.
+        say: told, in a sentence, if there was to be a face for every voice, and some are only a guess.
 
     Raises:
         InputError: if a choice fits nobody, two choices are the same person, or there are fewer faces than voices.
@@ -76,6 +84,13 @@ def bind_faces(picture: Image.Image, choices: Sequence[Any] | None, voices: int)
     found, prominent = detect_people(picture, voices)
     if choices is None:
         speakers = _enough(prominent, voices)
+        unsure = [box for box in speakers if all(box_overlap(box, sure) < _SAME for sure in found)]
+        if unsure:
+            say(
+                f"{voices} audios were given, but not so many faces are sure: what is at "
+                f"{' and '.join(','.join(map(str, box)) for box in unsure)} (X,Y,WIDTH,HEIGHT) may be none. Look at it "
+                "with --preview, or say where the faces are with --face."
+            )
     else:
         speakers = check_boxes([_chosen(choice, found, picture) for choice in choices], picture.size)
     area = float(np.median([box[2] * box[3] for box in speakers]))
