@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -117,26 +118,20 @@ def test_a_run_of_one_process_goes_on_in_two(tmp_path) -> None:
     assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "run"))
 
 
-def test_a_sharded_run_trains_the_same_and_resumes(tmp_path) -> None:
-    losses = train(make_config(tmp_path, output=tmp_path / "one", groups=2, steps=4))
+def test_a_sharded_run_trains_the_same_and_goes_on_in_any_number_of_processes(tmp_path) -> None:
+    whole = train(make_config(tmp_path, output=tmp_path / "whole", groups=2, steps=4))
     options = {"output": tmp_path / "two", "groups": 2, "fsdp": True}
     first = train_in_two_processes(make_config(tmp_path, steps=2, **options), tmp_path, 29618)
-    assert list((tmp_path / "two" / "checkpoints").glob("step-*/sharded"))
-    rest = train_in_two_processes(make_config(tmp_path, steps=4, **options), tmp_path, 29618)
-    assert [*first, *rest] == pytest.approx(losses, rel=1e-4)
-    assert_same_weights(weights(tmp_path / "one"), weights(tmp_path / "two"))
-
-
-def test_a_sharded_run_goes_on_in_another_number_of_processes(tmp_path) -> None:
-    whole = train(make_config(tmp_path, output=tmp_path / "whole", groups=2, steps=4))
-    train_in_two_processes(make_config(tmp_path, groups=2, steps=2, fsdp=True), tmp_path, 29620)
-    stored = FileSystemReader(next((tmp_path / "run" / "checkpoints").glob("step-*/sharded"))).read_metadata()
+    stored = FileSystemReader(next((tmp_path / "two" / "checkpoints").glob("step-*/sharded"))).read_metadata()
     names = stored.state_dict_metadata.keys()
     assert any(name.startswith("model.transformer") for name in names)
     assert not any(name.startswith("model.image_encoder") for name in names), "what is frozen is in the model already"
-    rest = train(make_config(tmp_path, groups=2, steps=4, fsdp=True))
-    assert rest == pytest.approx(whole[2:], rel=1e-4)
-    assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "run"))
+    shutil.copytree(tmp_path / "two", tmp_path / "one")
+    rest = train_in_two_processes(make_config(tmp_path, steps=4, **options), tmp_path, 29618)
+    alone = train(make_config(tmp_path, steps=4, **options | {"output": tmp_path / "one"}))
+    for losses, folder in ((rest, "two"), (alone, "one")):
+        assert [*first, *losses] == pytest.approx(whole, rel=1e-4)
+        assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / folder))
 
 
 def test_accumulation_changes_the_losses_but_not_their_order(tmp_path) -> None:
