@@ -126,7 +126,11 @@ def table(rows: Iterable[dict[str, Any]]) -> str:
         hidden = ("part", "torch", "device")
         columns = list(dict.fromkeys(key for row in members for key in row if key not in hidden))
         places = sorted({f"{row['device']}, torch {row['torch']}" for row in members if "device" in row})
-        lines += [f"\n**{kind}** ({'; '.join(places)})\n", "| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+        lines += [
+            f"\n**{kind}** ({'; '.join(places)})\n",
+            "| " + " | ".join(columns) + " |",
+            "|---" * len(columns) + "|",
+        ]
         lines += ["| " + " | ".join(_text(row.get(column, "")) for column in columns) + " |" for row in members]
     return "\n".join(lines)
 

@@ -41,7 +41,7 @@ def measure_training(name: str, lora: bool, scale: Scale, device: str) -> Iterat
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        return float(loss)
+        return float(loss.detach())
 
     step()
     seconds, losses = timed(lambda: [step() for _ in range(_REPEATS)])
