@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from gpu_parts.scale import Row, Scale, random_vae, reset_peak, taken, timed
 
 from anytalker.models.latents import CHUNK, decode_chunks, encode_video
+from gpu_parts.scale import Row, Scale, random_vae, reset_peak, taken, timed
 
 
 @torch.no_grad()

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpu_parts.scale import Row, Scale
 
 from anytalker import AnyTalkerPipeline
 from anytalker.miniature.demo import demo_scene
+from gpu_parts.scale import Row, Scale
 
 
 def measure_miniature(scale: Scale, device: str) -> Iterator[Row]:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from gpu_parts.scale import Row, Scale, made_on, random_transformer, reset_peak, shape_of, taken, timed
 
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
 from anytalker.training.adapters import add_adapter
 from anytalker.training.config import LoraConfig, OptimizerConfig
 from anytalker.training.losses import add_noise, flow_matching_loss
 from anytalker.training.trainer import make_optimizer
+from gpu_parts.scale import Row, Scale, made_on, random_transformer, reset_peak, shape_of, taken, timed
 
 _REPEATS = 2
 

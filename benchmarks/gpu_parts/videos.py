@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from gpu_parts.scale import GIB, Row, Scale, inputs_of, random_pipeline, reset_peak, shape_of, taken, timed
 
 from anytalker.pipelines.doctor import GPU_REST
 from anytalker.pipelines.memory import plan_memory
 from anytalker.pipelines.placement import Memory, Placement, Weights, place
+from gpu_parts.scale import GIB, Row, Scale, inputs_of, random_pipeline, reset_peak, shape_of, taken, timed
 
 _PEOPLE = 2
 _STEPS = 3
