@@ -20,6 +20,7 @@ from diffusers import AutoencoderKLWan
 from diffusers.utils.torch_utils import empty_device_cache
 
 from anytalker.models.latents import decode_chunks
+from anytalker.models.precision import cast_transformer
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
 from anytalker.pipelines.acceleration import Acceleration, accelerate
 from anytalker.pipelines.denoising import Conditioning, Denoiser
@@ -30,7 +31,6 @@ from anytalker.pipelines.placement import Placement, stream_layers
 from anytalker.pipelines.schedule import make_scheduler
 
 GIB = 2**30
-_FLOAT32 = ("time_embedder", "time_proj", "scale_shift_table")
 
 
 def random_transformer(config: dict[str, Any], device: str) -> AnyTalkerTransformer3DModel:
@@ -42,10 +42,7 @@ def random_transformer(config: dict[str, Any], device: str) -> AnyTalkerTransfor
             model = AnyTalkerTransformer3DModel(**config)
     finally:
         torch.set_default_dtype(default)
-    for name, parameter in model.named_parameters():
-        if any(kept in name for kept in _FLOAT32):
-            parameter.data = parameter.data.float()
-    return model.eval().requires_grad_(False)
+    return cast_transformer(model, torch.bfloat16).eval().requires_grad_(False)
 
 
 def conditioning(

@@ -14,6 +14,7 @@ from anytalker.errors import InputError
 from anytalker.models.checkpoints import TORCH_SUFFIXES, Checkpoint
 from anytalker.models.conversion import from_release
 from anytalker.models.convert import read_release_config
+from anytalker.models.precision import cast_transformer
 from anytalker.pipelines.schedule import make_scheduler
 from anytalker.pipelines.settings import PipelineSettings
 
@@ -90,7 +91,8 @@ def release_loaders(folder: Path, torch_dtype: torch.dtype = torch.float32) -> d
 
     def transformer() -> Any:
         with Checkpoint(parts.checkpoint) as tensors:
-            return from_release(dict(tensors), read_release_config(parts.checkpoint, parts.config)).to(torch_dtype)
+            model = from_release(dict(tensors), read_release_config(parts.checkpoint, parts.config))
+            return cast_transformer(model, torch_dtype)
 
     return {
         "transformer": transformer,
