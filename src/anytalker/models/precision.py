@@ -1,7 +1,7 @@
 """Which of a transformer's weights stay in float32 whatever the rest of it is held in.
 
-Time embedding, modulation and norms are kept as diffusers' Wan keeps them, the projection of the time step as the release
-does. The gains of the norms of queries and keys are not among them: torch has no fused kernel for both types.
+Time embedding, modulation and norms are kept as diffusers' Wan keeps them, the projection of the time step as the
+release does. The gains of the norms of queries and keys are not among them: torch has no fused kernel for both types.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from anytalker.models.conversion import from_release
 from anytalker.models.convert import read_release_config
 from anytalker.models.precision import cast_transformer
 from anytalker.pipelines.schedule import make_scheduler
-from anytalker.pipelines.settings import PipelineSettings
+from anytalker.pipelines.settings import WAN, PipelineSettings
 
 CONFIG_PATTERN = "config_af2v_*.json"
 CLIP_HEAD_DIM = 80
@@ -109,7 +109,7 @@ def release_settings(folder: Path) -> PipelineSettings:
     """The settings of a model in the release's layout."""
     parts = find_release(folder)
     config = read_release_config(parts.checkpoint, parts.config)
-    return PipelineSettings(name=parts.checkpoint.stem, text_len=config["text_len"])
+    return PipelineSettings(name=parts.checkpoint.stem, text_len=config["text_len"], **WAN)
 
 
 def _load(path: Path, build: Callable[[dict[str, torch.Tensor]], Any]) -> Any:
