@@ -30,7 +30,7 @@ from tests.pipelines.test_release_folder import wan_clip, wan_t5, wan_vae
 DEPTH = {"A": 30, "B": 40}
 WINDOWS = {"window": 2, "window_overlap": 1, "trained_frames": 9}
 FACES = [(8, 16, 30, 30), (56, 16, 30, 30)]
-HALF_PSNR = 40.0
+HALF_PSNR = 50.0
 """dB at least between a video in bfloat16 and the one in float32."""
 
 
@@ -67,7 +67,6 @@ def test_windows_and_half_precision(model, tmp_path) -> None:
     exact = make(pipeline, 17)
     assert np.abs(exact - make(pipeline, 17, window="none")).max() > 1e-4
     half = AnyTalkerPipeline.from_pretrained(model, torch_dtype=torch.bfloat16)
-    print("PSNR", psnr(make(half, 17), exact))
     assert psnr(make(half, 17), exact) > HALF_PSNR
     said: list[str] = []
     made = half.generate_to(tmp_path / "talk.mp4", say=said.append, **inputs(17))
