@@ -80,17 +80,22 @@ def test_a_still_crop_by_a_camera_changes_nothing(protocol: str) -> None:
     assert cut.overall == pytest.approx(whole.overall, rel=1e-4)
 
 
-@pytest.mark.parametrize("people", [1, 2, 5])
-def test_any_number_of_people(people: int) -> None:
+@pytest.mark.parametrize(("people", "protocol"), [(1, "paper"), (2, "release"), (5, "release")])
+def test_any_number_of_people(people: int, protocol: str) -> None:
     points, boxes = walking_tracks(people)
     speaking = [[(0.0, 1.0)], *[[]] * (people - 1)]
-    found = interactivity(points, boxes, (1400, 600), 25.0, speaking)
+    found = interactivity(points, boxes, (1400, 600), 25.0, speaking, protocol)
     assert len(found.per_person) == len(found.spans) == people
     assert found.listening_seconds[0] == pytest.approx((60 - 26) / 25)
     assert found.spans[0][0].start == pytest.approx(26 / 25)
     seconds = np.array(found.listening_seconds)
     assert found.overall == pytest.approx(np.dot(seconds, found.per_person) / seconds.sum())
     assert found.interval[0] < found.overall < found.interval[1]
+
+
+def test_the_release_has_no_score_of_one_person() -> None:
+    with pytest.raises(NoScoreError, match="one person in this clip; the release's protocol needs 2"):
+        interactivity(*walking_tracks(1), (900, 600))
 
 
 def test_frozen_eyes_score_nothing_and_livelier_ones_more() -> None:

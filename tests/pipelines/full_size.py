@@ -26,7 +26,7 @@ IMAGE_WIDTH = 160
 """Two heads of 80, as wide as those of the CLIP tower that the release uses."""
 
 
-def small_parts(layout: str = "A") -> dict[str, Any]:
+def small_parts(layout: str = "A", depth: int = 2) -> dict[str, Any]:
     """Every part that is downloaded, of the class it has at full size, with the same random weights every time."""
     torch.manual_seed(3)
     audio = Wav2Vec2Config(
@@ -46,7 +46,7 @@ def small_parts(layout: str = "A") -> dict[str, Any]:
             text_dim=16,
             text_len=8,
             ffn_dim=64,
-            num_layers=2,
+            num_layers=depth,
             image_dim=IMAGE_WIDTH,
             audio_blocks=2,
             audio_channels=16,
@@ -74,12 +74,11 @@ def small_parts(layout: str = "A") -> dict[str, Any]:
     }
 
 
-def save_small_model(folder: Path, layout: str = "A") -> Path:
+def save_small_model(folder: Path, layout: str = "A", depth: int = 2, **settings: Any) -> Path:
     """Write a whole model of small parts to a folder."""
-    parts = small_parts(layout)
+    parts = small_parts(layout, depth)
     parts["audio_features"] = Wav2Vec2Features(parts["audio_features"])
-    settings = PipelineSettings(
-        name="small", max_area=64 * 96, size_multiple=16, image_size=28, text_len=8, num_inference_steps=2
-    )
-    AnyTalkerPipeline(**parts, scheduler=make_scheduler(settings.shift), settings=settings).save_pretrained(folder)
+    sizes = {"max_area": 64 * 96, "size_multiple": 16, "image_size": 28, "text_len": 8, "num_inference_steps": 2}
+    chosen = PipelineSettings(**{"name": "small"} | sizes | settings)
+    AnyTalkerPipeline(**parts, scheduler=make_scheduler(chosen.shift), settings=chosen).save_pretrained(folder)
     return folder

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from anytalker.conditioning.faces import Box
     from anytalker.pipelines.inputs import Voice
+    from anytalker.pipelines.windows import WindowChoice
 
 commands = typer.Typer()
 
@@ -106,6 +107,14 @@ def generate(
     seed: Annotated[int, typer.Option(help="The same seed gives the same video.")] = 0,
     fps: Annotated[float | None, typer.Option(help="Video frames a second, 1 to 120.")] = None,
     max_frames: Annotated[int | None, typer.Option(help="Stop after that many video frames.")] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            metavar="none|N",
+            help="Latent frames (4 video frames each) denoised together; none: all at once, as the release; "
+            "left out: the model's, 20 for 1.3b and 14b.",
+        ),
+    ] = None,
     device: Annotated[Device | None, typer.Option(help="cpu or cuda; left out: a GPU if there is one.")] = None,
     memory: Annotated[
         MemoryMode,
@@ -170,6 +179,7 @@ def generate(
     from anytalker.pipelines.destination import preview_path
     from anytalker.pipelines.guidance import check_strengths
     from anytalker.pipelines.inputs import MAX_FPS, MAX_STEPS, MIN_FRAMES, check_number, prepare_inputs
+    from anytalker.pipelines.windows import check_positions, with_window
 
     for name, value, low, high in (
         ("--steps", steps, 1, MAX_STEPS),
@@ -184,6 +194,7 @@ def generate(
         if value is not None:
             check_number(name, value, low, high)
     interval = _interval(guidance_interval)
+    chosen_window = _window(window)
     faces = [parse_face(text) for text in face] if face else None
     picture = load_image(image)
     voices = [None if path == "none" else _voice(path) for path in audio]
@@ -192,7 +203,9 @@ def generate(
     if preview:
         _preview(picture, people, voices, preview_path(output))
         return
-    prepare_inputs(picture, voices, people, model_settings(model), mode.value, fps, max_frames)
+    settings = with_window(model_settings(model), chosen_window)
+    inputs = prepare_inputs(picture, voices, people, settings, mode.value, fps, max_frames)
+    check_positions(inputs.frames, inputs.image.size, settings)
     acceleration = Acceleration(cache.value, cache_threshold, attention, compiled)
     video = make_video(
         load_pipeline(model, device, memory, weights, acceleration, adapters),
@@ -212,6 +225,7 @@ def generate(
         mode=mode.value,
         fps=fps,
         max_frames=max_frames,
+        window=chosen_window,
         interval=save_every,
     )
     for person in video.inputs.listeners:
@@ -254,6 +268,15 @@ def _interval(text: str) -> tuple[float, float]:
     if not 0 <= start <= end <= 1:
         raise InputError(f"--guidance-interval is {text!r}; it must be two shares such as 0,0.5.")
     return start, end
+
+
+def _window(text: str | None) -> WindowChoice:
+    if text is None or text == "none":
+        return "none" if text else None
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"--window is {text!r}; it must be none or a number of latent frames such as 20.") from None
 
 
 def _preview(picture: Image.Image, boxes: Sequence[Box], voices: list[Voice | None], output: Path) -> None:

@@ -32,16 +32,18 @@ class ProtocolRules:
         canvas: side of the canvas in pixels.
         smallest_crop: smallest side in pixels of the square that is scaled to the canvas.
         lost_share: largest share of a person's frames that may lack a face.
+        people: fewest people of whom there is a score.
     """
 
     points: tuple[int, ...]
     canvas: int
     smallest_crop: int
     lost_share: float
+    people: int = 1
 
 
 RULES: dict[Protocol, ProtocolRules] = {
-    "release": ProtocolRules(_EYES + _BROWS, canvas=224, smallest_crop=224, lost_share=0.0),
+    "release": ProtocolRules(_EYES + _BROWS, canvas=224, smallest_crop=224, lost_share=0.0, people=2),
     "paper": ProtocolRules(_EYES, canvas=256, smallest_crop=1, lost_share=0.2),
 }
 CENTER_GAIN = 0.7
@@ -96,12 +98,12 @@ def interactivity(
         frame_size: (width, height) of the video in pixels.
         fps: video frames a second.
         speaking: for each person the spans [start, end] in seconds in which it speaks; None: nobody ever speaks.
-        protocol: "release" (224 canvas, eyes and brows, every face in every frame) or "paper" (256 canvas, eyes alone;
-            up to a fifth of a person's frames may be lost).
+        protocol: "release" (224 canvas, eyes and brows, two people or more, every face in every frame) or "paper" (256
+            canvas, eyes alone; up to a fifth of a person's frames may be lost, and one person will do).
 
     Raises:
         InputError: for arrays, spans or a protocol that can't be used.
-        NoScoreError: if there is no score, saying why: faces missing, or nobody ever listens.
+        NoScoreError: if there is no score, saying why: faces missing, one person alone, or nobody ever listens.
     """
     points, places, rules = _checked(landmarks, boxes, frame_size, fps, protocol)
     persons = points.shape[1]
@@ -288,6 +290,10 @@ def _checked_spans(spans: Spans) -> list[tuple[float, float]]:
 
 def _check_faces(points: np.ndarray, boxes: np.ndarray, rules: ProtocolRules) -> None:
     """Protocol "release": from the first frame with a face on every frame must show everybody (release)."""
+    if points.shape[1] < rules.people:
+        raise NoScoreError(
+            f"There is one person in this clip; the release's protocol needs {rules.people}. Use --protocol paper."
+        )
     seen = np.isfinite(points).all(axis=(2, 3))
     if not seen.any():
         raise NoScoreError("No face is seen in this clip.")

@@ -194,11 +194,11 @@ class PeopleCrossAttention(nn.Module):
     ) -> torch.Tensor:
         """The hidden states (B, f·h·w, dim) plus what the people say; `norm` is applied to what they are asked by."""
         if self.backend == "dense":
-            query = self.to_q(norm(hidden_states))
+            query = self.to_q(norm(hidden_states).to(people.face[1].dtype))
             return hidden_states + self.to_out(attend_people_dense(query, people, regions, self.heads))
         total = hidden_states + self.to_out.bias
         for person in regions.persons:
-            query = self.to_q(norm(regions.gather(hidden_states, person)))
+            query = self.to_q(norm(regions.gather(hidden_states, person)).to(people.face[1].dtype))
             spoken = attend_person(query, people, person, self.heads)
             total = regions.add_(total, spoken, person, self.to_out.weight)
         return total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from diffusers.models.normalization import FP32LayerNorm
 from torch import nn
 
 FRAMES_PER_LATENT = 4
@@ -25,7 +26,7 @@ class AudioProjection(nn.Module):
         self.proj1 = nn.Linear(window * features, hidden_dim)
         self.proj2 = nn.Linear(hidden_dim, hidden_dim)
         self.proj3 = nn.Linear(hidden_dim, tokens * dim)
-        self.norm = nn.LayerNorm(dim)
+        self.norm = FP32LayerNorm(dim)
 
     def forward(self, audio_embeds: torch.Tensor) -> torch.Tensor:
         """Project features (B, N, F, window, blocks, channels) to tokens (B, N, F, tokens, dim)."""

@@ -14,6 +14,7 @@ from diffusers.models.attention import FeedForward
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.cache_utils import CacheMixin
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from diffusers.models.normalization import FP32LayerNorm
 from diffusers.models.transformers.transformer_wan import (
     WanImageEmbedding,
     WanRotaryPosEmbed,
@@ -39,6 +40,7 @@ from anytalker.models.context_parallel import (
     split_rotary,
 )
 from anytalker.models.face_regions import FaceRegions, people_present
+from anytalker.models.precision import FLOAT32_MODULES
 
 Rotary = tuple[torch.Tensor, torch.Tensor]
 Layout = Literal["A", "B"]
@@ -110,18 +112,18 @@ class AnyTalkerTransformerBlock(nn.Module):
         self, dim: int, heads: int, ffn_dim: int, cross_attn_norm: bool, eps: float, audio_dim: int | None = None
     ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps, elementwise_affine=False)
+        self.norm1 = FP32LayerNorm(dim, eps, elementwise_affine=False)
         self.attn1 = SelfAttention(dim, heads, eps)
-        self.norm2 = nn.LayerNorm(dim, eps) if cross_attn_norm else nn.Identity()
+        self.norm2 = FP32LayerNorm(dim, eps) if cross_attn_norm else nn.Identity()
         self.attn2: TextImageCrossAttention
         self.attn_people: PeopleCrossAttention | None = None
         if audio_dim is None:
             self.attn2 = AudioFaceCrossAttention(dim, heads, eps)
         else:
             self.attn2 = TextImageCrossAttention(dim, heads, eps, text_sees_image=True)
-            self.norm_people = nn.LayerNorm(dim, eps)
+            self.norm_people = FP32LayerNorm(dim, eps)
             self.attn_people = PeopleCrossAttention(dim, heads, audio_dim)
-        self.norm3 = nn.LayerNorm(dim, eps, elementwise_affine=False)
+        self.norm3 = FP32LayerNorm(dim, eps, elementwise_affine=False)
         self.ffn = FeedForward(dim, inner_dim=ffn_dim, activation_fn="gelu-approximate")
         self.scale_shift_table = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
 
@@ -140,20 +142,24 @@ class AnyTalkerTransformerBlock(nn.Module):
         context: Streams | BlockContext,
         regions: FaceRegions,
     ) -> torch.Tensor:
-        """One block on (B, tokens, dim); `modulation` (B, 6, dim); a context of tokens is turned into keys here."""
+        """One block on (B, tokens, dim); `modulation` (B, 6, dim); a context of tokens is turned into keys here.
+
+        The hidden states keep their precision; attention and feed-forward work in that of the context.
+        """
         if isinstance(context, Streams):
             context = self.context(context)
         table = (self.scale_shift_table + modulation.float()).unsqueeze(2)
         shift1, scale1, gate1, shift2, scale2, gate2 = table.unbind(1)
-        kind = hidden_states.dtype
-        normed = (self.norm1(hidden_states.float()) * (1 + scale1) + shift1).to(kind)
+        kind, working = hidden_states.dtype, context.text[1].dtype
+        normed = (self.norm1(hidden_states.float()) * (1 + scale1) + shift1).to(working)
         hidden_states = (hidden_states.float() + self.attn1(normed, rotary) * gate1).to(kind)
+        normed = self.norm2(hidden_states).to(working)
         if self.attn_people is None:
-            hidden_states = hidden_states + self.attn2(self.norm2(hidden_states), context, regions)
+            hidden_states = hidden_states + self.attn2(normed, context, regions)
         else:
-            hidden_states = hidden_states + self.attn2(self.norm2(hidden_states), context)
+            hidden_states = hidden_states + self.attn2(normed, context)
             hidden_states = self.attn_people(hidden_states, self.norm_people, context.people, regions)
-        normed = (self.norm3(hidden_states.float()) * (1 + scale2) + shift2).to(kind)
+        normed = (self.norm3(hidden_states.float()) * (1 + scale2) + shift2).to(working)
         return (hidden_states.float() + self.ffn(normed).float() * gate2).to(kind)
 
 
@@ -206,7 +212,7 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
     """The video diffusion transformer (paper section 3; both layouts of the release). The defaults are the 1.3B's.
 
     Args:
-        patch_size: latents a token in time, height and width.
+        patch_size: latents a token in time, height and width; (1, 2, 2) alone is possible.
         num_attention_heads: heads.
         attention_head_dim: channels a head; the width is heads × channels.
         in_channels: 16 noisy latents, 4 mask channels, 16 condition latents.
@@ -233,7 +239,7 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
 
     _supports_gradient_checkpointing = True
     _no_split_modules = ("AnyTalkerTransformerBlock",)
-    _keep_in_fp32_modules = ("time_embedder", "time_proj", "scale_shift_table")
+    _keep_in_fp32_modules = FLOAT32_MODULES
     # The last one's weights are used without calling the layer.
     _skip_layerwise_casting_patterns = ("patch_embedding", "condition_embedder", "norm", "proj_out", WHOLE_LAYERS)
     _cp_plan = {  # noqa: RUF012 (diffusers' convention)
@@ -268,8 +274,8 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
         condition_skip: float | None = None,
     ) -> None:
         super().__init__()
-        if patch_size[0] != 1:
-            raise InputError(f"patch_size is {tuple(patch_size)}; its first value (time) must be 1.")
+        if tuple(patch_size) != (1, 2, 2):
+            raise InputError(f"patch_size is {tuple(patch_size)}; it must be (1, 2, 2), as in all of Wan's models.")
         if audio_face_layout not in get_args(Layout):
             raise InputError(f"audio_face_layout is {audio_face_layout!r}; it must be 'A' or 'B'.")
         dim = num_attention_heads * attention_head_dim
@@ -288,7 +294,7 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
             for _ in range(num_layers)
         )
         self.split_rows, self.join_rows = RowsOfThisDevice(), RowsOfAllDevices()
-        self.norm_out = nn.LayerNorm(dim, eps, elementwise_affine=False)
+        self.norm_out = FP32LayerNorm(dim, eps, elementwise_affine=False)
         self.proj_out = nn.Linear(dim, out_channels * patch_size[1] * patch_size[2])
         self.scale_shift_table = nn.Parameter(torch.randn(1, 2, dim) / dim**0.5)
         self.gradient_checkpointing = False
@@ -346,11 +352,14 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
             context: from `make_context`, in place of the five before.
 
         Returns:
-            The velocity (B, out_channels, f, h, w) in the precision of `hidden_states`, as `.sample` or in a tuple;
-            inside, everything is computed in the precision of the weights.
+            The velocity (B, out_channels, f, h, w) in the precision of `hidden_states`, as `.sample` or in a tuple.
+            Inside, matrices are in the precision of the weights; norms, modulation and the sum that runs through the
+            blocks are in float32 (release). While gradients are computed the sum is in the weights' precision, since it
+            is kept for every block.
 
         Raises:
-            InputError: if the audio frames don't fit the latent frames, or the text is too long.
+            InputError: if the audio frames don't fit the latent frames, the text is too long, or the video has more
+                latent frames, or token rows or columns, than there are rotary positions.
         """
         contexts: Any
         if context is not None:
@@ -363,6 +372,11 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
         self.split_rows.check(height // 2)
         if regions.face_masks.shape[2] != frames:
             raise InputError(f"face_masks has {regions.face_masks.shape[2]} latent frames, the latents have {frames}.")
+        if max(frames, height // 2, width // 2) > self.config.rope_max_seq_len:
+            raise InputError(
+                f"The latents have {frames} frames of {height // 2}×{width // 2} tokens; the model knows "
+                f"{self.config.rope_max_seq_len} positions in each direction. Denoise long videos in windows."
+            )
         skip = None
         if self.config.condition_skip is not None:
             skip = ConditionSkip(hidden_states, timestep, self.config.out_channels, self.config.condition_skip)
@@ -371,6 +385,7 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
         hidden_states = split_latents(self.split_rows, hidden_states)
         height = hidden_states.shape[3]
         tokens = self.patch_embedding(hidden_states.to(self._precision)).flatten(2).transpose(1, 2)
+        tokens = tokens if torch.is_grad_enabled() else tokens.float()
         temb, modulation = self._time(timestep)
         for block, block_context in zip(self.blocks, contexts, strict=True):
             inputs = (tokens, modulation, rotary, block_context, regions)
@@ -379,7 +394,7 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
             else:
                 tokens = block(*inputs)
         shift, scale = (self.scale_shift_table + temb.float().unsqueeze(1)).chunk(2, dim=1)
-        tokens = self.proj_out((self.norm_out(tokens.float()) * (1 + scale) + shift).to(tokens.dtype))
+        tokens = self.proj_out((self.norm_out(tokens.float()) * (1 + scale) + shift).to(self._precision))
         velocity = self._unpatchify(tokens, frames, height, width).to(hidden_states.dtype)
         velocity = join_latents(self.join_rows, velocity)
         if skip is not None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -34,7 +34,7 @@ class Job(BaseModel):
         prompt: what happens ("enhance_caption", "caption").
         faces: whose voices they are, as for `AnyTalkerPipeline.prepare`.
         negative_prompt, mode, fps, max_frames, num_inference_steps, guidance_scale, audio_guidance_scale,
-            voice_strengths, guidance_interval, batch_guidance: as for `AnyTalkerPipeline.prepare`.
+            voice_strengths, guidance_interval, batch_guidance, window: as for `AnyTalkerPipeline.prepare`.
         seed: of the noise.
     """
 
@@ -54,6 +54,7 @@ class Job(BaseModel):
     voice_strengths: list[float] | None = None
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     batch_guidance: bool = False
+    window: int | Literal["none"] | None = None
     seed: int = Field(default=0, ge=0, lt=2**63)
 
     @model_validator(mode="before")

@@ -178,7 +178,7 @@ def advice(
         placement = replace(placement, memory="low")
     for share in (0.5, 0.25):
         if fits(placement, length=seconds * share):
-            return f"{seconds * share:.3g} s fit; so does any length with a window in the model's settings."
+            return f"{seconds * share:.3g} s fit."
     for share in (0.7, 0.5):
         smaller = (int(size[0] * share) // 32 * 32, int(size[1] * share) // 32 * 32)
         if fits(placement, smaller, min(seconds, 2.0)):

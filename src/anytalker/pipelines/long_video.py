@@ -49,6 +49,7 @@ class Production:
         memory: what is on the device at a time.
         report: called as (stage, done, total).
         stopwatch: seconds by stage.
+        remark: what whoever asked for the video should know of it.
     """
 
     vae: Any
@@ -62,6 +63,7 @@ class Production:
     memory: Memory = "high"
     report: Progress = lambda stage, done, total: None
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    remark: str | None = None
 
     def latents(self) -> Iterator[torch.Tensor]:
         """Final latents (1, 16, n, h, w) in order, as soon as they are ready."""
@@ -106,6 +108,8 @@ class Production:
     ) -> VideoFile:
         """Make the video and write it and its record; see `AnyTalkerPipeline.generate_to`."""
         check_record(path)
+        if self.remark is not None and is_first():
+            say(self.remark)
         if self.denoiser.transformer.split_rows.devices > 1:
             return self._together(Path(path))
         parts = Parts(parts_folder(path), self.identity(), interval)
@@ -136,7 +140,6 @@ class Production:
             "frames": inputs.frames,
             "fps": inputs.fps,
             "seed": self.noise.state(),
-            "window": (denoiser.window, denoiser.window_overlap),
             "sampler": dict(denoiser.scheduler.config),
             **self.choices,
         }
@@ -144,6 +147,8 @@ class Production:
 
     def _advice(self) -> str:
         """The next setting that takes less memory."""
+        if self.denoiser.window is None and self.conditioning.latent_frames > 21:
+            return "add --window 20, with which the length doesn't matter"
         if self.denoiser.guidance.batched:
             return "leave --batch-guidance out"
         smaller = {"high": "balanced", "balanced": "low"}.get(self.memory)
@@ -218,7 +223,7 @@ def _shortage(error: BaseException, path: Path, advice: str) -> str | None:
             )
         text = str(known)
         if isinstance(known, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in text:
-            return f"Out of memory. The length doesn't matter for it: close other programs, or {advice}."
+            return f"Out of memory. Close other programs, or {advice}."
         if type(known).__name__ == "AcceleratorError" or (isinstance(known, RuntimeError) and "CUDA error" in text):
             return (
                 f"The GPU stopped working ({text.splitlines()[0]}). Close other programs that use it, or give "

@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 from anytalker.models.audio_face_attention import Streams
 from anytalker.models.face_regions import FaceRegions
 from anytalker.models.latents import CHUNK
+from anytalker.models.precision import stays_float32
 from anytalker.models.transformer import WHOLE_LAYERS, AnyTalkerTransformer3DModel, TransformerContext
 from anytalker.pipelines.denoising import Denoiser
 from anytalker.pipelines.placement import STREAMED, Placement
@@ -161,14 +162,13 @@ def plan_memory(
 
 
 def transformer_bytes(config: Mapping[str, Any], dtype: torch.dtype, placement: Placement = Placement()) -> int:
-    """Bytes of a transformer's weights; time embeddings stay in float32, matrices of blocks may take a byte a value."""
+    """Bytes of a transformer's weights; some stay in float32, matrices of blocks may take a byte a value."""
     small = placement.weights != "full"
     with torch.device("meta"):
         model = AnyTalkerTransformer3DModel(**_known(config))
-    kept = ("time_embedder", "time_proj", "scale_shift_table")
 
     def width(key: str, tensor: torch.Tensor) -> int:
-        if any(name in key for name in kept):
+        if stays_float32(key):
             return 4
         shrunk = small and key.startswith("blocks.") and tensor.ndim == 2 and re.search(WHOLE_LAYERS, key) is None
         return 1 if shrunk else dtype.itemsize

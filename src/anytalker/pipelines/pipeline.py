@@ -33,6 +33,7 @@ from anytalker.pipelines.parts import INTERVAL
 from anytalker.pipelines.placement import Memory
 from anytalker.pipelines.result import TalkingVideo, VideoFile
 from anytalker.pipelines.settings import PipelineSettings
+from anytalker.pipelines.windows import WindowChoice, check_positions, window_remark, with_window
 
 
 class AnyTalkerPipeline(DiffusionPipeline):
@@ -176,6 +177,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
         mode: str = "pad",
         fps: float | None = None,
         max_frames: int | None = None,
+        window: WindowChoice = None,
         on_progress: Progress | None = None,
     ) -> Production:
         """Check and encode everything that a video is made of.
@@ -199,6 +201,8 @@ class AnyTalkerPipeline(DiffusionPipeline):
             mode: "pad" if the audios share a clock, "concat" if they follow each other.
             fps: video frames a second; None: the model's default.
             max_frames: cut the video to at most that many frames.
+            window: latent frames denoised together, see docs/long_video.md; "none": all at once, as the release does;
+                None: the model's default.
             on_progress: called as (stage, done, total) with stages "prepare", "denoise", in steps of windows, and
                 "decode", in chunks.
 
@@ -208,7 +212,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
         Raises:
             InputError: for anything that can't be used, naming it.
         """
-        settings = self.settings
+        settings = with_window(self.settings, window)
         steps = settings.num_inference_steps if num_inference_steps is None else num_inference_steps
         steps = int(check_number("num_inference_steps (--steps)", steps, 1, MAX_STEPS))
         scale = settings.guidance_scale if guidance_scale is None else guidance_scale
@@ -226,6 +230,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
             multiple = math.lcm(settings.size_multiple, 16 * self.transformer.split_rows.devices)
             settings = replace(settings, size_multiple=multiple)
             inputs = prepare_inputs(image, audio, faces, settings, mode, fps, max_frames)
+            check_positions(inputs.frames, inputs.image.size, settings, self.transformer.config.rope_max_seq_len)
             strengths = check_strengths(voice_strengths, len(inputs.boxes))
             conditioning = self.encode(inputs, prompt, negative_prompt)
             report("prepare", 1, 1)
@@ -239,6 +244,8 @@ class AnyTalkerPipeline(DiffusionPipeline):
             "voice_strengths": strengths,
             "guidance_interval": interval,
             "mode": mode,
+            "window": settings.window,
+            "window_overlap": settings.window_overlap,
             **self.variant,
         }
         return Production(
@@ -261,6 +268,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
             memory=self.memory,
             report=report,
             stopwatch=stopwatch,
+            remark=window_remark(inputs.frames, settings) if window is None else None,
         )
 
     def encode(self, inputs: Inputs, prompt: str, negative_prompt: str | None = None) -> Conditioning:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from anytalker.pipelines.settings import PipelineSettings
+from anytalker.pipelines.settings import WAN, PipelineSettings
 
 SHARED = "shared"
 """Folder beside the models for the parts that several of them use."""
@@ -47,8 +47,8 @@ _ENCODERS = {
     "audio_features": Part("facebook/wav2vec2-base-960h", names=("config.json", "model.safetensors")),
 }
 PRESETS = {
-    "1.3b": Preset(PipelineSettings(name="1.3b"), "zzz66/AnyTalker-1.3B", "1_3B-single-v1.pth", _ENCODERS),
-    "14b": Preset(PipelineSettings(name="14b"), "zzz66/AnyTalker-1.3B", "14B-multi-v1.pth", _ENCODERS),
+    "1.3b": Preset(PipelineSettings(name="1.3b", **WAN), "zzz66/AnyTalker-1.3B", "1_3B-single-v1.pth", _ENCODERS),
+    "14b": Preset(PipelineSettings(name="14b", **WAN), "zzz66/AnyTalker-1.3B", "14B-multi-v1.pth", _ENCODERS),
 }
 
 

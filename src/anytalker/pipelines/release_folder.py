@@ -14,8 +14,9 @@ from anytalker.errors import InputError
 from anytalker.models.checkpoints import TORCH_SUFFIXES, Checkpoint
 from anytalker.models.conversion import from_release
 from anytalker.models.convert import read_release_config
+from anytalker.models.precision import cast_transformer
 from anytalker.pipelines.schedule import make_scheduler
-from anytalker.pipelines.settings import PipelineSettings
+from anytalker.pipelines.settings import WAN, PipelineSettings
 
 CONFIG_PATTERN = "config_af2v_*.json"
 CLIP_HEAD_DIM = 80
@@ -90,7 +91,8 @@ def release_loaders(folder: Path, torch_dtype: torch.dtype = torch.float32) -> d
 
     def transformer() -> Any:
         with Checkpoint(parts.checkpoint) as tensors:
-            return from_release(dict(tensors), read_release_config(parts.checkpoint, parts.config)).to(torch_dtype)
+            model = from_release(dict(tensors), read_release_config(parts.checkpoint, parts.config))
+            return cast_transformer(model, torch_dtype)
 
     return {
         "transformer": transformer,
@@ -107,7 +109,7 @@ def release_settings(folder: Path) -> PipelineSettings:
     """The settings of a model in the release's layout."""
     parts = find_release(folder)
     config = read_release_config(parts.checkpoint, parts.config)
-    return PipelineSettings(name=parts.checkpoint.stem, text_len=config["text_len"])
+    return PipelineSettings(name=parts.checkpoint.stem, text_len=config["text_len"], **WAN)
 
 
 def _load(path: Path, build: Callable[[dict[str, torch.Tensor]], Any]) -> Any:

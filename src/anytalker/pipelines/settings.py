@@ -12,6 +12,8 @@ from anytalker.errors import InputError
 from anytalker.files import write_json_atomic
 
 SETTINGS_FILE = "anytalker.json"
+WAN: dict[str, Any] = {"window": 20, "window_overlap": 5, "trained_frames": 81}
+"""Settings of all models made from Wan 2.1: what is longer than Wan's 81 frames takes windows of as many."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,10 @@ class PipelineSettings:
         shift: shift of the sampler's noise levels.
         condition: what stands behind the picture in the condition latents: "zeros" (release) or "still", the picture
             itself (the miniature).
-        window: latent frames denoised together, besides the picture in front of each window; None: all of them.
+        window: latent frames denoised together, besides the picture in front of each window; None: all of them
+            (release).
         window_overlap: latent frames that neighbouring windows share.
+        trained_frames: video frames that the model was trained on; longer videos are made with a remark. None: without.
         image_size: side of the image encoder's input in pixels.
         text_len: tokens a prompt is cut to.
         negative_prompt: default prompt of the null branch.
@@ -52,6 +56,7 @@ class PipelineSettings:
     condition: Literal["zeros", "still"] = "zeros"
     window: int | None = None
     window_overlap: int = 2
+    trained_frames: int | None = None
     image_size: int = 224
     text_len: int = 512
     negative_prompt: str = ""

@@ -7,9 +7,18 @@ is moved by the first window alone: the others see it as it was there, and no wi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
+
+from anytalker.errors import InputError
+from anytalker.pipelines.settings import PipelineSettings
+
+MAX_POSITIONS = 1024
+"""Latent frames, and token rows and columns, that Wan's rotary positions reach."""
+WindowChoice = int | Literal["none"] | None
+"""Latent frames of a window besides the picture's; "none": all at once, as the release does; None: the model's."""
 
 
 @dataclass(frozen=True)
@@ -50,3 +59,58 @@ def plan_windows(total: int, length: int | None, overlap: int) -> list[Window]:
     stride = max(1, length - overlap)
     starts = list(range(1, total - length, stride)) + [total - length]
     return [Window(start, start + length) for start in starts]
+
+
+def with_window(settings: PipelineSettings, window: WindowChoice) -> PipelineSettings:
+    """Settings with another window; neighbours then share at most half of it.
+
+    Raises:
+        InputError: for a window that is neither "none" nor a number that rotary positions reach.
+    """
+    if window is None:
+        return settings
+    if window == "none":
+        return replace(settings, window=None)
+    if isinstance(window, bool) or not isinstance(window, int) or not 1 <= window < MAX_POSITIONS:
+        raise InputError(
+            f"window is {window!r}; it must be a number of latent frames from 1 to {MAX_POSITIONS - 1}, or 'none'."
+        )
+    return replace(settings, window=window, window_overlap=min(settings.window_overlap, window // 2))
+
+
+def check_positions(frames: int, size: tuple[int, int], settings: PipelineSettings, most: int = MAX_POSITIONS) -> None:
+    """Make sure that rotary positions reach all that is denoised together.
+
+    Args:
+        frames: of the video.
+        size: (width, height) of the video in pixels.
+        settings: with the window.
+        most: positions that the model knows in each direction.
+
+    Raises:
+        InputError: if they don't.
+    """
+    total = (frames - 1) // 4 + 1
+    together = total if settings.window is None else min(total, settings.window + 1)
+    if together > most:
+        raise InputError(
+            f"The video has {frames} frames, {together} latent frames to be denoised at once; the model knows "
+            f"{most} positions, at most {4 * most - 3} frames. Give --window {min(20, most - 1)}, or --max-frames."
+        )
+    if max(size) // 16 > most:
+        raise InputError(
+            f"The video has {size[0]}×{size[1]} pixels; the model knows {most} positions, at most {16 * most} pixels "
+            "in each direction. Give a picture of another shape."
+        )
+
+
+def window_remark(frames: int, settings: PipelineSettings) -> str | None:
+    """What to say of a video that is longer than the model was trained on; None for others."""
+    trained = settings.trained_frames
+    if trained is None or frames <= trained:
+        return None
+    remark = f"The video has {frames} frames; the model was trained on {trained}."
+    count = len(plan_windows((frames - 1) // 4 + 1, settings.window, settings.window_overlap))
+    if count == 1:
+        return f"{remark} It is made at once (--window {(trained - 1) // 4} makes it in windows)."
+    return f"{remark} It is made in {count} windows (--window none makes it at once, as the release does)."

@@ -11,6 +11,7 @@ from torch import nn
 from anytalker.errors import InputError
 from anytalker.files import atomic_path
 from anytalker.models.lora import ALPHA
+from anytalker.models.precision import stays_float32
 from anytalker.training.config import LoraConfig
 
 
@@ -21,7 +22,7 @@ def add_adapter(transformer: nn.Module, config: LoraConfig, half: bool = False) 
         transformer: changed in place.
         config: which adapters.
         half: hold the frozen matrices in bfloat16, which training in bfloat16 makes of them anyway; the adapters, and
-            what `_keep_in_fp32_modules` names, stay as they are.
+            what `stays_float32` names, stay as they are.
 
     Raises:
         InputError: if no layer has such a name.
@@ -35,9 +36,8 @@ def add_adapter(transformer: nn.Module, config: LoraConfig, half: bool = False) 
     except ValueError as error:
         raise InputError(f"lora.layers: {error}") from error
     if half:
-        precise = tuple(getattr(transformer, "_keep_in_fp32_modules", None) or ())
         for name, value in transformer.named_parameters():
-            if value.ndim > 1 and not value.requires_grad and not any(part in name for part in precise):
+            if value.ndim > 1 and not value.requires_grad and not stays_float32(name):
                 value.data = value.data.to(torch.bfloat16)
 
 
