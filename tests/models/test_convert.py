@@ -103,8 +103,9 @@ def test_wrong_places_and_folders_are_named(tmp_path) -> None:
     convert(source, tmp_path / "ours")
     with pytest.raises(InputError, match=r"must end in \.safetensors or \.pth"):
         convert(tmp_path / "ours", tmp_path / "folder")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no checkpoint"):
-        convert(tmp_path, tmp_path / "more")
+        convert(tmp_path / "empty", tmp_path / "more")
     save_file({"a": torch.zeros(1)}, tmp_path / "release" / "one.safetensors")
     save_file({"a": torch.zeros(1)}, tmp_path / "release" / "two.safetensors")
     with pytest.raises(InputError, match="several checkpoints"):

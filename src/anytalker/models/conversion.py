@@ -124,7 +124,9 @@ def from_release(state_dict: Mapping[str, torch.Tensor], config: Mapping[str, An
     """
     shapes = {key: tuple(tensor.shape) for key, tensor in state_dict.items()}
     values = model_config(shapes, config)
-    model, names = AnyTalkerTransformer3DModel(**values), Names(values["audio_face_layout"])
+    with torch.device("meta"):  # the tensors take the place of what would be drawn at random first
+        model = AnyTalkerTransformer3DModel(**values)
+    names = Names(values["audio_face_layout"])
     check_tensors(shapes, {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}, names)
     model.load_state_dict({str(names.ours(key)): value for key, value in state_dict.items()}, assign=True)
     return model.eval()
