@@ -61,7 +61,7 @@ def class_in(folder: Path, file: str = "config.json") -> str:
 
 
 def snapshot_of(folder: Path) -> Path:
-    """A repository's newest snapshot in the hub's cache (the one that `main` is, if known); other folders as they are."""
+    """A repository's snapshot in the hub's cache, that of `main` or the newest; any other folder itself."""
     snapshots = folder / "snapshots"
     if not folder.name.startswith(_REPOSITORY) or not snapshots.is_dir():
         return folder
@@ -106,7 +106,9 @@ def _checkpoints_of(folder: Path) -> list[Path]:
         return []
     configured = any(folder.glob(CONFIG_PATTERN))
     stems = [path.name.removesuffix(INDEX_SUFFIX) for path in files if path.name.endswith(INDEX_SUFFIX)]
-    shards = [path for path in files for stem in stems if re.fullmatch(rf"{re.escape(stem)}-\d+.*\.safetensors", path.name)]
+    shards = [
+        path for path in files for stem in stems if re.fullmatch(rf"{re.escape(stem)}-\d+.*\.safetensors", path.name)
+    ]
     return [path for path in files if path not in shards and _may_be_ours(path, configured)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,15 @@ def load_wan_file(path: Path, build: Callable[[dict[str, torch.Tensor]], Any]) -
             raise InputError(f"{path} is not the file that its name says ({reason}); download it again.") from error
 
 
-def clip_image_size(shapes: dict[str, Shape]) -> int:
+def clip_image_size(shapes: Mapping[str, Shape]) -> int:
     """Side in pixels of the pictures that a CLIP tower reads, by the shapes of Wan's tensors."""
     patch = shapes["visual.patch_embedding.weight"][2]
     return int(patch * round((shapes["visual.pos_embedding"][1] - 1) ** 0.5))
+
+
+def autoencoder_sizes(shapes: Mapping[str, Shape]) -> dict[str, int]:
+    """The arguments of AutoencoderKLWan that differ between autoencoders, by the shapes of Wan's tensors."""
+    return {"base_dim": shapes["encoder.conv1.weight"][0], "z_dim": shapes["conv2.weight"][0]}
 
 
 _T5_NAMES = (
@@ -126,8 +131,8 @@ def vae_from_wan(tensors: dict[str, torch.Tensor]) -> Any:
     from diffusers import AutoencoderKLWan
     from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
 
-    base, latent = tensors["encoder.conv1.weight"].shape[0], tensors["conv2.weight"].shape[0]
-    return _filled(lambda: AutoencoderKLWan(base_dim=base, z_dim=latent), convert_wan_vae_to_diffusers(tensors))
+    sizes = autoencoder_sizes({key: tuple(value.shape) for key, value in tensors.items()})
+    return _filled(lambda: AutoencoderKLWan(**sizes), convert_wan_vae_to_diffusers(tensors))
 
 
 def _filled(make: Callable[[], torch.nn.Module], tensors: dict[str, torch.Tensor]) -> torch.nn.Module:
