@@ -80,7 +80,11 @@ def other_things(path: Path) -> None:
         ("pth", harm, "could run code"),
         ("pth", other_things, "something else than named tensors"),
         ("pth", lambda path: path.write_bytes(b""), "damaged or cut off"),
-        ("sharded", lambda path: next(path.parent.glob("*-00002.safetensors")).unlink(), "00002.safetensors, which is"),
+        (
+            "sharded",
+            lambda path: next(path.parent.glob("*-00002.safetensors")).unlink(),
+            "00002.safetensors is missing",
+        ),
         ("sharded", lambda path: path.write_text("{}"), "damaged"),
         ("pth", lambda path: (path.parent / "config_af2v_small.json").unlink(), "beside it there is none"),
         ("pth", lambda path: (path.parent / "config_af2v_small.json").write_text("{"), "not JSON"),

@@ -296,6 +296,15 @@ def test_both_configurations_and_one_checkpoint_are_a_model(copy) -> None:
         assert find_model(given).config == copy / OWN / CONFIGS[LARGE]
 
 
+@pytest.mark.parametrize("folder", ["..", ".", OWN])
+def test_relative_paths_find_the_same_parts(copy, folder: str, monkeypatch) -> None:
+    monkeypatch.chdir(copy / folder)
+    given = os.path.relpath(copy / OWN / LARGE)
+    assert find_model(given).parts["vae"].resolve() == copy / BASE / VAE_FILE
+    (copy / OWN / SMALL).unlink()
+    assert find_model(os.path.relpath(copy / OWN)).parts["audio_features"].resolve() == copy / AUDIO
+
+
 def test_checkpoints_of_other_names_are_paired_by_their_tensors(copy) -> None:
     renamed = (copy / OWN / LARGE).rename(copy / OWN / "mine.pth")
     assert find_model(renamed).config == copy / OWN / CONFIGS[LARGE]
@@ -333,7 +342,7 @@ def test_the_hubs_cache_is_such_a_tree(tree, tmp_path, capsys) -> None:
     assert found.parts["audio_features"] == audio
     assert found.config == own / CONFIGS[LARGE]
     AnyTalkerPipeline.from_pretrained(own / LARGE)
-    with pytest.raises(InputError, match=f"several checkpoints.*{own / SMALL}, {own / LARGE}"):
+    with pytest.raises(InputError, match=f"several checkpoints.*{own / LARGE}, {own / SMALL}"):
         find_model(hub)
     (own / SMALL).unlink()
     for given in (own, own.parent.parent, hub):

@@ -54,7 +54,7 @@ def download(
     "  anytalker calibrate 14b --image two.png --audio anna.wav --audio ben.wav",
 )
 def calibrate(
-    model: Annotated[str, typer.Argument(help="1.3b, 14b, or a model's folder.")],
+    model: Annotated[str, typer.Argument(help="1.3b, 14b, a model's folder, or a published checkpoint.")],
     image: Annotated[Path | None, typer.Option(help="A picture of people; left out: two drawn ones.")] = None,
     audio: Annotated[list[Path] | None, typer.Option(help="One voice a person, with --image.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the sampler; left out: the model's default.")] = None,

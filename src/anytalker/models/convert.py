@@ -15,6 +15,7 @@ from anytalker.models.checkpoints import TORCH_SUFFIXES, Checkpoint, write_shard
 from anytalker.models.conversion import Names, check_tensors, model_config, release_config
 from anytalker.models.published import check_kind, choose_checkpoint, class_in, config_of, read_config
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
+from anytalker.models.weight_files import check_whole, tensor_shapes
 
 WEIGHTS_NAME = "diffusion_pytorch_model"
 
@@ -52,9 +53,10 @@ def _from_release(source: Path, destination: Path, config: Path | None) -> Conve
     if destination.suffix in (".safetensors", *TORCH_SUFFIXES):
         raise InputError(f"{destination} must be a folder: the converted model has several files.")
     source = choose_checkpoint(source)
+    check_whole(source)
+    check_kind(source, tensor_shapes(source))
     known = read_config(config or config_of(source))
     with Checkpoint(source) as checkpoint:
-        check_kind(source, checkpoint.shapes)
         values = model_config(checkpoint.shapes, known)
         names = Names(values["audio_face_layout"])
         with torch.device("meta"):

@@ -104,10 +104,9 @@ def _lacks_checkpoint(given: Path) -> str:
 def _places(checkpoint: Path, given: Path) -> list[list[Path]]:
     """Folders to look for parts in, the nearest first."""
     own = checkpoint.parent
-    repository = repository_of(Path(os.path.abspath(own)))
-    # As it was given, so that messages name what the user knows.
-    beside = own / os.path.relpath(repository.parent, os.path.abspath(own)) if repository != own else own.parent
-    beside = Path(os.path.normpath(beside)) if own.parts and ".." not in own.parts else beside
+    beside = repository_of(Path(os.path.abspath(own))).parent
+    if not own.is_absolute():  # as it was given, so that messages name what the user knows
+        beside = Path(os.path.relpath(beside))
     levels = [own, *([given] if given.is_dir() else []), beside]
     return [list(folders_in(level)) for level in dict.fromkeys(levels)]
 
