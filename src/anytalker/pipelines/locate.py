@@ -68,13 +68,15 @@ def _of_file(path: Path) -> FoundModel:
 def _of_folder(folder: Path, name: str) -> FoundModel:
     """A model of ours, or a pipeline in Diffusers' format that holds AnyTalker's transformer."""
     parts = {part: part_folder(folder, part) for part in PARTS}
-    wanted = set(PARTS)
-    if not (folder / SETTINGS_FILE).exists() and name not in PRESETS:
+    wanted, settled = set(PARTS), (folder / SETTINGS_FILE).exists()
+    # Settings are written last: without them or Diffusers' index, a folder is one that was never finished.
+    diffusers = not settled and name not in PRESETS and (folder / "model_index.json").exists()
+    if diffusers:
         wanted.discard("scheduler")  # every preset knows its own
         if not parts["audio_features"].exists():
             parts["audio_features"] = _audio_beside(folder) or parts["audio_features"]
     missing = [part for part in PARTS if part in wanted and not parts[part].exists()]
-    if name in PRESETS and not (folder / SETTINGS_FILE).exists():
+    if not settled and not diffusers:
         missing.insert(0, SETTINGS_FILE)
     if missing:
         again = f" Finish it with:  anytalker download {name}" if name in PRESETS else ""
