@@ -15,6 +15,7 @@ from PIL import Image
 from anytalker import cli
 from anytalker.errors import AnyTalkerError, InputError
 from anytalker.evaluation.interactive_eyes import generate_benchmark, missing_videos, read_benchmark
+from anytalker.pipelines.found import FoundModel
 from anytalker.pipelines.output import RunRecord, write_video
 
 
@@ -90,8 +91,9 @@ def test_videos_made_by_another_model_or_from_other_files_are_refused(bench, tmp
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(b"weights")
-    for module in ("evaluation.interactive_eyes", "pipelines.batch"):
-        monkeypatch.setattr(f"anytalker.{module}.model_folder", lambda model: folder)
+    found = FoundModel(folder, {"transformer": folder}, None, folder / "anytalker.json")
+    monkeypatch.setattr("anytalker.evaluation.interactive_eyes.model_folder", lambda model: folder)
+    monkeypatch.setattr("anytalker.pipelines.batch.find_model", lambda model: found)
     items, output = read_benchmark(bench), tmp_path / "videos"
     generate_benchmark(items, Pipeline(), "tiny", output)
     with pytest.raises(InputError, match=r"made with model tiny; asked for is model 1\.3b"):

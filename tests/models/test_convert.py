@@ -80,7 +80,11 @@ def other_things(path: Path) -> None:
         ("pth", harm, "could run code"),
         ("pth", other_things, "something else than named tensors"),
         ("pth", lambda path: path.write_bytes(b""), "damaged or cut off"),
-        ("sharded", lambda path: next(path.parent.glob("*-00002.safetensors")).unlink(), "00002.safetensors, which is"),
+        (
+            "sharded",
+            lambda path: next(path.parent.glob("*-00002.safetensors")).unlink(),
+            "00002.safetensors is missing",
+        ),
         ("sharded", lambda path: path.write_text("{}"), "damaged"),
         ("pth", lambda path: (path.parent / "config_af2v_small.json").unlink(), "beside it there is none"),
         ("pth", lambda path: (path.parent / "config_af2v_small.json").write_text("{"), "not JSON"),
@@ -103,8 +107,9 @@ def test_wrong_places_and_folders_are_named(tmp_path) -> None:
     convert(source, tmp_path / "ours")
     with pytest.raises(InputError, match=r"must end in \.safetensors or \.pth"):
         convert(tmp_path / "ours", tmp_path / "folder")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no checkpoint"):
-        convert(tmp_path, tmp_path / "more")
+        convert(tmp_path / "empty", tmp_path / "more")
     save_file({"a": torch.zeros(1)}, tmp_path / "release" / "one.safetensors")
     save_file({"a": torch.zeros(1)}, tmp_path / "release" / "two.safetensors")
     with pytest.raises(InputError, match="several checkpoints"):

@@ -13,6 +13,7 @@ from anytalker import AnyTalkerError, InputError
 from anytalker.pipelines import batch as module
 from anytalker.pipelines import workers
 from anytalker.pipelines.batch import RESULTS, Job, finished_jobs, read_jobs, run_batch
+from anytalker.pipelines.found import FoundModel
 from anytalker.pipelines.output import read_video
 
 FACES = [[20, 20, 60, 60], [120, 20, 60, 60]]
@@ -163,7 +164,8 @@ def test_a_model_that_changed_makes_its_videos_again(folder, monkeypatch) -> Non
     model.mkdir()
     weights = model / "weights.safetensors"
     weights.write_bytes(b"1")
-    monkeypatch.setattr(module, "model_folder", lambda name: model)
+    found = FoundModel(model, {"transformer": model}, None, model / "anytalker.json")
+    monkeypatch.setattr(module, "find_model", lambda name: found)
     one = read_jobs(write_jobs(folder, first=job()))["first"]
     before = one.fingerprint("mine")
     assert one.fingerprint("mine") == before

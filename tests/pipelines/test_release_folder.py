@@ -10,96 +10,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
 
 from anytalker import AnyTalkerPipeline, InputError
 from anytalker.models.conversion import to_release
 from tests.pipelines.full_size import small_parts
-
-T5 = (
-    ("shared.weight", "token_embedding.weight"),
-    ("encoder.final_layer_norm.weight", "norm.weight"),
-    ("encoder.block.{}.layer.0.layer_norm.weight", "blocks.{}.norm1.weight"),
-    ("encoder.block.{}.layer.1.layer_norm.weight", "blocks.{}.norm2.weight"),
-    ("encoder.block.{}.layer.0.SelfAttention.q.weight", "blocks.{}.attn.q.weight"),
-    ("encoder.block.{}.layer.0.SelfAttention.k.weight", "blocks.{}.attn.k.weight"),
-    ("encoder.block.{}.layer.0.SelfAttention.v.weight", "blocks.{}.attn.v.weight"),
-    ("encoder.block.{}.layer.0.SelfAttention.o.weight", "blocks.{}.attn.o.weight"),
-    (
-        "encoder.block.{}.layer.0.SelfAttention.relative_attention_bias.weight",
-        "blocks.{}.pos_embedding.embedding.weight",
-    ),
-    ("encoder.block.{}.layer.1.DenseReluDense.wi_0.weight", "blocks.{}.ffn.gate.0.weight"),
-    ("encoder.block.{}.layer.1.DenseReluDense.wi_1.weight", "blocks.{}.ffn.fc1.weight"),
-    ("encoder.block.{}.layer.1.DenseReluDense.wo.weight", "blocks.{}.ffn.fc2.weight"),
-)
-
-
-def wan_t5(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    state = model.state_dict()
-    pairs = [(ours.format(i), wans.format(i)) for ours, wans in T5 for i in range(model.config.num_layers)]
-    return {wans: state[ours] for ours, wans in pairs}
-
-
-def wan_clip(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    state = {key.removeprefix("vision_model."): value for key, value in model.state_dict().items()}
-    named = {
-        "visual.cls_embedding": state["embeddings.class_embedding"][None, None],
-        "visual.pos_embedding": state["embeddings.position_embedding.weight"][None],
-        "visual.patch_embedding.weight": state["embeddings.patch_embedding.weight"],
-        "visual.head": torch.zeros(model.config.hidden_size, 4),
-        "textual.token_embedding.weight": torch.zeros(8, 4),
-    }
-    for part in ("weight", "bias"):
-        named[f"visual.pre_norm.{part}"] = state[f"pre_layrnorm.{part}"]
-        named[f"visual.post_norm.{part}"] = state[f"post_layernorm.{part}"]
-        for i in range(model.config.num_hidden_layers):
-            ours, wans = f"encoder.layers.{i}.", f"visual.transformer.{i}."
-            joint = [state[f"{ours}self_attn.{name}_proj.{part}"] for name in "qkv"]
-            named[f"{wans}attn.to_qkv.{part}"] = torch.cat(joint)
-            named[f"{wans}attn.proj.{part}"] = state[f"{ours}self_attn.out_proj.{part}"]
-            named[f"{wans}norm1.{part}"] = state[f"{ours}layer_norm1.{part}"]
-            named[f"{wans}norm2.{part}"] = state[f"{ours}layer_norm2.{part}"]
-            named[f"{wans}mlp.0.{part}"] = state[f"{ours}mlp.fc1.{part}"]
-            named[f"{wans}mlp.2.{part}"] = state[f"{ours}mlp.fc2.{part}"]
-    return named
-
-
-def wan_vae(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The state under Wan's names, found by asking diffusers' own converter what each possible name becomes."""
-    ends = [f"residual.{i}.{part}" for i in (0, 2, 3, 6) for part in ("gamma", "weight", "bias")]
-    ends += [f"{layer}.{part}" for layer in ("shortcut", "resample.1", "time_conv") for part in ("weight", "bias")]
-    ends += [f"{layer}.{part}" for layer in ("norm", "to_qkv", "proj") for part in ("gamma", "weight", "bias")]
-    candidates = [
-        f"{side}.{i}.{end}" for side in ("encoder.downsamples", "encoder.middle") for i in range(11) for end in ends
-    ]
-    candidates += [
-        f"{side}.{i}.{end}" for side in ("decoder.upsamples", "decoder.middle") for i in range(15) for end in ends
-    ]
-    candidates += [f"{side}.head.{end}" for side in ("encoder", "decoder") for end in ("0.gamma", "2.weight", "2.bias")]
-    candidates += [f"{name}.{part}" for name in ("conv1", "conv2") for part in ("weight", "bias")]
-    candidates += [f"{side}.conv1.{part}" for side in ("encoder", "decoder") for part in ("weight", "bias")]
-    becomes: dict[str, str] = {}
-    for candidate in candidates:
-        becomes.setdefault(next(iter(convert_wan_vae_to_diffusers({candidate: None}))), candidate)
-    return {becomes[key]: value for key, value in model.state_dict().items()}
+from tests.pipelines.published import AUDIO, BASE, CONFIGS, OWN, SMALL, write_base
 
 
 @pytest.fixture(scope="module", params=["A", "B"])
 def release(request, tmp_path_factory) -> tuple[Path, dict]:
     """A small model laid out as the release lays out its own, and the parts it was made of."""
     folder, parts = tmp_path_factory.mktemp("release"), small_parts(request.param)
-    wan, own = folder / "Wan2.1-Fun-1.3B-Inp", folder / "AnyTalker"
-    wan.mkdir()
-    own.mkdir()
-    torch.save(wan_t5(parts["text_encoder"]), wan / "models_t5_umt5-xxl-enc-bf16.pth")
-    torch.save(wan_clip(parts["image_encoder"]), wan / "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth")
-    torch.save(wan_vae(parts["vae"]), wan / "Wan2.1_VAE.pth")
-    parts["tokenizer"].save_pretrained(wan / "google" / "umt5-xxl")
-    parts["audio_features"].save_pretrained(folder / "wav2vec2-base-960h")
+    write_base(folder / BASE, parts)
+    parts["audio_features"].save_pretrained(folder / AUDIO)
     weights, config = to_release(parts["transformer"])
-    torch.save({"model": weights}, own / "1_3B-single-v1.pth")
-    (own / "config_af2v_1_3B.json").write_text(json.dumps(config))
+    (folder / OWN).mkdir()
+    torch.save({"model": weights}, folder / OWN / SMALL)
+    (folder / OWN / CONFIGS[SMALL]).write_text(json.dumps(config))
     return folder, parts
 
 
@@ -142,7 +69,7 @@ def cut(name: str) -> Callable[[Path], None]:
 
 
 def again(name: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_bytes(next(folder.rglob(name)).read_bytes())
+    return lambda folder: torch.save({"something": torch.zeros(3)}, next(folder.rglob(name)).parent / "Wan2.1_VAE.pt")
 
 
 @pytest.mark.parametrize(
@@ -150,11 +77,11 @@ def again(name: str) -> Callable[[Path], None]:
     [
         (remove("Wan2.1_VAE.pth"), "lacks the video autoencoder"),
         (remove("models_t5*.pth"), "lacks the text encoder"),
-        (remove("1_3B-single-v1.pth"), "one checkpoint of AnyTalker's; there is none"),
+        (remove("1_3B-single-v1.pth"), "lacks AnyTalker's checkpoint"),
         (swap("models_clip*.pth"), "models_clip.* is not the file that its name says"),
         (swap("1_3B-single-v1.pth"), "checkpoint or its configuration lacks"),
         (cut("Wan2.1_VAE.pth"), "Wan2.1_VAE.pth is damaged or cut off"),
-        (again("Wan2.1_VAE.pth"), "several candidates for the video autoencoder"),
+        (again("Wan2.1_VAE.pth"), r"several candidates for the video autoencoder"),
     ],
 )
 def test_damaged_folders_are_named(release, tmp_path, damage, reason: str) -> None:

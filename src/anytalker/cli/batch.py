@@ -23,7 +23,7 @@ commands = typer.Typer()
 def batch(
     jobs: Annotated[Path, typer.Argument(help="JSON file of jobs; the release's batch file works as it is.")],
     output: Annotated[Path, typer.Option(help="Folder for the videos.")] = Path("videos"),
-    model: Annotated[str, typer.Option(help="tiny, 1.3b, 14b, or a model's folder.")] = "tiny",
+    model: Annotated[str, typer.Option(help="tiny, 1.3b, 14b, a model's folder, or a published checkpoint.")] = "tiny",
     device: Annotated[
         list[str] | None,
         typer.Option(help="cpu, cuda:0, …, once a device; left out: every GPU, or without one the CPU."),

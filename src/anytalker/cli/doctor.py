@@ -20,7 +20,7 @@ commands = typer.Typer()
     "  anytalker doctor --model 14b --card 24 --memory low",
 )
 def doctor(
-    model: Annotated[str, typer.Option(help="tiny, 1.3b, 14b, or a model's folder.")] = "tiny",
+    model: Annotated[str, typer.Option(help="tiny, 1.3b, 14b, a model's folder, or a published checkpoint.")] = "tiny",
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Video in pixels; left out: the model's own.")] = None,
     seconds: Annotated[float, typer.Option(help="Length of the video.")] = 5.0,
     persons: Annotated[int, typer.Option(help="How many people.")] = 2,

@@ -124,7 +124,7 @@ def _asked(what: list[str]) -> tuple[tuple[str, ...], Path]:
 )
 def benchmark(
     folder: Annotated[Path, typer.Argument(help="InteractiveEyes as published: frames/, audio_left/, audio_right/, …")],
-    model: Annotated[str, typer.Option(help="tiny, 1.3b, 14b, or a model's folder.")] = "tiny",
+    model: Annotated[str, typer.Option(help="tiny, 1.3b, 14b, a model's folder, or a published checkpoint.")] = "tiny",
     output: Annotated[Path, typer.Option(help="Folder for the videos; those made alike are kept.")] = Path("videos"),
     report: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("report"),
     against: Annotated[Path | None, typer.Option(help="Folder of the real videos, of the same names.")] = None,

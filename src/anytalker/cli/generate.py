@@ -91,7 +91,9 @@ def generate(
     mode: Annotated[
         Mode, typer.Option(help="pad: the audios share a clock. concat: people speak one after another.")
     ] = Mode.pad,
-    model: Annotated[str, typer.Option(help="tiny (comes with the package), 1.3b, 14b, or a model's folder.")] = "tiny",
+    model: Annotated[
+        str, typer.Option(help="tiny (comes with the package), 1.3b, 14b, a model's folder, or a published checkpoint.")
+    ] = "tiny",
     steps: Annotated[int | None, typer.Option(help="Denoising steps, 1 to 1000; more is finer and slower.")] = None,
     guidance_scale: Annotated[float | None, typer.Option(help="Pull of prompt and voice, 0 to 100; 1 is none.")] = None,
     audio_guidance_scale: Annotated[

@@ -54,7 +54,7 @@ def download(
     "  anytalker calibrate 14b --image two.png --audio anna.wav --audio ben.wav",
 )
 def calibrate(
-    model: Annotated[str, typer.Argument(help="1.3b, 14b, or a model's folder.")],
+    model: Annotated[str, typer.Argument(help="1.3b, 14b, a model's folder, or a published checkpoint.")],
     image: Annotated[Path | None, typer.Option(help="A picture of people; left out: two drawn ones.")] = None,
     audio: Annotated[list[Path] | None, typer.Option(help="One voice a person, with --image.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the sampler; left out: the model's default.")] = None,
@@ -67,7 +67,7 @@ def calibrate(
         raise InputError("tiny knows its ratios already; calibrate a model of your own by its folder.")
     from anytalker.miniature.demo import demo_scene
     from anytalker.pipelines.calibration import measure_magnitudes, write_magnitudes
-    from anytalker.pipelines.components import model_folder
+    from anytalker.pipelines.components import find_model
 
     if (image is None) != (not audio):
         raise InputError("--image and --audio belong together; leave both out for drawn people.")
@@ -78,5 +78,5 @@ def calibrate(
     if image is None:
         image, faces, audio = demo_scene(2, 4.0, 0)  # type: ignore[assignment]
     ratios = measure_magnitudes(pipeline, image, audio or [], steps, faces=faces)
-    path = write_magnitudes(pipeline, model_folder(model), ratios)
+    path = write_magnitudes(pipeline, find_model(model).settings, ratios)
     typer.echo(f"Measured {len(ratios)} steps: {', '.join(f'{ratio:.3f}' for ratio in ratios)}. Wrote {path}.")

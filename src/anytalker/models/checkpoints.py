@@ -18,7 +18,7 @@ from anytalker.errors import InputError
 from anytalker.files import atomic_path, write_json_atomic
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
-_INDEX_SUFFIX = ".safetensors.index.json"
+INDEX_SUFFIX = ".safetensors.index.json"
 
 
 class Checkpoint(Mapping[str, torch.Tensor]):
@@ -42,7 +42,7 @@ class Checkpoint(Mapping[str, torch.Tensor]):
             self._getters = dict.fromkeys(tensors, tensors.__getitem__)
             self.shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         else:
-            for shard in _shards(self.path):
+            for shard in shards_of(self.path):
                 self._open(shard)
 
     def _open(self, shard: Path) -> None:
@@ -81,12 +81,12 @@ def find_checkpoint(source: str | Path) -> Path:
     """
     path = Path(source)
     if path.is_file():
-        if path.suffix in (".safetensors", *TORCH_SUFFIXES) or path.name.endswith(_INDEX_SUFFIX):
+        if path.suffix in (".safetensors", *TORCH_SUFFIXES) or path.name.endswith(INDEX_SUFFIX):
             return path
         raise InputError(f"{path} is no checkpoint; give a .safetensors, .safetensors.index.json or .pth file.")
     if not path.is_dir():
         raise InputError(f"There is no checkpoint {path}. Check the path.")
-    for pattern in (f"*{_INDEX_SUFFIX}", "*.safetensors", *(f"*{suffix}" for suffix in TORCH_SUFFIXES)):
+    for pattern in (f"*{INDEX_SUFFIX}", "*.safetensors", *(f"*{suffix}" for suffix in TORCH_SUFFIXES)):
         found = sorted(path.glob(pattern))
         if len(found) == 1:
             return found[0]
@@ -96,8 +96,13 @@ def find_checkpoint(source: str | Path) -> Path:
     raise InputError(f"{path} holds no checkpoint; it needs a .safetensors or .pth file.")
 
 
-def _shards(path: Path) -> list[Path]:
-    if not path.name.endswith(_INDEX_SUFFIX):
+def shards_of(path: Path) -> list[Path]:
+    """The files that an index of shards names; of any other file itself.
+
+    Raises:
+        InputError: if it is damaged, or names files outside its folder.
+    """
+    if not path.name.endswith(INDEX_SUFFIX):
         return [path]
     try:
         names = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
@@ -163,8 +168,8 @@ def write_shards(
             size = 0
     flush()
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    write_json_atomic(folder / f"{name}{_INDEX_SUFFIX}", index)
-    return [*files, f"{name}{_INDEX_SUFFIX}"]
+    write_json_atomic(folder / f"{name}{INDEX_SUFFIX}", index)
+    return [*files, f"{name}{INDEX_SUFFIX}"]
 
 
 def _first_line(error: Exception) -> str:

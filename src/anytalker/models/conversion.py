@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 
 from anytalker.errors import InputError
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
@@ -124,7 +125,9 @@ def from_release(state_dict: Mapping[str, torch.Tensor], config: Mapping[str, An
     """
     shapes = {key: tuple(tensor.shape) for key, tensor in state_dict.items()}
     values = model_config(shapes, config)
-    model, names = AnyTalkerTransformer3DModel(**values), Names(values["audio_face_layout"])
+    with init_empty_weights():  # the tensors take the place of what would be drawn at random first
+        model = AnyTalkerTransformer3DModel(**values)
+    names = Names(values["audio_face_layout"])
     check_tensors(shapes, {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}, names)
     model.load_state_dict({str(names.ours(key)): value for key, value in state_dict.items()}, assign=True)
     return model.eval()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -15,7 +13,9 @@ from anytalker.errors import InputError
 from anytalker.files import atomic_path, write_json_atomic
 from anytalker.models.checkpoints import TORCH_SUFFIXES, Checkpoint, write_shards
 from anytalker.models.conversion import Names, check_tensors, model_config, release_config
+from anytalker.models.published import check_kind, choose_checkpoint, class_in, config_of, read_config
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
+from anytalker.models.weight_files import check_whole, tensor_shapes
 
 WEIGHTS_NAME = "diffusion_pytorch_model"
 
@@ -33,18 +33,18 @@ class Conversion:
 def convert(source: Path, destination: Path, config: Path | None = None) -> Conversion:
     """Convert a release's checkpoint to a folder of ours, or a folder of ours to a release's checkpoint.
 
-    Which of the two is decided by the source: a folder with our `config.json` is ours.
+    Which of the two is decided by the source: a folder whose `config.json` names our class is ours.
 
     Args:
-        source: see `Checkpoint`.
+        source: see `Checkpoint`; of a folder in the release's layout the only checkpoint of AnyTalker's in it.
         destination: a folder for our model; a `.safetensors` or `.pth` file for the release's, whose configuration is
             written beside it.
-        config: the release's configuration; None: the one JSON file beside the checkpoint.
+        config: the release's configuration; None: the one beside the checkpoint, see `config_of`.
 
     Raises:
         InputError: for damaged files, missing, unexpected or wrongly shaped tensors, or a source of another kind.
     """
-    if source.is_dir() and (source / "config.json").is_file():
+    if class_in(source) == AnyTalkerTransformer3DModel.__name__:
         return _to_release(source, destination)
     return _from_release(source, destination, config)
 
@@ -52,8 +52,12 @@ def convert(source: Path, destination: Path, config: Path | None = None) -> Conv
 def _from_release(source: Path, destination: Path, config: Path | None) -> Conversion:
     if destination.suffix in (".safetensors", *TORCH_SUFFIXES):
         raise InputError(f"{destination} must be a folder: the converted model has several files.")
+    source = choose_checkpoint(source)
+    check_whole(source)
+    check_kind(source, tensor_shapes(source))
+    known = read_config(config or config_of(source))
     with Checkpoint(source) as checkpoint:
-        values = model_config(checkpoint.shapes, read_release_config(checkpoint.path, config))
+        values = model_config(checkpoint.shapes, known)
         names = Names(values["audio_face_layout"])
         with torch.device("meta"):
             model = AnyTalkerTransformer3DModel(**values)
@@ -104,34 +108,3 @@ class _Counter:
 
     def result(self, layout: str, files: list[Path]) -> Conversion:
         return Conversion(self.tensors, self.bytes, layout, files)
-
-
-def read_release_config(checkpoint: Path, config: Path | None = None) -> Mapping[str, Any]:
-    """The release's configuration of a checkpoint.
-
-    Args:
-        checkpoint: the file of weights.
-        config: the configuration; None: the JSON file beside the checkpoint, of several the one of the same size.
-
-    Raises:
-        InputError: if there is none, several fit, or it is not JSON.
-    """
-    if config is None:
-        beside = [path for path in sorted(checkpoint.parent.glob("*.json")) if not path.name.endswith(".index.json")]
-        beside = [path for path in beside if path.stem == checkpoint.stem] or beside
-        if len(beside) != 1:
-            found = ", ".join(path.name for path in beside) or "none"
-            raise InputError(
-                f"{checkpoint} needs its configuration (config_af2v_*.json); beside it there is {found}. "
-                "Say which with --config FILE."
-            )
-        config = beside[0]
-    if not config.is_file():
-        raise InputError(f"There is no configuration {config}. Check the path.")
-    try:
-        values = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"The configuration {config} is not JSON ({error}).") from error
-    if not isinstance(values, dict):
-        raise InputError(f"The configuration {config} is no JSON object.")
-    return values

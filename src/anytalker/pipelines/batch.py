@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from anytalker.errors import AnyTalkerError, InputError
-from anytalker.pipelines.components import model_folder
+from anytalker.pipelines.components import find_model
 from anytalker.pipelines.destination import check_batch_destinations
 from anytalker.pipelines.placement import Placement
 from anytalker.pipelines.workers import worker_for
@@ -96,10 +96,9 @@ class JobResult:
 def model_files(model: str) -> list[Path]:
     """Weights and settings of a model; none if it is not here."""
     try:
-        folder = model_folder(model)
+        return find_model(model).files()
     except InputError:
         return []
-    return sorted(path for path in folder.rglob("*") if path.suffix in (".safetensors", ".pth", ".json"))
 
 
 def read_jobs(path: Path) -> dict[str, Job]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from anytalker.errors import InputError
+from anytalker.files import write_json_atomic
 from anytalker.pipelines.pipeline import AnyTalkerPipeline
-from anytalker.pipelines.settings import SETTINGS_FILE
 
 
 def measure_magnitudes(
@@ -54,15 +54,20 @@ def measure_magnitudes(
     return (1.0, *ratios)
 
 
-def write_magnitudes(pipeline: AnyTalkerPipeline, folder: Path, ratios: Sequence[float]) -> Path:
+def write_magnitudes(pipeline: AnyTalkerPipeline, path: Path, ratios: Sequence[float]) -> Path:
     """Write measured ratios into a model's settings; the file is returned.
 
+    Args:
+        pipeline: the model.
+        path: its file of settings, see `FoundModel.settings`; of a published checkpoint a file beside it.
+        ratios: see `measure_magnitudes`.
+
     Raises:
-        InputError: if the folder can't be written.
+        InputError: if the file can't be written.
     """
     settings = replace(pipeline.settings, magnitude_ratios=tuple(round(ratio, 4) for ratio in ratios))
     try:
-        settings.save(folder)
+        write_json_atomic(path, asdict(settings))
     except OSError as error:
-        raise InputError(f"{folder / SETTINGS_FILE} can't be written ({error.strerror}); calibrate a copy.") from error
-    return folder / SETTINGS_FILE
+        raise InputError(f"{path} can't be written ({error.strerror}); calibrate a copy.") from error
+    return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import platform
 import shutil
@@ -15,12 +14,13 @@ from typing import Any
 import torch
 
 from anytalker.errors import InputError
-from anytalker.pipelines.components import model_folder
+from anytalker.models.weight_files import tensor_shapes
+from anytalker.pipelines.components import find_model, model_folder
 from anytalker.pipelines.loading import working_dtype
 from anytalker.pipelines.memory import MemoryPlan, ModelShape, plan_memory
+from anytalker.pipelines.part_loaders import autoencoder_config, settings_of, transformer_config
 from anytalker.pipelines.placement import Placement
-from anytalker.pipelines.presets import PRESETS, models_home
-from anytalker.pipelines.release_folder import looks_like_release
+from anytalker.pipelines.presets import PRESETS, TRANSFORMERS, models_home
 from anytalker.pipelines.settings import PipelineSettings
 
 GPU_REST = 900 * 2**20
@@ -35,10 +35,6 @@ EXTRAS = {
     "cluster": ("ray",),
 }
 """Optional parts of the package and the modules they need."""
-_TRANSFORMERS = {
-    "1.3b": {},
-    "14b": {"num_attention_heads": 40, "ffn_dim": 13824, "num_layers": 40, "audio_face_layout": "B"},
-}
 
 
 @dataclass(frozen=True)
@@ -118,17 +114,18 @@ def model_shape(model: str, dtype: torch.dtype) -> ModelShape:
     """
     if model in PRESETS:
         parts = _full_size_bytes(dtype)
-        return ModelShape(_TRANSFORMERS[model], {"_class_name": "AutoencoderKLWan"}, PRESETS[model].settings, parts)
-    folder = model_folder(model)
-    if looks_like_release(folder):
-        raise InputError(f"{folder} is in the release's layout; ask for 1.3b or 14b instead, which is the same.")
-    configs = {name: json.loads((folder / name / "config.json").read_text()) for name in ("transformer", "vae")}
-    settings = PipelineSettings.load(folder)
+        return ModelShape(TRANSFORMERS[model], {"_class_name": "AutoencoderKLWan"}, PRESETS[model].settings, parts)
+    found = find_model(model)
     others = {
-        name.replace("_", " "): sum(_tensor_bytes(path, dtype) for path in (folder / name).glob("*.safetensors"))
+        name.replace("_", " "): _part_bytes(found.parts[name], dtype if name == "text_encoder" else torch.float32)
         for name in ("vae", "text_encoder", "image_encoder", "audio_features")
     }
-    return ModelShape(configs["transformer"], configs["vae"], settings, {k: v for k, v in others.items() if v})
+    return ModelShape(
+        transformer_config(found),
+        autoencoder_config(found),
+        settings_of(found),
+        {name: size for name, size in others.items() if size},
+    )
 
 
 def plan_video(
@@ -218,12 +215,12 @@ def _full_size_bytes(dtype: torch.dtype) -> dict[str, int]:
     return {name: sum(p.numel() for p in made.parameters()) * kind.itemsize for name, made, kind in models}
 
 
-def _tensor_bytes(path: Path, dtype: torch.dtype) -> int:
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 (no mapping)
-    return sum(torch.Size(shape).numel() for shape in shapes) * dtype.itemsize
+def _part_bytes(path: Path, dtype: torch.dtype) -> int:
+    """Bytes of a part's tensors in a type; of Wan's image encoder without the text tower, which is not loaded."""
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    shapes = [item for file in files for item in tensor_shapes(file).items()]
+    visual = [item for item in shapes if item[0].startswith("visual.")]
+    return sum(torch.Size(shape).numel() for _, shape in visual or shapes) * dtype.itemsize
 
 
 def _status_bytes(path: str, key: str) -> int | None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -14,10 +12,9 @@ from anytalker.errors import InputError
 from anytalker.models.context_parallel import enable_context_parallel
 from anytalker.models.lora import merge_lora
 from anytalker.pipelines.acceleration import Acceleration, accelerate, check_acceleration
-from anytalker.pipelines.components import model_folder, model_settings
+from anytalker.pipelines.components import model_settings
 from anytalker.pipelines.pipeline import AnyTalkerPipeline
 from anytalker.pipelines.placement import Placement, place
-from anytalker.pipelines.settings import SETTINGS_FILE
 
 _SMALL = "tiny"
 """Name in the settings of the miniature and of models trained from it: too small for bfloat16 to help."""
@@ -27,9 +24,10 @@ def working_dtype(model: str, device: str) -> torch.dtype:
     """Floating point type of the large parts: bfloat16 for full-size models on a GPU, else float32."""
     if device == "cpu":
         return torch.float32
-    name = None
-    with suppress(OSError, ValueError):  # what is wrong with the file is said when the model is loaded
-        name = json.loads((model_folder(model) / SETTINGS_FILE).read_text(encoding="utf-8")).get("name")
+    try:
+        name = model_settings(model).name
+    except InputError:  # what is wrong with the model is said when it is loaded
+        name = ""
     return torch.float32 if name == _SMALL else torch.bfloat16
 
 
@@ -44,7 +42,7 @@ def load_pipeline(
     """Load a model and put it where videos are made.
 
     Args:
-        model: name or folder.
+        model: name or path, see `find_model`.
         device: such as "cpu" or "cuda:0".
         placement: what is on the device at a time, and how the transformer's weights are kept.
         acceleration: what makes it faster than exact.

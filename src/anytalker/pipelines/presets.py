@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from anytalker.pipelines.settings import WAN, PipelineSettings
 
@@ -50,6 +51,24 @@ PRESETS = {
     "1.3b": Preset(PipelineSettings(name="1.3b", **WAN), "zzz66/AnyTalker-1.3B", "1_3B-single-v1.pth", _ENCODERS),
     "14b": Preset(PipelineSettings(name="14b", **WAN), "zzz66/AnyTalker-1.3B", "14B-multi-v1.pth", _ENCODERS),
 }
+
+TRANSFORMERS: dict[str, dict[str, Any]] = {
+    "1.3b": {},
+    "14b": {"num_attention_heads": 40, "ffn_dim": 13824, "num_layers": 40, "audio_face_layout": "B"},
+}
+"""For each preset what of its transformer's configuration differs from the class's defaults."""
+_WIDTHS = {"1.3b": 1536, "14b": 5120}
+
+
+def preset_for(width: int, layout: str) -> str:
+    """The preset whose defaults suit a transformer: the one as wide, else the one of the same layout.
+
+    Args:
+        width: of its tokens, such as 1536.
+        layout: "A" or "B".
+    """
+    layouts = {name: values.get("audio_face_layout", "A") for name, values in TRANSFORMERS.items()}
+    return min(PRESETS, key=lambda name: (_WIDTHS[name] != width, layouts[name] != layout))
 
 
 def models_home() -> Path:

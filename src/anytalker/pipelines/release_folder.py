@@ -1,232 +1,262 @@
-"""Models in the release's own layout: AnyTalker's checkpoint beside Wan's T5, CLIP and VAE torch files."""
+"""The parts of a published model: AnyTalker's checkpoint, and the Wan model and wav2vec2 beside it."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from anytalker.errors import InputError
-from anytalker.models.checkpoints import TORCH_SUFFIXES, Checkpoint
-from anytalker.models.conversion import from_release
-from anytalker.models.convert import read_release_config
-from anytalker.models.precision import cast_transformer
-from anytalker.pipelines.schedule import make_scheduler
-from anytalker.pipelines.settings import WAN, PipelineSettings
+from anytalker.models.checkpoints import TORCH_SUFFIXES
+from anytalker.models.published import (
+    AUTOENCODER,
+    CONFIG_PATTERN,
+    IMAGE_ENCODER,
+    SETTINGS_SUFFIX,
+    TEXT_ENCODER,
+    check_pair,
+    checkpoints_in,
+    choose_checkpoint,
+    class_in,
+    config_of,
+    folders_in,
+    kind_of,
+    plain_wan,
+    read_config,
+    repository_of,
+    size_in,
+    title_of,
+)
+from anytalker.models.weight_files import INDEX_SUFFIX, check_whole, is_weights, tensor_shapes, unfinished_downloads
+from anytalker.pipelines.found import FoundModel
+from anytalker.pipelines.settings import SETTINGS_FILE
 
-CONFIG_PATTERN = "config_af2v_*.json"
-CLIP_HEAD_DIM = 80
-
-
-@dataclass(frozen=True)
-class ReleaseFolder:
-    """Where the parts of a model in the release's layout are; see `find_release`."""
-
-    checkpoint: Path
-    config: Path
-    text_encoder: Path
-    tokenizer: Path
-    image_encoder: Path
-    vae: Path
-    audio_features: Path
-
-
-def looks_like_release(folder: Path) -> bool:
-    """Whether a folder is laid out as the release's, whole or not."""
-    return any(folder.glob(CONFIG_PATTERN)) or any(folder.glob(f"*/{CONFIG_PATTERN}"))
-
-
-def find_release(folder: Path) -> ReleaseFolder:
-    """Find the parts of a model in a folder of the release's layout, up to two folders deep.
-
-    Raises:
-        InputError: naming what is missing, or what there is more than one of.
-    """
-
-    def one(what: str, *patterns: str) -> Path:
-        found = [
-            path
-            for pattern in patterns
-            for depth in ("", "*/", "*/*/")
-            for path in sorted(folder.glob(depth + pattern))
-        ]
-        if not found:
-            raise InputError(f"{folder} is not a complete model: it lacks {what} ({' or '.join(patterns)}).")
-        if len(found) > 1:
-            names = ", ".join(str(path.relative_to(folder)) for path in found)
-            raise InputError(f"{folder} holds several candidates for {what} ({names}); keep one.")
-        return found[0]
-
-    config = one("AnyTalker's configuration", CONFIG_PATTERN)
-    weights = [path for path in sorted(config.parent.iterdir()) if path.suffix in (".safetensors", *TORCH_SUFFIXES)]
-    if len(weights) != 1:
-        names = ", ".join(path.name for path in weights) or "none"
-        raise InputError(f"Beside {config} there must be one checkpoint of AnyTalker's; there is {names}.")
-    return ReleaseFolder(
-        checkpoint=weights[0],
-        config=config,
-        text_encoder=one("the text encoder", "models_t5_*.pth"),
-        tokenizer=one("the tokenizer", "umt5-xxl/tokenizer_config.json").parent,
-        image_encoder=one("the image encoder", "models_clip_*.pth"),
-        vae=one("the video autoencoder", "Wan2.1_VAE.pth"),
-        audio_features=one("the audio encoder", "wav2vec2*/config.json").parent,
-    )
-
-
-def release_loaders(folder: Path, torch_dtype: torch.dtype = torch.float32) -> dict[str, Callable[[], Any]]:
-    """For each part of a model in the release's layout what loads it.
-
-    Raises:
-        InputError: if something is missing; a part's loader, if it is damaged.
-    """
-    from transformers import AutoTokenizer
-
-    from anytalker.conditioning.audio_features import audio_features_from_pretrained
-
-    parts = find_release(folder)
-
-    def transformer() -> Any:
-        with Checkpoint(parts.checkpoint) as tensors:
-            model = from_release(dict(tensors), read_release_config(parts.checkpoint, parts.config))
-            return cast_transformer(model, torch_dtype)
-
-    return {
-        "transformer": transformer,
-        "vae": lambda: _load(parts.vae, vae_from_wan).to(torch.float32),
-        "text_encoder": lambda: _load(parts.text_encoder, t5_from_wan).to(torch_dtype),
-        "tokenizer": lambda: AutoTokenizer.from_pretrained(parts.tokenizer, local_files_only=True),
-        "image_encoder": lambda: _load(parts.image_encoder, clip_from_wan).to(torch.float32),
-        "scheduler": lambda: make_scheduler(PipelineSettings().shift),
-        "audio_features": lambda: audio_features_from_pretrained(parts.audio_features),
-    }
-
-
-def release_settings(folder: Path) -> PipelineSettings:
-    """The settings of a model in the release's layout."""
-    parts = find_release(folder)
-    config = read_release_config(parts.checkpoint, parts.config)
-    return PipelineSettings(name=parts.checkpoint.stem, text_len=config["text_len"], **WAN)
-
-
-def _load(path: Path, build: Callable[[dict[str, torch.Tensor]], Any]) -> Any:
-    with Checkpoint(path) as tensors:
-        try:
-            return build(dict(tensors)).eval()
-        except (KeyError, RuntimeError, IndexError, ZeroDivisionError) as error:
-            reason = str(error).partition("\n")[0]
-            raise InputError(f"{path} is not the file that its name says ({reason}); download it again.") from error
-
-
-_T5_NAMES = (
-    (r"^token_embedding\.weight$", "shared.weight"),
-    (r"^norm\.weight$", "encoder.final_layer_norm.weight"),
-    (r"^blocks\.(\d+)\.norm1\.weight$", r"encoder.block.\1.layer.0.layer_norm.weight"),
-    (r"^blocks\.(\d+)\.attn\.([qkvo])\.weight$", r"encoder.block.\1.layer.0.SelfAttention.\2.weight"),
-    (
-        r"^blocks\.(\d+)\.pos_embedding\.embedding\.weight$",
-        r"encoder.block.\1.layer.0.SelfAttention.relative_attention_bias.weight",
+_WAN_FILES = {
+    "text_encoder": (TEXT_ENCODER, "the text encoder (models_t5_umt5-xxl-enc-bf16.pth, of the Wan model)"),
+    "image_encoder": (
+        IMAGE_ENCODER,
+        "the image encoder (models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth, of the Wan model)",
     ),
-    (r"^blocks\.(\d+)\.norm2\.weight$", r"encoder.block.\1.layer.1.layer_norm.weight"),
-    (r"^blocks\.(\d+)\.ffn\.gate\.0\.weight$", r"encoder.block.\1.layer.1.DenseReluDense.wi_0.weight"),
-    (r"^blocks\.(\d+)\.ffn\.fc1\.weight$", r"encoder.block.\1.layer.1.DenseReluDense.wi_1.weight"),
-    (r"^blocks\.(\d+)\.ffn\.fc2\.weight$", r"encoder.block.\1.layer.1.DenseReluDense.wo.weight"),
-)
+    "vae": (AUTOENCODER, "the video autoencoder (Wan2.1_VAE.pth, of the Wan model)"),
+}
+_TOKENIZER = "the tokenizer (google/umt5-xxl/ with tokenizer_config.json, of the Wan model)"
+_AUDIO = "the audio encoder (wav2vec2-base-960h/, of facebook/wav2vec2-base-960h)"
+_USUAL_AUDIO = "wav2vec2-base-960h"
+_VOCABULARIES = ("tokenizer.json", "spiece.model")
 
 
-def t5_from_wan(tensors: dict[str, torch.Tensor]) -> Any:
-    """UMT5 encoder from Wan's T5 tensors; sizes are read off them."""
-    from transformers import UMT5Config, UMT5EncoderModel
+def looks_published(folder: Path) -> bool:
+    """Whether a folder holds a published checkpoint of AnyTalker's or its configuration, up to two folders deep."""
+    return any(any(place.glob(CONFIG_PATTERN)) for place in folders_in(folder)) or bool(checkpoints_in(folder))
 
-    vocabulary, width = tensors["token_embedding.weight"].shape
-    buckets, heads = tensors["blocks.0.pos_embedding.embedding.weight"].shape
-    config = UMT5Config(
-        vocab_size=vocabulary,
-        d_model=width,
-        d_kv=tensors["blocks.0.attn.q.weight"].shape[0] // heads,
-        d_ff=tensors["blocks.0.ffn.fc1.weight"].shape[0],
-        num_layers=_count(tensors, r"^blocks\.(\d+)\."),
-        num_heads=heads,
-        relative_attention_num_buckets=buckets,
-        feed_forward_proj="gated-gelu",
+
+def find_release(given: Path) -> FoundModel:
+    """Find the parts of a published model.
+
+    The encoders and the autoencoder are looked for beside the checkpoint and in the folders there, then in the folder
+    that was given, then in the folders beside the checkpoint's, each up to two folders deep; for a snapshot in the
+    hub's cache in the other repositories' snapshots. They are Wan's own files, or the subfolders of a Wan pipeline in
+    Diffusers' format. All Wan 2.1 models share them: of several files of the same size the first is taken, one that
+    lies with a Wan model of the checkpoint's size before others.
+
+    Args:
+        given: a checkpoint, or a folder with only one of them in it.
+
+    Raises:
+        InputError: naming what is missing or damaged, or what there is more than one of.
+    """
+    if given.is_dir() and not checkpoints_in(given):
+        raise InputError(_lacks_checkpoint(given))
+    checkpoint = choose_checkpoint(given)
+    config = config_of(checkpoint)
+    check_pair(checkpoint, config)
+    places = _places(checkpoint, given)
+    size = size_in(checkpoint.name)
+    parts = {"transformer": checkpoint}
+    for name, (pattern, what) in _WAN_FILES.items():
+        parts[name] = _one(what, places, _wan_part(name, pattern), size, checkpoint)
+    parts["tokenizer"] = _one(_TOKENIZER, places, _tokenizers, size, checkpoint)
+    parts["audio_features"] = _one(_AUDIO, places, _audio_encoders, None, checkpoint)
+    for name in _WAN_FILES:
+        check_part(name, parts[name])
+    check_part("tokenizer", parts["tokenizer"])
+    check_audio_encoder(parts["audio_features"], int(read_config(config).get("audio_channels", 768)))
+    settings = checkpoint.with_name(_stem(checkpoint) + SETTINGS_SUFFIX)
+    return FoundModel(checkpoint, parts, config, settings)
+
+
+def _stem(checkpoint: Path) -> str:
+    return checkpoint.name.removesuffix(INDEX_SUFFIX) if checkpoint.name.endswith(INDEX_SUFFIX) else checkpoint.stem
+
+
+def _lacks_checkpoint(given: Path) -> str:
+    configs = [path for folder in folders_in(given) for path in sorted(folder.glob(CONFIG_PATTERN))]
+    folder = configs[0].parent if configs else given
+    names = ", ".join(path.name for path in configs) or "no configuration of AnyTalker's either"
+    return (
+        f"{given} is not a complete model: it lacks AnyTalker's checkpoint (such as 1_3B-single-v1.pth or "
+        f"14B-multi-v1.pth, of zzz66/AnyTalker-1.3B); there is {names}.{unfinished_downloads(folder)}"
     )
-    renamed = {_renamed(key, _T5_NAMES): value for key, value in tensors.items()}
-    renamed["encoder.embed_tokens.weight"] = renamed["shared.weight"]
-    return _filled(lambda: UMT5EncoderModel(config), renamed)
 
 
-_CLIP_NAMES = (
-    (r"^visual\.patch_embedding\.weight$", "embeddings.patch_embedding.weight"),
-    (r"^visual\.pre_norm\.(\w+)$", r"pre_layrnorm.\1"),
-    (r"^visual\.post_norm\.(\w+)$", r"post_layernorm.\1"),
-    (r"^visual\.transformer\.(\d+)\.norm([12])\.(\w+)$", r"encoder.layers.\1.layer_norm\2.\3"),
-    (r"^visual\.transformer\.(\d+)\.attn\.proj\.(\w+)$", r"encoder.layers.\1.self_attn.out_proj.\2"),
-    (r"^visual\.transformer\.(\d+)\.mlp\.0\.(\w+)$", r"encoder.layers.\1.mlp.fc1.\2"),
-    (r"^visual\.transformer\.(\d+)\.mlp\.2\.(\w+)$", r"encoder.layers.\1.mlp.fc2.\2"),
-)
+def _places(checkpoint: Path, given: Path) -> list[list[Path]]:
+    """Folders to look for parts in, the nearest first."""
+    own = checkpoint.parent
+    beside = repository_of(Path(os.path.abspath(own))).parent
+    if not own.is_absolute():  # as it was given, so that messages name what the user knows
+        beside = Path(os.path.relpath(beside))
+    levels = [own, *([given] if given.is_dir() else []), beside]
+    return [list(folders_in(level)) for level in dict.fromkeys(levels)]
 
 
-def clip_from_wan(tensors: dict[str, torch.Tensor]) -> Any:
-    """CLIP vision tower from Wan's CLIP tensors, whose text tower is left out; sizes are read off them."""
-    from transformers import CLIPVisionConfig, CLIPVisionModel
-
-    visual = {key: value for key, value in tensors.items() if key.startswith("visual.")}
-    width, _, patch, _ = visual["visual.patch_embedding.weight"].shape
-    positions = visual["visual.pos_embedding"].shape[1]
-    config = CLIPVisionConfig(
-        hidden_size=width,
-        intermediate_size=visual["visual.transformer.0.mlp.0.weight"].shape[0],
-        num_hidden_layers=_count(visual, r"^visual\.transformer\.(\d+)\."),
-        num_attention_heads=width // CLIP_HEAD_DIM,
-        image_size=patch * round((positions - 1) ** 0.5),
-        patch_size=patch,
-        hidden_act="gelu",
+def _one(
+    what: str, places: list[list[Path]], find: Callable[[Path], list[Path]], size: str | None, checkpoint: Path
+) -> Path:
+    """The part that lies nearest; of several alike the one with the Wan model of that size, or the first."""
+    for level in places:
+        found = list(dict.fromkeys(path for folder in level for path in find(folder)))
+        original = [path for path in found if path.is_file() or path.name not in _WAN_FILES]
+        found = original or found
+        usual = [path for path in found if title_of(path) == _USUAL_AUDIO] or found
+        usual.sort(key=lambda path: not (size and any(size_in(title_of(one)) == size for one in path.parents[:4])))
+        if len({_bulk(path) for path in usual}) > 1:
+            for path in usual:
+                if path.is_file():
+                    check_whole(path)
+            names = ", ".join(str(path) for path in usual)
+            raise InputError(f"There are several candidates for {what}, of different sizes: {names}. Keep one.")
+        if usual:
+            return usual[0]
+    hints = (unfinished_downloads(folder) for level in places for folder in level)
+    raise InputError(
+        f"The model of {checkpoint} is not complete: it lacks {what}, which is neither in {checkpoint.parent} nor in a "
+        f"folder beside it.{next((hint for hint in hints if hint), '')}"
     )
-    renamed = {
-        "embeddings.class_embedding": visual["visual.cls_embedding"].flatten(),
-        "embeddings.position_embedding.weight": visual["visual.pos_embedding"][0],
-    }
-    for key, value in visual.items():
-        joint = re.match(r"^visual\.transformer\.(\d+)\.attn\.to_qkv\.(\w+)$", key)
-        if joint:
-            for name, part in zip("qkv", value.chunk(3), strict=True):
-                renamed[f"encoder.layers.{joint[1]}.self_attn.{name}_proj.{joint[2]}"] = part
-        elif any(re.match(pattern, key) for pattern, _ in _CLIP_NAMES):
-            renamed[_renamed(key, _CLIP_NAMES)] = value
-    model = CLIPVisionModel(config)
-    prefix = "vision_model." if any(key.startswith("vision_model.") for key in model.state_dict()) else ""
-    return _filled(lambda: model, {prefix + key: value for key, value in renamed.items()})
 
 
-def vae_from_wan(tensors: dict[str, torch.Tensor]) -> Any:
-    """AutoencoderKLWan from Wan's VAE tensors."""
-    from diffusers import AutoencoderKLWan
-    from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
-
-    base, latent = tensors["encoder.conv1.weight"].shape[0], tensors["conv2.weight"].shape[0]
-    return _filled(lambda: AutoencoderKLWan(base_dim=base, z_dim=latent), convert_wan_vae_to_diffusers(tensors))
+def _bulk(path: Path) -> int:
+    """The size of a part in bytes: of a file, or of what is large in a folder."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.iterdir() if is_weights(file) or file.name in _VOCABULARIES)
 
 
-def _filled(make: Callable[[], torch.nn.Module], tensors: dict[str, torch.Tensor]) -> torch.nn.Module:
-    model = make()
-    buffers = {name for name, _ in model.named_buffers()}
-    missing, unexpected = model.load_state_dict(tensors, strict=False, assign=True)
-    absent = [name for name in missing if name not in buffers]
-    if absent or unexpected:
-        raise KeyError(f"missing {absent[:2]}, unexpected {list(unexpected)[:2]}")
-    return model
+def _wan_part(name: str, pattern: str) -> Callable[[Path], list[Path]]:
+    def find(folder: Path) -> list[Path]:
+        files = [path for path in sorted(folder.glob(pattern)) if is_weights(path)]
+        return files + ([folder / name] if _is_diffusers_base(folder) and (folder / name).is_dir() else [])
+
+    return find
 
 
-def _renamed(key: str, names: tuple[tuple[str, str], ...]) -> str:
-    for pattern, name in names:
-        renamed, count = re.subn(pattern, name, key)
-        if count:
-            return renamed
-    raise KeyError(key)
+def _tokenizers(folder: Path) -> list[Path]:
+    own = [folder] if folder.name == "umt5-xxl" else []
+    found = [path for path in (*own, folder / "google" / "umt5-xxl") if path.is_dir()]
+    return found + ([folder / "tokenizer"] if _is_diffusers_base(folder) and (folder / "tokenizer").is_dir() else [])
 
 
-def _count(tensors: dict[str, torch.Tensor], pattern: str) -> int:
-    return 1 + max(int(match[1]) for match in (re.match(pattern, key) for key in tensors) if match)
+def _audio_encoders(folder: Path) -> list[Path]:
+    return [folder] if title_of(folder).startswith("wav2vec2") else []
+
+
+def _is_diffusers_base(folder: Path) -> bool:
+    """Whether a folder is a Wan pipeline in Diffusers' format, and not a model of ours."""
+    return not (folder / SETTINGS_FILE).exists() and class_in(folder / "vae") == "AutoencoderKLWan"
+
+
+_TELLING = {"text_encoder": "Wan's text encoder", "image_encoder": "Wan's image encoder"}
+
+
+def check_part(name: str, path: Path) -> None:
+    """Make sure, without reading the weights, that a part is whole and what its name says.
+
+    Args:
+        name: one of `PARTS`, but the scheduler.
+        path: a file of Wan's, or a folder in Diffusers' or transformers' format.
+
+    Raises:
+        InputError: naming what is missing or damaged.
+    """
+    if name == "tokenizer":
+        return _check_tokenizer(path)
+    if path.is_dir():
+        return _check_weights_folder(path)
+    check_whole(path)
+    shapes = tensor_shapes(path) if path.suffix in (".safetensors", *TORCH_SUFFIXES) else {}
+    if shapes and kind_of(shapes) != _TELLING.get(name, "Wan's video autoencoder"):
+        some = next(iter(shapes))
+        raise InputError(
+            f"{path} is not the file that its name says (it has tensors such as {some}); download it again."
+        )
+
+
+def _check_tokenizer(folder: Path) -> None:
+    values = _read_json(folder / "tokenizer_config.json")
+    vocabularies = [folder / name for name in _VOCABULARIES if (folder / name).is_file()]
+    if not vocabularies and values.get("tokenizer_class") != "ByT5Tokenizer":
+        raise InputError(
+            f"{folder} is not complete: it lacks {' and '.join(_VOCABULARIES)}.{unfinished_downloads(folder)}"
+        )
+    for path in vocabularies:
+        if path.stat().st_size < 200:  # a pointer of Git LFS is as short
+            raise InputError(f"{path} is cut off, or a pointer that Git LFS left in its place; download it again.")
+
+
+def _check_weights_folder(folder: Path) -> None:
+    _read_json(folder / "config.json")
+    indexes = sorted(folder.glob(f"*{INDEX_SUFFIX}"))
+    files = indexes or sorted(folder.glob("*.safetensors"))
+    if not files:
+        other = " (pytorch_model.bin is not read)" if any(folder.glob("*.bin")) else ""
+        raise InputError(
+            f"{folder} is not complete: it lacks its weights, model.safetensors or "
+            f"diffusion_pytorch_model.safetensors{other}.{unfinished_downloads(folder)}"
+        )
+    for path in files:
+        check_whole(path)
+
+
+def check_audio_encoder(folder: Path, width: int | None = None) -> None:
+    """Make sure that a folder holds log-mel settings or a whole wav2vec2, of a width if one is given.
+
+    Raises:
+        InputError: naming what is missing or does not fit.
+    """
+    values = _read_json(folder / "config.json")
+    if values.get("type") == "log_mel":
+        return
+    if values.get("model_type") != "wav2vec2":
+        raise InputError(f"{folder / 'config.json'} describes no wav2vec2 model; AnyTalker needs {_USUAL_AUDIO}.")
+    if width is not None and values.get("hidden_size", 768) != width:
+        raise InputError(
+            f"{folder} is another wav2vec2 than the model was trained with: it is {values.get('hidden_size')} wide "
+            f"instead of {width}. Get {_USUAL_AUDIO}."
+        )
+    _check_weights_folder(folder)
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise InputError(
+            f"{path.parent} is not complete: it lacks {path.name}; download it again."
+            f"{unfinished_downloads(path.parent)}"
+        )
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON file ({error}); download it again.") from error
+    return values if isinstance(values, dict) else {}
+
+
+def refuse_plain_wan(folder: Path) -> None:
+    """Refuse a Wan model without AnyTalker's layers, of Diffusers or the original, saying what it is.
+
+    Raises:
+        InputError: if it is one.
+    """
+    kind = class_in(folder / "transformer") or class_in(folder)
+    original = any(any(place.glob(TEXT_ENCODER)) or any(place.glob(AUTOENCODER)) for place in folders_in(folder, 1))
+    if kind.startswith("Wan") or original:
+        raise InputError(plain_wan(folder))

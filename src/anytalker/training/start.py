@@ -8,19 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from anytalker.errors import InputError
-from anytalker.models.transformer import AnyTalkerTransformer3DModel
+from anytalker.models.checkpoints import INDEX_SUFFIX
+from anytalker.models.convert import WEIGHTS_NAME
+from anytalker.models.published import snapshot_of
 from anytalker.models.wan import write_start
-from anytalker.pipelines.components import PARTS, model_folder, part_folder
-from anytalker.pipelines.settings import SETTINGS_FILE, PipelineSettings
+from anytalker.models.weight_files import check_whole
+from anytalker.pipelines.components import PARTS, find_model, load_components, part_folder
+from anytalker.pipelines.part_loaders import settings_of, transformer_config
+from anytalker.pipelines.settings import SETTINGS_FILE
 
 
 def start_from_wan(wan: Path, like: str, folder: Path, seed: int = 0, log: Callable[[str], None] = print) -> None:
     """Write a model that videos can be made with and stage 1 can start from; at first it hears nothing.
 
     Args:
-        wan: a Wan image-to-video model, of Diffusers (its folder or the `transformer` in it) or the original's file or
-            folder; or one of ours, which then forgets its voices.
-        like: name or folder of the AnyTalker model whose layout, sizes, encoders, autoencoder and defaults it shares.
+        wan: a Wan image-to-video model as published, of Diffusers (its folder or the `transformer` in it) or the
+            original's file or folder; or one of ours, which then forgets its voices.
+        like: name or path of the AnyTalker model whose layout, sizes, encoders, autoencoder and defaults it shares.
         folder: for the model; the settings are written last, so that a folder which is not whole is never taken for a
             model.
         seed: of the new layers.
@@ -31,21 +35,32 @@ def start_from_wan(wan: Path, like: str, folder: Path, seed: int = 0, log: Calla
     """
     if (folder / SETTINGS_FILE).exists():
         raise InputError(f"{folder} holds a model already; choose another folder, or remove it.")
-    known = model_folder(like)
-    transformer = part_folder(known, "transformer")
-    if not (transformer / "config.json").is_file():
-        raise InputError(
-            f"{known} is in the release's own layout. Convert its checkpoint first (anytalker convert), or take the "
-            "downloaded model (anytalker download)."
-        )
-    config = AnyTalkerTransformer3DModel.load_config(transformer)
-    sizes = {name: value for name, value in config.items() if not name.startswith("_")}
-    source = wan / "transformer" if (wan / "transformer").is_dir() else wan
-    new = write_start(source, sizes, folder / "transformer", seed)
+    known = find_model(like)
+    sizes = {name: value for name, value in transformer_config(known).items() if not name.startswith("_")}
+    settings = settings_of(known)
+    new = write_start(_transformer_in(wan), sizes, folder / "transformer", seed)
     log(f"Wan's transformer with {new} new tensors: {folder / 'transformer'}")
     for name in PARTS:
-        if name != "transformer" and part_folder(folder, name) != part_folder(known, name):
-            shutil.copytree(part_folder(known, name), folder / name, dirs_exist_ok=True)
-            log(f"{name} of {like}")
-    settings = PipelineSettings.load(known)
+        if name == "transformer":
+            continue
+        source = known.parts.get(name)
+        if source is None or source.is_file():  # Wan's own files, which are written as ours are
+            load_components(like, None, [name])[name].save_pretrained(folder / name)
+        elif part_folder(folder, name) != source:
+            shutil.copytree(source, folder / name, dirs_exist_ok=True)
+        else:
+            continue
+        log(f"{name} of {like}")
     replace(settings, name=folder.name, magnitude_ratios=()).save(folder)
+
+
+def _transformer_in(wan: Path) -> Path:
+    """What to read of a Wan model: of Diffusers' folder the transformer, of the original's its file or index."""
+    folder = snapshot_of(wan)
+    if (folder / "transformer").is_dir():
+        return folder / "transformer"
+    own = (folder / f"{WEIGHTS_NAME}{suffix}" for suffix in (INDEX_SUFFIX, ".safetensors"))
+    path = next((path for path in own if path.is_file()), folder)
+    if path != folder:
+        check_whole(path)
+    return path
