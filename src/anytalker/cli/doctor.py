@@ -29,6 +29,9 @@ def doctor(
         str | None, typer.Option(help="tiny, 1.3b, 14b, or a model's folder; left out: all that have a name.")
     ] = None,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Video in pixels; left out: the model's own.")] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Sides that many times as long as the model's own, 0.1 to 8.")
+    ] = None,
     seconds: Annotated[float, typer.Option(help="Length of the video.")] = 5.0,
     persons: Annotated[int, typer.Option(help="How many people.")] = 2,
     memory: Annotated[MemoryMode, typer.Option(help="As for generate; needs --model.")] = MemoryMode.high,
@@ -44,8 +47,13 @@ def doctor(
     if model is None and (memory is not MemoryMode.high or weights is not WeightsMode.full):
         raise InputError("--memory and --weights say how one model is run; name it with --model, or leave them out.")
     pixels = _pixels(size)
+    if scale is not None:
+        check_range("--scale", scale, 0.1, 8)
+        if size is not None or model is None:
+            raise InputError("--scale goes with --model and without --size, which says the same in pixels.")
     quiet_libraries()
     from anytalker.pipelines import doctor as examination
+    from anytalker.pipelines.advice import model_size
     from anytalker.pipelines.placement import Placement
 
     machine = examination.with_memory(examination.this_machine(), card)
@@ -56,12 +64,13 @@ def doctor(
     if model is None:
         _all_models(machine, pixels, seconds, persons)
     else:
+        pixels = model_size(model, scale) if scale is not None else pixels
         _one_model(model, machine, pixels, seconds, persons, Placement(memory.value, weights.value))
 
 
 def _all_models(machine: Machine, pixels: tuple[int, int] | None, seconds: float, persons: int) -> None:
     """A line a model, and below it the commands for those that run."""
-    from anytalker.pipelines.advice import MODELS, outlook
+    from anytalker.pipelines.advice import MODELS, model_size, outlook
 
     where = "GPU" if machine.device == "cuda" else "CPU"
     typer.echo(f"{_people(persons)}, {seconds:g} s, {where} with {machine.memory / 2**30:.1f} GiB:")
@@ -73,7 +82,8 @@ def _all_models(machine: Machine, pixels: tuple[int, int] | None, seconds: float
             typer.echo(f"  {view.model:<5} {here:<30} does not fit")
             continue
         how = [f"{found.seconds:.2g} s only"] if found.shortened else []
-        how += [f"{found.size[0]}×{found.size[1]}"] if found.size else []
+        smaller = found.size or model_size(found.model, found.scale)
+        how += [f"{smaller[0]}×{smaller[1]}"] if found.scale != 1 or smaller == found.size != pixels else []
         how += [f"peak {found.plan.peak / 2**30:.1f} GiB"]
         how += [f"roughly {_hours(view.cpu_hours)} on this CPU"] if view.cpu_hours else []
         typer.echo(f"  {view.model:<5} {here:<30} fits: {', '.join(how)}")

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from itertools import product
 from typing import get_args
 
+import torch
+
 from anytalker.errors import InputError
 from anytalker.pipelines.components import model_folder
-from anytalker.pipelines.doctor import Machine, model_shape, plan_video
+from anytalker.pipelines.doctor import Machine, largest, model_shape, plan_video
 from anytalker.pipelines.memory import MemoryPlan
 from anytalker.pipelines.placement import Memory, Placement, Weights
 from anytalker.pipelines.presets import PRESETS
@@ -22,7 +24,7 @@ PICTURE = ("--image", "two.png")
 _FIRST_SECONDS = 81 / 24
 """The length that the full-size models were trained on; longer videos are shortened to it first."""
 _LENGTHS = (_FIRST_SECONDS, 2.0, 1.0)
-_SHARES = (1.0, 0.7, 0.5)
+_SCALES = (1.0, 0.7, 0.5)
 _CORE_FLOPS = 5e10
 """Operations a second of a CPU core, about: 117e9 in float32 were measured on two."""
 
@@ -34,7 +36,8 @@ class Suggestion:
     Attributes:
         model: name or folder.
         placement: what is on the device at a time.
-        size: (width, height) in pixels; None: the model's own.
+        size: (width, height) in pixels; None: the model's own, `scale` times as long on both sides.
+        scale: of the model's own size.
         seconds: length of the video.
         persons: people in it.
         frames: of the video.
@@ -45,6 +48,7 @@ class Suggestion:
     model: str
     placement: Placement
     size: tuple[int, int] | None
+    scale: float
     seconds: float
     persons: int
     frames: int
@@ -61,6 +65,8 @@ class Suggestion:
             options += ["--weights", self.placement.weights]
         if self.size:
             options += ["--size", f"{self.size[0]}x{self.size[1]}"]
+        if self.scale != 1:
+            options += ["--scale", f"{self.scale:g}"]
         return options
 
     def generate(self) -> str:
@@ -93,31 +99,38 @@ def suggest(
     Raises:
         InputError: if there is no such model.
     """
-    own = plan_video(model, machine, size, seconds, persons, placement)[1]
-    unit = model_shape(model, _any_dtype()).settings.size_multiple
-    for pixels, length, place in _choices(machine, size, own, unit, seconds, placement):
+    own = model_size(model) if size is None else size
+    unit = model_shape(model, torch.float32).settings.size_multiple
+    for scale, length, place in _choices(machine, seconds, placement):
+        pixels = scaled(own, scale, unit)
         plan, _, frames = plan_video(model, machine, pixels, length, persons, place)
         if plan.peak <= machine.memory:
-            return Suggestion(model, place, pixels, length, persons, frames, length < seconds, plan)
+            kept, factor = (None, scale) if size is None else (pixels, 1.0)
+            return Suggestion(model, place, kept, factor, length, persons, frames, length < seconds, plan)
     return None
 
 
-def _choices(
-    machine: Machine,
-    size: tuple[int, int] | None,
-    own: tuple[int, int],
-    unit: int,
-    seconds: float,
-    placement: Placement,
-) -> Iterator[tuple[tuple[int, int] | None, float, Placement]]:
+def model_size(model: str, scale: float = 1.0) -> tuple[int, int]:
+    """Width and height of a model's largest video, 16 : 9, with both sides `scale` times as long."""
+    settings = model_shape(model, torch.float32).settings
+    return scaled(largest(settings), scale, settings.size_multiple)
+
+
+def scaled(size: tuple[int, int], scale: float, unit: int) -> tuple[int, int]:
+    """A size with both sides `scale` times as long, in multiples of `unit`; as it is for 1."""
+    if scale == 1:
+        return size
+    width, height = (max(unit, round(side * scale / unit) * unit) for side in size)
+    return width, height
+
+
+def _choices(machine: Machine, seconds: float, placement: Placement) -> Iterator[tuple[float, float, Placement]]:
     modes = get_args(Memory) if machine.device == "cuda" else (placement.memory,)
     modes = modes[modes.index(placement.memory) :]
     kinds: tuple[Weights, ...] = ("full", "float8") if placement.weights == "full" else (placement.weights,)
     places = [Placement(memory, weights) for weights, memory in product(kinds, modes)]
     lengths = [seconds, *(length for length in _LENGTHS if length < seconds)]
-    for share, length, place in product(_SHARES, lengths, places):
-        smaller = (max(unit, int(own[0] * share) // unit * unit), max(unit, int(own[1] * share) // unit * unit))
-        yield (size if share == 1 else smaller), length, place
+    yield from product(_SCALES, lengths, places)
 
 
 def advice(
@@ -138,6 +151,8 @@ def advice(
         changed.append(f"--weights {found.placement.weights} (a slightly other video)")
     if found.shortened:
         changed.append(f"{found.seconds:.2g} s")
+    if found.scale != 1:
+        changed.append(f"--scale {found.scale:g}")
     if found.size != size and found.size:
         changed.append(f"{found.size[0]}×{found.size[1]} pixels")
     return (
@@ -176,16 +191,12 @@ def outlook(model: str, machine: Machine, size: tuple[int, int] | None, seconds:
 
 def _cpu_hours(found: Suggestion) -> float:
     """Matrices and self attention of all steps, both branches of guidance, over what the cores can do."""
-    shape = model_shape(found.model, _any_dtype())
-    width, height = found.size or plan_video(found.model, Machine("cpu", 0, 0), None, found.seconds, found.persons)[1]
-    heads, layers = (shape.transformer.get(key, usual) for key, usual in (("num_attention_heads", 12), ("num_layers", 30)))
+    shape = model_shape(found.model, torch.float32)
+    width, height = found.size or model_size(found.model, found.scale)
+    heads, layers = (
+        shape.transformer.get(key, usual) for key, usual in (("num_attention_heads", 12), ("num_layers", 30))
+    )
     tokens = ((found.frames - 1) // 4 + 1) * (width // 16) * (height // 16)
     values = 14e9 if heads == 40 else 1.3e9
     forward = 2 * values * tokens + 4 * tokens**2 * 128 * heads * layers
     return 2 * shape.settings.num_inference_steps * forward / (_CORE_FLOPS * (os.cpu_count() or 1)) / 3600
-
-
-def _any_dtype():
-    import torch
-
-    return torch.float32

@@ -61,7 +61,7 @@ class Job(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _no_slips(cls, values: Any) -> Any:
-        """Every name must be known; jobs of the release's files may have a few more, which say nothing about a video."""
+        """Every name must be known; jobs of the release's files may have more, which don't look like one of these."""
         if not isinstance(values, dict):
             return values
         known = [*cls.model_fields, *_RELEASE_NAMES]

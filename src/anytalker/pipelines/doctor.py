@@ -155,12 +155,13 @@ def plan_video(
     dtype = torch.bfloat16 if known else working_dtype(model, machine.device)
     shape = model_shape(model, dtype)
     frames = max(5, round(seconds * shape.settings.fps) // 4 * 4 + 1)
-    chosen = size or _largest(shape.settings)
+    chosen = size or largest(shape.settings)
     plan = plan_memory(shape, chosen, frames, persons, dtype, machine.rest, placement=placement)
     return plan, chosen, frames
 
 
-def _largest(settings: PipelineSettings) -> tuple[int, int]:
+def largest(settings: PipelineSettings) -> tuple[int, int]:
+    """Width and height in pixels of the largest video of a model, 16 : 9."""
     unit = settings.size_multiple
     height = int((settings.max_area * 9 / 16) ** 0.5) // unit * unit
     return int(settings.max_area / height) // unit * unit, height

@@ -148,7 +148,7 @@ def plan_memory(
     if placement.memory != "high":
         kept, step = 0, step + context // layers
     latents = 4 * grid[0] * grid[1] * 4 * (16 * 6 * min(total, longest * under_way) + 20 * min(total, CHUNK))
-    transformer = _once(transformer_bytes, shape.transformer, dtype, placement)
+    transformer = _once(transformer_bytes, shape.transformer, dtype, Placement(weights=placement.weights))
     return MemoryPlan(
         weights={"transformer": transformer} | shape.others,
         layer={"transformer": transformer // layers} | {k: v // _ENCODER_LAYERS for k, v in shape.others.items()},
