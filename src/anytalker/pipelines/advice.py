@@ -101,7 +101,11 @@ def suggest(
     """
     own = model_size(model) if size is None else size
     unit = model_shape(model, torch.float32).settings.size_multiple
-    for scale, length, place in _choices(machine, seconds, placement):
+    choices = list(_choices(machine, seconds, placement))
+    scale, length, place = choices[-1]
+    if plan_video(model, machine, scaled(own, scale, unit), length, persons, place)[0].peak > machine.memory:
+        return None
+    for scale, length, place in choices:
         pixels = scaled(own, scale, unit)
         plan, _, frames = plan_video(model, machine, pixels, length, persons, place)
         if plan.peak <= machine.memory:
