@@ -72,7 +72,7 @@ def test_what_keeps_the_video_as_it_is_is_tried_first(monkeypatch) -> None:
         return real("tiny", machine, size, seconds, persons, placement)
 
     monkeypatch.setattr(module, "plan_video", plan)
-    least = real("tiny", Machine("cuda", 0, GPU_REST), (208, 112), 1.0, 1, Placement("low", "float8"))[0].peak
+    least = real("tiny", Machine("cuda", 0, GPU_REST), (208, 128), 1.0, 1, Placement("low", "float8"))[0].peak
     assert suggest("tiny", Machine("cuda", least - 1, GPU_REST), (416, 240), 5.0, 1) is None
     assert len(tried) == 1
     assert suggest("tiny", Machine("cuda", least, GPU_REST), (416, 240), 5.0, 1) is not None
