@@ -197,8 +197,8 @@ def generate(
     prepare_inputs(picture, voices, people, settings, mode.value, fps, max_frames)
     if settings.trained_on == "drawn" and looks_photographed(picture):
         _remark(
-            f"{image} looks like a photograph, and {model} has only seen drawn faces: don't expect it to talk well. For "
-            "photographs take --model 1.3b or 14b; `anytalker doctor` says which of them runs here."
+            f"{image} looks like a photograph, and {model} has only seen drawn faces: don't expect it to talk well. "
+            "For photographs take --model 1.3b or 14b; `anytalker doctor` says which of them runs here."
         )
     acceleration = Acceleration(cache.value, cache_threshold, attention, compiled)
     video = make_video(
