@@ -62,6 +62,21 @@ def test_the_papers_framing_is_prepared_when_it_is_asked_for(tmp_path, monkeypat
     assert replace(windows, window=False) == whole
 
 
+def test_a_trial_of_both_stages_is_prepared_and_runs(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    fewest = {name: replace(settings, clips=2, frames=17) for name, settings in recipe.QUICK_CORPORA.items()}
+    monkeypatch.setattr(recipe, "QUICK_CORPORA", fewest)
+    assert CliRunner().invoke(app, ["miniature", "prepare", "trial", "--quick"]).exit_code == 0
+    assert CliRunner().invoke(app, ["miniature", "prepare", "trial", "--quick"]).exit_code == 0
+    for stage in ("stage1", "stage2"):
+        done = CliRunner().invoke(app, ["train", f"trial/{stage}.yaml", "--set", "steps=1"])
+        assert done.exit_code == 0, done.output
+    assert (tmp_path / "trial" / "stage2" / "model" / "anytalker.json").is_file()
+    assert (
+        type(CliRunner().invoke(app, ["miniature", "prepare", "x", "--quick", "--clips", "3"]).exception) is InputError
+    )
+
+
 def test_in_conversations_mouths_follow_their_own_voices() -> None:
     own, crossed = [], []
     for seed in range(6):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from anytalker import AnyTalkerError, InputError
+from anytalker.cli.app import app
 from anytalker.pipelines import batch as module
 from anytalker.pipelines import workers
 from anytalker.pipelines.batch import RESULTS, Job, finished_jobs, read_jobs, run_batch
@@ -69,7 +72,13 @@ def test_the_releases_batch_file_is_read(folder) -> None:
         ('{"../a": {}}', "name of a video"),
         ('{"talk": {"audio": ["a.wav"]}}', "'talk', image"),
         ('{"talk": {"image": "a.png", "audio": []}}', "'talk', audio"),
-        ('{"talk": {"image": "a.png", "audio": ["a.wav"], "guidance_scael": 2}}', "is it 'guidance_scale'"),
+        ('{"talk": {"image": "a.png", "audio": ["a.wav"], "guidance_scael": 2}}', "Did you mean 'guidance_scale'\\?"),
+        (
+            '{"talk": {"image": "a.png", "audio": ["a.wav"], "colour": 2}}',
+            "'colour' is not known. A job's keys are image",
+        ),
+        ('{"talk": {"image": "a.png", "audio": ["a.wav"], "Seed": 2}}', "Did you mean 'seed'"),
+        ('{"talk": {"image": "a.png", "audio": ["a.wav"], "fps": "many"}}', "'talk', fps: .* A job's keys are image"),
     ],
 )
 def test_files_of_another_form_are_named(tmp_path, text: str, culprit: str) -> None:
@@ -79,6 +88,33 @@ def test_files_of_another_form_are_named(tmp_path, text: str, culprit: str) -> N
         read_jobs(path)
     with pytest.raises(InputError, match=r"none\.json"):
         read_jobs(tmp_path / "none.json")
+
+
+def test_other_names_in_the_releases_files_are_left_alone(tmp_path) -> None:
+    path = write_jobs(tmp_path, talk={"image_path": "a.png", "audio_list": ["a.wav"], "bbox_source": "somewhere"})
+    assert read_jobs(path)["talk"].image.name == "a.png"
+
+
+@pytest.mark.parametrize(
+    ("options", "code"), [([], 1), (["--strict"], 1), (["--allow-failures"], 0), (["--allow-failures", "--strict"], 0)]
+)
+def test_a_failed_job_is_told_by_the_exit_code(folder, monkeypatch, options, code) -> None:
+    path = write_jobs(folder, good=job(), bad=job())
+    results = [module.JobResult("good", None, 1.0), module.JobResult("bad", "no luck", 1.0)]
+    monkeypatch.setattr(module, "run_batch", lambda *given: results)
+    ended = CliRunner().invoke(app, ["batch", str(path), "--device", "cpu", *options])
+    assert ended.exit_code == code
+    assert "bad: no luck" in ended.output
+    monkeypatch.setattr(module, "run_batch", lambda *given: results[:1])
+    assert CliRunner().invoke(app, ["batch", str(path), "--device", "cpu", *options]).exit_code == 0
+
+
+def test_the_help_names_every_key_of_a_job() -> None:
+    said = CliRunner().invoke(app, ["batch", "--help"]).output
+    page = (Path(__file__).parents[2] / "docs" / "memory_and_batches.md").read_text(encoding="utf-8")
+    for name in Job.model_fields:
+        assert re.search(rf"\b{name}\b", said), name
+        assert f"| `{name}` |" in page, name
 
 
 def test_two_processes_make_the_same_files_as_one_and_a_bad_job_stops_nobody(folder) -> None:

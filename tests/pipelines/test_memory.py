@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from anytalker import AnyTalkerTransformer3DModel, cli
-from anytalker.pipelines.doctor import Machine, advice, model_shape, plan_video
+from anytalker.pipelines.advice import advice
+from anytalker.pipelines.doctor import Machine, model_shape, plan_video
 from anytalker.pipelines.memory import AllocationCounter, simulate_decoding, simulate_step, transformer_bytes
 
 GIB = 2**30
@@ -76,7 +77,7 @@ def test_plans_of_models_that_are_not_here() -> None:
     large, _, _ = plan_video("14b", card, (832, 480), 3.4, 2)
     assert large.peak > card.memory > small.peak - 4 * GIB
     assert large.reason == "the weights of the transformer"
-    assert "smaller model" in advice("14b", replace(card, memory=5 * GIB), (832, 480), 3.4, 2)
+    assert "smaller model" in advice("14b", replace(card, memory=2 * GIB), (832, 480), 3.4, 2)
 
 
 def test_a_windowed_models_memory_does_not_grow_with_the_length() -> None:
@@ -90,8 +91,10 @@ def test_a_windowed_models_memory_does_not_grow_with_the_length() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["--card", "24"], 0, "It fits"),
-        (["--card", "0.5", "--persons", "3"], 0, "does not fit"),
+        (["--model", "tiny", "--card", "24"], 0, "It fits."),
+        (["--model", "tiny", "--card", "0.5", "--persons", "3"], 0, "Nothing of tiny fits"),
+        (["--memory", "low"], 2, "--model"),
+        (["--scale", "0.5"], 2, "--scale"),
         (["--size", "big"], 2, "'big'"),
         (["--persons", "0"], 2, "--persons"),
         (["--seconds", "-1"], 2, "--seconds"),

@@ -28,6 +28,14 @@ def test_values_can_be_set_from_outside(plain) -> None:
     assert load_config(plain).lora is None
 
 
+def test_validation_is_turned_off_by_null(plain) -> None:
+    plain.write_text(PLAIN + "validation:\n  every: 5\n  data: [held-out]\n")
+    assert load_config(plain).validation.every == 5
+    assert load_config(plain, ["validation=null"]).validation.every is None
+    plain.write_text(PLAIN + "validation: null\n")
+    assert load_config(plain).validation.every is None
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

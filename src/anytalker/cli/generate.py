@@ -175,6 +175,7 @@ def generate(
     check_video(output, sources)
     check_range("--seed", seed, 0, 2**63 - 1)
     from anytalker.conditioning.binding import People, bind_faces, parse_face
+    from anytalker.conditioning.drawn import looks_photographed
     from anytalker.conditioning.image import load_image
     from anytalker.pipelines.acceleration import Acceleration
     from anytalker.pipelines.components import model_settings
@@ -208,6 +209,11 @@ def generate(
     settings = with_window(model_settings(model), chosen_window)
     inputs = prepare_inputs(picture, voices, people, settings, mode.value, fps, max_frames)
     check_positions(inputs.frames, inputs.image.size, settings)
+    if settings.trained_on == "drawn" and looks_photographed(picture):
+        _remark(
+            f"{image} looks like a photograph, and {model} has only seen drawn faces: don't expect it to talk well. "
+            "For photographs take --model 1.3b or 14b; `anytalker doctor` says which of them runs here."
+        )
     acceleration = Acceleration(cache.value, cache_threshold, attention, compiled)
     video = make_video(
         load_pipeline(model, device, memory, weights, acceleration, adapters),

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from anytalker.cli.console import check_output, check_range, quiet_libraries
+from anytalker.errors import InputError
 
 commands = typer.Typer(help="The drawn world of the built-in miniature.", no_args_is_help=True)
 
@@ -36,16 +37,31 @@ def _is_boxes(value: Any) -> bool:
     return isinstance(value, dict) and list(value) == ["persons"]
 
 
-@commands.command("prepare", epilog="Example:  anytalker miniature prepare runs/miniature")
+@commands.command(
+    "prepare",
+    epilog="Examples:\n\n  anytalker miniature prepare runs/miniature\n\n  anytalker miniature prepare trial --quick",
+)
 def prepare_miniature(
     folder: Annotated[Path, typer.Argument(help="Where everything goes; run again, and it goes on.")],
-    autoencoder_steps: Annotated[int, typer.Option(help="Steps of the autoencoder's training.")] = 4000,
+    autoencoder_steps: Annotated[
+        int | None, typer.Option(help="Steps of the autoencoder's training; left out: 4,000.")
+    ] = None,
     clips: Annotated[int | None, typer.Option(help="Single clips; left out: 2,400.")] = None,
     framed: Annotated[
         bool, typer.Option("--framed", help="Also clips framed as the paper's: whole frames, and windows of them.")
     ] = False,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Only a trial: the shipped autoencoder, 18 short clips, and both stages' YAML."),
+    ] = False,
 ) -> None:
     """Train the miniature's autoencoder, make its untrained model, render its clips: all that its training needs."""
+    if quick and (framed or clips is not None or autoencoder_steps is not None):
+        raise InputError("--quick trains nothing and says how many clips; leave the other options out.")
+    if quick:
+        _prepare_quick(folder)
+        return
+    autoencoder_steps = 4000 if autoencoder_steps is None else autoencoder_steps
     check_range("--autoencoder-steps", autoencoder_steps, 1, 10**6)
     from dataclasses import replace
 
@@ -60,6 +76,14 @@ def prepare_miniature(
         corpora |= recipe.FRAMED_CORPORA
     training = AutoencoderTraining(autoencoder_steps, learning_rate=1.5e-3)
     recipe.prepare_miniature(folder, training, corpora=corpora, log=typer.echo)
+
+
+def _prepare_quick(folder: Path) -> None:
+    quiet_libraries()
+    from anytalker.miniature.recipe import prepare_trial
+
+    first, second = prepare_trial(folder, typer.echo)
+    typer.echo(f"Now:  anytalker train {first}\nThen: anytalker train {second}")
 
 
 @commands.command("decoder", epilog="Example:  anytalker miniature decoder runs/miniature/stage2/model runs/decoder")

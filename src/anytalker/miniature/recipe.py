@@ -8,16 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+import yaml
 from torch.utils.data import DataLoader, IterableDataset
 
 from anytalker.conditioning.log_mel import LogMelFeatures
 from anytalker.data.encoding import ClipEncoder
 from anytalker.errors import InputError
+from anytalker.files import atomic_path
 from anytalker.miniature.autoencoder import MiniatureAutoencoder
 from anytalker.miniature.clips import autoencoder_batches
 from anytalker.miniature.corpus import CorpusSettings, build_corpus, render_clip
 from anytalker.miniature.guesses import GuessSettings, lessons, write_guesses
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
+from anytalker.pipelines.components import model_folder
 from anytalker.pipelines.pipeline import AnyTalkerPipeline
 from anytalker.pipelines.schedule import make_scheduler
 from anytalker.pipelines.settings import PipelineSettings
@@ -37,6 +40,7 @@ SETTINGS = PipelineSettings(
     window_overlap=2,
     image_size=64,
     text_len=32,
+    trained_on="drawn",
 )
 FINE_BLOCKS = 4
 """Residual blocks of the tuned decoder on the grid of 4×4 pixels."""
@@ -52,6 +56,11 @@ CORPORA = {
     "held-out-duo": CorpusSettings(clips=40, persons=2, frames=97, unseen=True),
 }
 """Stage 1's clips, stage 2's, and those that training never sees; the shipped weights' are in docs/miniature.md."""
+QUICK_CORPORA = {
+    "single": CorpusSettings(clips=12, frames=33),
+    "duo": CorpusSettings(clips=6, persons=2, frames=33),
+}
+"""A handful of short clips, to try both stages; nothing is learnt from so few."""
 _WHOLE = CorpusSettings(clips=640, frames=49, room=2.0)
 FRAMED_CORPORA = {
     "whole": _WHOLE,
@@ -88,6 +97,45 @@ def prepare_miniature(
                 log(f"{name}: {done} of {total} clips")
 
         build_corpus(folder / "shards" / name, settings, encoder, report)
+
+
+def prepare_trial(folder: Path, log: Callable[[str], None] = print) -> list[Path]:
+    """Make all that a trial of both stages needs, in less than a minute: the shipped autoencoder, a few short clips.
+
+    Returns:
+        The configurations of the two stages; paths in them are those that `folder` leads to from the working folder.
+
+    Raises:
+        InputError: if the folder holds a full preparation.
+    """
+    vae = folder / "autoencoder"
+    if not (vae / "config.json").exists():
+        shipped = MiniatureAutoencoder.from_pretrained(model_folder("tiny") / "vae")
+        unfinished = folder / "autoencoder-unfinished"
+        shipped.save_pretrained(unfinished)
+        unfinished.rename(vae)
+    prepare_miniature(folder, AutoencoderTraining(), corpora=QUICK_CORPORA, log=log)
+    starts = {"stage1": folder / "untrained", "stage2": folder / "stage1" / "model"}
+    clips = {"stage1": ["single"], "stage2": ["duo", "single"]}
+    written = []
+    for stage, start in starts.items():
+        written.append(folder / f"{stage}.yaml")
+        values = {
+            "output": str(folder / stage),
+            "model": str(start),
+            "data": {"single": [str(folder / "shards" / name) for name in clips[stage]], "window": 4, "workers": 0},
+            "batches": {"join": [1, 2] if stage == "stage1" else [1], "join_once": True, "widen_probability": 0.0},
+            "optimizer": {"learning_rate": 1e-3, "warmup_steps": 5, "average": 0.9},
+            "validation": None,
+            "train_image_encoder": True,
+            "steps": 20,
+            "batch_size": 2,
+            "save_every": 10,
+            "log_every": 5,
+        }
+        with atomic_path(written[-1]) as partial:
+            partial.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    return written
 
 
 class _AutoencoderClips(IterableDataset):

@@ -23,6 +23,8 @@ from anytalker.pipelines.placement import Placement
 from anytalker.pipelines.workers import worker_for
 
 RESULTS = "batch.jsonl"
+_RELEASE_NAMES = ("image_path", "audio_list", "enhance_caption", "caption", "steps")
+"""Other names of keys, those of the release's batch file among them."""
 
 
 class Job(BaseModel):
@@ -60,12 +62,18 @@ class Job(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _no_slips(cls, values: Any) -> Any:
-        """Other names are left alone, as the release's files have some, unless they look like one of these."""
-        names = set(cls.model_fields) | {"image_path", "audio_list", "enhance_caption", "caption", "steps"}
-        for name in set(values) - names if isinstance(values, dict) else ():
-            near = difflib.get_close_matches(str(name), names, 1, 0.8)
-            if near:
-                raise ValueError(f"{name!r} is not known; is it {near[0]!r}?")
+        """Every name must be known; jobs of the release's files may have more, which don't look like one of these."""
+        if not isinstance(values, dict):
+            return values
+        known = [*cls.model_fields, *_RELEASE_NAMES]
+        release = "image_path" in values or "audio_list" in values
+        for name in map(str, values):
+            if name in known:
+                continue
+            near = difflib.get_close_matches(name.lower(), known, 1, 0.75)
+            if near or not release:
+                guess = f" Did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"{name!r} is not known.{guess} A job's keys are {', '.join(cls.model_fields)}.")
         return values
 
     def within(self, folder: Path) -> Job:
@@ -123,7 +131,10 @@ def read_jobs(path: Path) -> dict[str, Job]:
             jobs[name] = Job.model_validate(value).within(path.absolute().parent)
         except ValidationError as error:
             first = error.errors()[0]
-            raise InputError(f"{path}: job {name!r}, {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+            place = ", ".join([f"job {name!r}", *map(str, first["loc"])])
+            said = first["msg"].removeprefix("Value error, ")
+            keys = "" if first["type"] == "value_error" else f" A job's keys are {', '.join(Job.model_fields)}."
+            raise InputError(f"{path}: {place}: {said}{'' if said.endswith('.') else '.'}{keys}") from error
     return jobs
 
 

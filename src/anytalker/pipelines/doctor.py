@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import platform
@@ -28,8 +29,9 @@ GPU_REST = 900 * 2**20
 CPU_WORK = 120 * 2**20
 """Bytes that reading pictures and voices and writing a video take in the process, about."""
 EXTRAS = {
-    "train": ("peft", "tensorboard", "webdataset", "yaml"),
+    "train": ("matplotlib", "peft", "yaml", "tensorboard", "torchmetrics", "webdataset"),
     "evaluate": ("matplotlib", "torchmetrics"),
+    "studio": ("gradio",),
     "faces": ("uniface",),
     "quantize": ("torchao",),
     "cluster": ("ray",),
@@ -102,7 +104,7 @@ def examine_machine(machine: Machine) -> list[Finding]:
     if machine.device == "cuda":
         name = torch.cuda.get_device_name()
         return [Finding(True, "device", f"{name}, {machine.memory / 2**30:.1f} GiB free")]
-    text = f"no GPU; {os.cpu_count()} CPU cores, {machine.memory / 2**30:.1f} GiB of memory: enough for tiny"
+    text = f"no GPU; {os.cpu_count()} CPU cores, {machine.memory / 2**30:.1f} GiB of memory"
     return [Finding(False, "device", text)]
 
 
@@ -150,45 +152,19 @@ def plan_video(
     dtype = torch.bfloat16 if known else working_dtype(model, machine.device)
     shape = model_shape(model, dtype)
     frames = max(5, round(seconds * shape.settings.fps) // 4 * 4 + 1)
-    chosen = size or _largest(shape.settings)
+    chosen = size or largest(shape.settings)
     plan = plan_memory(shape, chosen, frames, persons, dtype, machine.rest, placement=placement)
     return plan, chosen, frames
 
 
-def advice(
-    model: str,
-    machine: Machine,
-    size: tuple[int, int],
-    seconds: float,
-    persons: int,
-    placement: Placement = Placement(),
-) -> str:
-    """The next smaller setting that fits, in a sentence; what keeps the video as it is comes first."""
-
-    def fits(place: Placement, pixels: tuple[int, int] = size, length: float = seconds) -> bool:
-        return plan_video(model, machine, pixels, length, persons, place)[0].peak <= machine.memory
-
-    if machine.device == "cuda":
-        for memory in ("balanced", "low"):
-            if fits(replace(placement, memory=memory)):
-                return f"It fits with --memory {memory}, the same video, only slower."
-        placement = replace(placement, memory="low")
-    for share in (0.5, 0.25):
-        if fits(placement, length=seconds * share):
-            return f"{seconds * share:.3g} s fit."
-    for share in (0.7, 0.5):
-        smaller = (int(size[0] * share) // 32 * 32, int(size[1] * share) // 32 * 32)
-        if fits(placement, smaller, min(seconds, 2.0)):
-            return f"A picture of {smaller[0]}×{smaller[1]} and at most 2 s fit."
-    return "Take a smaller model, such as " + ("1.3b or tiny." if model == "14b" else "tiny.")
-
-
-def _largest(settings: PipelineSettings) -> tuple[int, int]:
+def largest(settings: PipelineSettings) -> tuple[int, int]:
+    """Width and height in pixels of the largest video of a model, 16 : 9."""
     unit = settings.size_multiple
     height = int((settings.max_area * 9 / 16) ** 0.5) // unit * unit
     return int(settings.max_area / height) // unit * unit, height
 
 
+@functools.cache
 def _full_size_bytes(dtype: torch.dtype) -> dict[str, int]:
     """Bytes of the encoders and the autoencoder that the full-size models share; the small ones are in float32."""
     from diffusers import AutoencoderKLWan

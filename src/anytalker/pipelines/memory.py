@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,7 @@ from anytalker.pipelines.placement import STREAMED, Placement
 from anytalker.pipelines.settings import PipelineSettings
 from anytalker.pipelines.windows import plan_windows
 
+_SIMULATED: dict[tuple[str, str, str], Any] = {}
 _SIMULATED_LAYERS = 2
 _FACE_SHARE = 3
 _COPIES = 3
@@ -141,24 +142,32 @@ def plan_memory(
     longest = 1 + max(window.stop - window.start for window in windows)
     grid = (size[1] // 16, size[0] // 16)
     branches = 1 if settings.guidance_scale == 1 else 2
-    step, context = simulate_step(shape.transformer, (longest, *grid), persons, dtype, branches if batched else 1)
+    step, context = _once(simulate_step, shape.transformer, (longest, *grid), persons, dtype, branches * batched or 1)
     under_way = min(len(windows), settings.num_inference_steps + 1)
     layers = int(_known(shape.transformer)["num_layers"])
     kept = context * (1 if batched else branches) * under_way
     if placement.memory != "high":
         kept, step = 0, step + context // layers
     latents = 4 * grid[0] * grid[1] * 4 * (16 * 6 * min(total, longest * under_way) + 20 * min(total, CHUNK))
-    transformer = transformer_bytes(shape.transformer, dtype, placement)
+    transformer = _once(transformer_bytes, shape.transformer, dtype, Placement(weights=placement.weights))
     return MemoryPlan(
         weights={"transformer": transformer} | shape.others,
         layer={"transformer": transformer // layers} | {k: v // _ENCODER_LAYERS for k, v in shape.others.items()},
         placement=placement,
         context=min(kept, Denoiser.context_budget) if kept > Denoiser.context_budget else kept,
         denoising=step + (context if kept > Denoiser.context_budget else 0),
-        decoding=simulate_decoding(shape.vae, (min(total, CHUNK), *grid)),
+        decoding=_once(simulate_decoding, shape.vae, (min(total, CHUNK), *grid)),
         latents=latents,
         rest=rest,
     )
+
+
+def _once(simulate: Callable[..., Any], config: Mapping[str, Any], *arguments: Any) -> Any:
+    """What a simulation says; asked again, it is not run again: advice compares many plans."""
+    key = (simulate.__name__, repr(sorted(config.items())), repr(arguments))
+    if key not in _SIMULATED:
+        _SIMULATED[key] = simulate(config, *arguments)
+    return _SIMULATED[key]
 
 
 def transformer_bytes(config: Mapping[str, Any], dtype: torch.dtype, placement: Placement = Placement()) -> int:

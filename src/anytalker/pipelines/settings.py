@@ -43,6 +43,7 @@ class PipelineSettings:
             (paper) unless a negative prompt is given.
         magnitude_ratios: how much more the blocks add to the tokens at each step of the sampler than at the step
             before, for MagCache (Ma et al. 2025); `anytalker calibrate` measures them. Empty: not measured.
+        trained_on: what the model's training showed: "photographs", or "drawn" people (the miniature).
     """
 
     name: str = "anytalker"
@@ -62,6 +63,7 @@ class PipelineSettings:
     negative_prompt: str = ""
     null_text: Literal["prompt", "zeros"] = "prompt"
     magnitude_ratios: Sequence[float] = ()
+    trained_on: Literal["photographs", "drawn"] = "photographs"
 
     def save(self, folder: Path) -> None:
         """Write the settings into a model's folder."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from anytalker.errors import InputError
 
@@ -144,6 +144,7 @@ class TrainingConfig(_Part):
         output: folder of the run: checkpoints, logs, videos, and `model`, the finished model.
         model: folder of the model to start from: any model that `AnyTalkerPipeline.from_pretrained` reads, so the
             `model` of stage 1 for stage 2.
+        validation: what is looked at on the way; None: nothing.
         train_image_encoder: train the image encoder along; the release keeps it frozen, the miniature makes its own.
         steps: optimizer steps.
         batch_size: clips of one group.
@@ -179,6 +180,11 @@ class TrainingConfig(_Part):
     save_every: int = Field(default=500, ge=1)
     keep: int = Field(default=2, ge=1)
     log_every: int = Field(default=25, ge=1)
+
+    @field_validator("validation", mode="before")
+    @classmethod
+    def _none_is_off(cls, value: Any) -> Any:
+        return {} if value is None else value
 
     @model_validator(mode="after")
     def _fits(self) -> TrainingConfig:
