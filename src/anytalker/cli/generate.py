@@ -413,9 +413,11 @@ def _interval(text: str) -> tuple[float, float]:
 
 def _preview(picture: Image.Image, boxes: People, voices: list[Voice | None], output: Path) -> None:
     from anytalker.files import atomic_path
+    from anytalker.pipelines.destination import preview_path
     from anytalker.pipelines.preview import draw_preview
 
+    shown = preview_path(output)
     names = [voice.name if voice else None for voice in voices] + [None] * (len(boxes) - len(voices))
-    with atomic_path(output) as partial:
+    with atomic_path(shown) as partial:
         draw_preview(picture, boxes, names).save(partial)
-    typer.echo(f"Wrote {output}: who gets which voice. Without --preview the video is made.")
+    typer.echo(f"Wrote {shown}: who gets which voice. Without --preview the video is made.")

@@ -12,7 +12,7 @@ MAX_FPS = 120
 MAX_STEPS = 1000
 MIN_FRAMES = 5
 """The first frame is the picture; the shortest video has one more latent frame."""
-MIN_VIDEO_SIDE = 32
+MIN_VIDEO_SIDE = 16
 MAX_VIDEO_SIDE = 4096
 MIN_SCALE, MAX_SCALE = 0.1, 8.0
 

@@ -223,9 +223,9 @@ class AnyTalkerPipeline(DiffusionPipeline):
         settings = self.settings
         steps = settings.num_inference_steps if num_inference_steps is None else num_inference_steps
         steps = int(check_number("num_inference_steps (--steps)", steps, 1, MAX_STEPS))
-        scale = settings.guidance_scale if guidance_scale is None else guidance_scale
-        scale = check_number("guidance_scale", scale, 0, 100)
-        audio_scale = scale if audio_guidance_scale is None else audio_guidance_scale
+        text_scale = settings.guidance_scale if guidance_scale is None else guidance_scale
+        text_scale = check_number("guidance_scale", text_scale, 0, 100)
+        audio_scale = text_scale if audio_guidance_scale is None else audio_guidance_scale
         audio_scale = check_number("audio_guidance_scale", audio_scale, 0, 100)
         start = check_number("guidance_interval's start", guidance_interval[0], 0, 1)
         interval = (start, check_number("guidance_interval's end", guidance_interval[1], start, 1))
@@ -241,12 +241,12 @@ class AnyTalkerPipeline(DiffusionPipeline):
             strengths = check_strengths(voice_strengths, len(inputs.boxes))
             conditioning = self.encode(inputs, prompt, negative_prompt)
             report("prepare", 1, 1)
-        guidance = Guidance(scale, audio_scale, strengths, interval, batch_guidance)
+        guidance = Guidance(text_scale, audio_scale, strengths, interval, batch_guidance)
         choices = {
             "prompt": prompt,
             "negative_prompt": settings.negative_prompt if negative_prompt is None else negative_prompt,
             "num_inference_steps": steps,
-            "guidance_scale": scale,
+            "guidance_scale": text_scale,
             "audio_guidance_scale": audio_scale,
             "voice_strengths": strengths,
             "guidance_interval": interval,
