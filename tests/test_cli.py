@@ -145,7 +145,7 @@ def test_a_silent_voice_is_said(tmp_path, drawn, write_wave, tone, capsys) -> No
     assert run("generate", "--image", drawn, *people, "--preview", "--output", tmp_path / "talk.mp4") == 0
     told = capsys.readouterr().err
     assert "dead.wav is silent throughout" in told
-    assert "voice.wav" not in told
+    assert "voice.wav is silent" not in told
 
 
 def test_names_in_messages_stay_whole(tmp_path, drawn, write_wave, tone, capsys) -> None:

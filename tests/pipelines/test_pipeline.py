@@ -70,7 +70,7 @@ def test_frames_have_the_promised_form(pipeline, picture, tone) -> None:
         picture, [tone, None], faces=FACES, fps=12, on_progress=lambda *report: stages.append(report),
         generator=torch.Generator().manual_seed(3),
     )  # fmt: skip
-    assert video.frames.shape == (9, 32, 80, 3)
+    assert video.frames.shape == (13, 32, 80, 3)
     assert video.frames.dtype == np.float32
     assert 0 <= video.frames.min() <= video.frames.max() <= 1
     assert ("denoise", 2, 2) in stages

@@ -326,9 +326,9 @@ def _check_files(image: Path, audio: Sequence[str], adapters: Sequence[tuple[Pat
         # What follows the last colon may choose a part of the recording.
         if path != "none" and not Path(path).exists() and not Path(path.rpartition(":")[0] or path).exists():
             raise InputError(f"There is no audio file {path}. Check the path.")
-    for path, _ in adapters:
-        if not path.exists():
-            raise InputError(f"There is no adapter {path}. Check the path.")
+    for adapter, _ in adapters:
+        if not adapter.exists():
+            raise InputError(f"There is no adapter {adapter}. Check the path.")
     folder = models_home() / model if model in PRESETS else Path(model)
     if model != "tiny" and not folder.exists():
         from anytalker.pipelines.components import model_folder

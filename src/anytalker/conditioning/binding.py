@@ -126,7 +126,7 @@ def describe_people(boxes: Sequence[Box], voices: Sequence[str | None]) -> str:
     order = sorted(range(len(boxes)), key=lambda index: boxes[index][0] + boxes[index][2] / 2)
     place = {index: number for number, index in enumerate(order, start=1)}
     speaking = [index for index, name in enumerate(voices) if name is not None]
-    parts = []
+    parts: list[str] = []
     for index in speaking:
         where = f" (at {','.join(map(str, boxes[index]))})" if len(boxes) <= _MOST_BOXES else ""
         parts.append(f"{voices[index]} → person {place[index]}{' from the left' if not parts else ''}{where}")
