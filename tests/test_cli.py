@@ -145,7 +145,7 @@ def test_a_silent_voice_is_said(tmp_path, drawn, write_wave, tone, capsys) -> No
     assert run("generate", "--image", drawn, *people, "--preview", "--output", tmp_path / "talk.mp4") == 0
     told = capsys.readouterr().err
     assert "dead.wav is silent throughout" in told
-    assert "voice.wav" not in told
+    assert "voice.wav is silent" not in told
 
 
 def test_names_in_messages_stay_whole(tmp_path, drawn, write_wave, tone, capsys) -> None:
@@ -208,7 +208,7 @@ BAD_INPUT = {
     "nobody at the point": (["--face", "1,1"], "1,1"),
     "no such kernel": (["--attention", "slow"], "'slow'"),
     "caches of compiled blocks": (["--cache", "magcache", "--compile"], "--compile"),
-    "too few samples": (["--fps", "2"], "voice.wav"),
+    "too few samples": (["--fps", "1"], "voice.wav"),
     "adapter that is none": (["--lora", "voice.wav:0.5"], "voice.wav"),
 }
 
@@ -435,3 +435,114 @@ def test_bad_training_input_is_named(tmp_path, monkeypatch, capsys, arguments, c
     message = capsys.readouterr().err
     assert culprit in message
     assert "Traceback" not in message
+
+
+def test_the_record_beside_a_picture_says_where_faces_are(tmp_path, drawn, write_wave, tone, capsys) -> None:
+    people = ["--audio", write_wave(tone, "anna.wav"), "--preview", "--output", tmp_path / "talk.mp4"]
+    boxes = boxes_of(drawn)
+    assert run("generate", "--image", drawn, *people) == 0
+    told = capsys.readouterr().err
+    assert "two.json beside the picture holds" in told
+    assert f"anna.wav → person 1 from the left (at {boxes[0]}); person 2 listens." in told
+    copy = tmp_path / "two.png"
+    copy.write_bytes(drawn.read_bytes())
+    whole = json.loads(drawn.with_suffix(".json").read_text())
+    for content, line in (
+        ({"persons": [{"box_xywh": [9000, 10, 50, 50]}]}, "is not used: The face 9000,10,50,50 lies outside"),
+        ('{"persons": [', "is not used: it is not JSON"),
+        (whole | {"frames": 5, "width": 512, "height": 288, "fps": 24}, ""),
+        ({"colour": "red"}, ""),
+        ("notes", ""),
+    ):
+        copy.with_suffix(".json").write_text(content if isinstance(content, str) else json.dumps(content))
+        run("generate", "--image", copy, *people)
+        told = capsys.readouterr().err
+        assert "beside the picture holds" not in told
+        assert line in told
+        assert ("is not used" in told) == bool(line)
+
+
+def test_a_video_of_other_inputs_is_not_replaced(tmp_path, monkeypatch, drawn, write_wave, tone, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    people = ["generate", "--image", drawn, "--audio", write_wave(tone), "--max-frames", "5", "--steps", "1"]
+    for _ in range(2):
+        assert run(*people) == 0
+    assert sorted(path.name for path in tmp_path.glob("talk*")) == ["talk.json", "talk.mp4"]
+    whole = Path("talk.mp4").read_bytes()
+    assert run(*people, "--seed", "1", "--output", "talk.mp4") == 2
+    assert "talk.mp4 is there already and was made from other inputs" in capsys.readouterr().err
+    assert run(*people, "--seed", "1") == 0
+    assert "goes to talk-2.mp4" in capsys.readouterr().err
+    assert Path("talk.mp4").read_bytes() == whole
+    Path("own.mp4").write_text("precious")
+    for command in (people, ["demo"]):
+        assert run(*command, "--output", "own.mp4") == 2
+        assert "own.mp4 is there already and has no record" in capsys.readouterr().err
+    assert Path("own.mp4").read_text() == "precious"
+    assert run(*people, "--output", "own.mp4", "--force") == 0
+    assert len(read_video("own.mp4")[0]) == 5
+
+
+def test_demos_take_each_others_place_and_no_other(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("demo.mp4").write_text("precious")
+    for seed in ("1", "2"):
+        assert run("demo", "--seconds", "1", "--persons", "1", "--seed", seed) == 0
+        assert " in all. How: demo-2.json" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["demo-2.json", "demo-2.mp4", "demo.mp4"]
+    assert Path("demo.mp4").read_text() == "precious"
+
+
+@pytest.mark.parametrize("seconds", [0.4, 1.0])
+def test_the_sound_is_whole_in_the_file(tmp_path, drawn, write_wave, tone, seconds) -> None:
+    voice = write_wave(tone[: int(seconds * 16000)])
+    assert run("generate", "--image", drawn, "--audio", voice, "--steps", "1", "--output", tmp_path / "a.mp4") == 0
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        for stream in (container.streams.video[0], container.streams.audio[0]):
+            over = float(stream.duration * stream.time_base) - seconds
+            assert -0.001 <= over < 4 / 24 + 1 / 48
+
+
+@pytest.mark.parametrize("options", [["--fps", "1000"], ["--size", "9x9"], ["--face", "1,2"], ["--audio", "gone.wav"]])
+def test_what_is_plainly_wrong_is_refused_before_torch_is_loaded(tmp_path, drawn, write_wave, tone, options) -> None:
+    voice = write_wave(tone)
+    arguments = ["anytalker", "generate", "--image", str(drawn), "--audio", str(voice), *options]
+    if options[0] == "--face":
+        arguments += ["--audio", "none"]
+    program = f"import sys; sys.argv={arguments!r}\nfrom anytalker.cli import main\ntry: main()\n"
+    program += "finally: print([m for m in ('torch','diffusers','cv2') if m in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert (shown.returncode, shown.stdout.strip()) == (2, "[]"), shown.stderr
+
+
+def test_logs_get_percentages_now_and_then_and_no_bars() -> None:
+    from anytalker.cli.progress import StageLog
+
+    lines: list[str] = []
+    now = 0.0
+    log = StageLog(lines.append, lambda: now)
+    for done in range(101):
+        log.report("Making", done, 100)
+        now += 0.5
+    assert lines[0] == "Making: 0%"
+    assert lines[1] == "Making: 10%, about 45 s left"
+    assert lines[-1] == "Making: 100%, took 50 s"
+    assert len(lines) == 11
+    now = 0.0
+    log = StageLog(lines.append, lambda: now)
+    for done in range(3):
+        log.report("Slow", done, 100)
+        now += 3000.0
+    assert lines[-1] == "Slow: 2%, about 81 h 40 min left"
+
+
+def test_loading_a_model_draws_no_bars(capfd) -> None:
+    from transformers.utils import logging
+
+    logging.enable_progress_bar()
+    try:
+        AnyTalkerPipeline.from_pretrained("tiny")
+        assert logging.is_progress_bar_enabled()
+    finally:
+        logging.disable_progress_bar()
+    assert "Loading" not in capfd.readouterr().err

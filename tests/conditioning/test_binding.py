@@ -8,7 +8,7 @@ from PIL import Image
 
 from anytalker import InputError
 from anytalker.conditioning import binding
-from anytalker.conditioning.binding import FaceMask, People, bind_faces, parse_face
+from anytalker.conditioning.binding import FaceMask, People, bind_faces, describe_people, parse_face
 
 LEFT, MIDDLE, RIGHT, TINY = (10, 40, 60, 60), (120, 40, 60, 60), (220, 40, 60, 60), (90, 10, 12, 12)
 PICTURE = Image.new("RGB", (300, 150))
@@ -30,8 +30,31 @@ def mask(box) -> FaceMask:
     return FaceMask(Image.fromarray(pixels))
 
 
-def test_without_choices_the_prominent_speak_and_others_listen() -> None:
+def test_without_choices_voices_go_from_the_left_and_others_listen(monkeypatch) -> None:
     assert bind_faces(PICTURE, None, 2) == [LEFT, MIDDLE, RIGHT]
+    monkeypatch.setattr(binding, "detect_people", lambda picture, voices: ([TINY, LEFT, RIGHT], [RIGHT]))
+    assert bind_faces(PICTURE, None, 1) == [LEFT, RIGHT], "not the most prominent, nor somebody far away"
+
+
+def test_known_faces_are_not_sought(monkeypatch) -> None:
+    monkeypatch.setattr(binding, "detect_people", None)
+    everybody = [TINY, LEFT, RIGHT]
+    assert bind_faces(PICTURE, None, 1, known=everybody) == everybody
+    assert bind_faces(PICTURE, [2], 1, known=everybody) == [LEFT, TINY, RIGHT]
+    with pytest.raises(InputError, match="only 3 faces"):
+        bind_faces(PICTURE, None, 4, known=everybody)
+
+
+def test_a_line_says_who_speaks_and_who_listens() -> None:
+    assert describe_people([RIGHT, LEFT], ["anna.wav"]) == (
+        "anna.wav → person 2 from the left (at 220,40,60,60); person 1 listens."
+    )
+    assert describe_people([RIGHT, LEFT, MIDDLE, TINY], ["a.wav", None, "c.wav"]) == (
+        "a.wav → person 4 from the left, c.wav → person 3; persons 1 and 2 listen."
+    )
+
+
+def test_as_many_as_there_are_voices_speak() -> None:
     assert bind_faces(PICTURE, None, 3) == [LEFT, MIDDLE, RIGHT]
 
 

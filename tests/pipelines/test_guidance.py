@@ -7,7 +7,8 @@ import torch
 
 from anytalker import InputError
 from anytalker.pipelines.denoising import Conditioning, Denoiser
-from anytalker.pipelines.guidance import Guidance, check_strengths
+from anytalker.pipelines.guidance import Guidance
+from anytalker.pipelines.limits import check_strengths
 from anytalker.pipelines.schedule import make_scheduler, set_timesteps
 from tests.models.test_transformer import small_inputs, small_model
 

@@ -21,13 +21,13 @@ from anytalker.conditioning.binding import FaceMask
 from anytalker.errors import AnyTalkerError
 from anytalker.miniature.autoencoder import MiniatureAutoencoder
 from anytalker.models.latents import CHUNK, SETTLED_GREY, decode_chunks, decode_video, picture_latents, regroup
-from anytalker.pipelines import long_video, parts
+from anytalker.pipelines import destination, long_video, parts
 from anytalker.pipelines.long_video import Production
 from anytalker.pipelines.output import read_video
 from tests.pipelines.full_size import small_parts
 from tests.pipelines.test_pipeline import FACES, make_pipeline
 
-SECONDS = 6
+SECONDS = 5.75
 STEPS = 3
 
 
@@ -62,7 +62,7 @@ def prepare(pipeline, picture):
 
     def build(seed: int = 3, **changes) -> Production:
         options = {"faces": FACES, "fps": 12, "generator": torch.Generator().manual_seed(seed)} | changes
-        voice = np.random.default_rng(1).uniform(-0.3, 0.3, 16000 * SECONDS).astype(np.float32)
+        voice = np.random.default_rng(1).uniform(-0.3, 0.3, int(16000 * SECONDS)).astype(np.float32)
         audio = options.pop("audio", [voice, None])
         return pipeline.prepare(picture, audio, **options)
 
@@ -222,7 +222,7 @@ def test_an_interruption_says_where_the_parts_are(prepare, tmp_path) -> None:
         ({"num_inference_steps": 2}, "num_inference_steps"),
         ({"fps": 11}, "fps"),
         ({"faces": FACES[::-1]}, "faces"),
-        ({"audio": [np.full(16000 * SECONDS, 0.1), None]}, "voices"),
+        ({"audio": [np.full(int(16000 * SECONDS), 0.1), None]}, "voices"),
     ],
 )
 def test_parts_of_another_video_are_not_used(prepare, tmp_path, changes, named) -> None:
@@ -352,9 +352,9 @@ def test_other_errors_stay_what_they_are(prepare, tmp_path) -> None:
 
 
 def test_the_folder_of_the_longest_name_can_be_made(tmp_path) -> None:
-    parts.parts_folder(tmp_path / f"{'é' * 125}.mp4").mkdir()
-    parts.lock_path(tmp_path / f"{'é' * 125}.mp4").touch()
-    assert parts.parts_folder("a/talk.mp4") == Path("a/talk.parts")
+    destination.parts_folder(tmp_path / f"{'é' * 125}.mp4").mkdir()
+    destination.lock_path(tmp_path / f"{'é' * 125}.mp4").touch()
+    assert destination.parts_folder("a/talk.mp4") == Path("a/talk.parts")
 
 
 KILLED = """

@@ -70,7 +70,7 @@ def test_frames_have_the_promised_form(pipeline, picture, tone) -> None:
         picture, [tone, None], faces=FACES, fps=12, on_progress=lambda *report: stages.append(report),
         generator=torch.Generator().manual_seed(3),
     )  # fmt: skip
-    assert video.frames.shape == (9, 32, 80, 3)
+    assert video.frames.shape == (13, 32, 80, 3)
     assert video.frames.dtype == np.float32
     assert 0 <= video.frames.min() <= video.frames.max() <= 1
     assert ("denoise", 2, 2) in stages
@@ -165,13 +165,43 @@ def test_a_recording_is_decoded_once(pipeline, picture, tone, write_wave) -> Non
 
 @pytest.mark.parametrize("fps", [12, 24, 120])
 def test_the_shortest_video_depends_on_frames_a_second_alone(picture, tone, write_wave, fps) -> None:
-    least = 4 * 16000 // fps
-    assert prepare_inputs(picture, [tone[: least + 1], None], FACES, SETTINGS, fps=fps).frames == 5
-    path = write_wave(tone[:least], "short.wav")
-    with pytest.raises(InputError, match=rf"short\.wav lasts {least / 16000:.3f} s.*needs more than {4 / fps:.3f} s"):
-        prepare_inputs(picture, [path, None], FACES, SETTINGS, fps=fps)
-    turns = prepare_inputs(picture, [path, tone[:least]], FACES, SETTINGS, fps=fps, mode="concat")
-    assert turns.frames >= 5  # together they are long enough
+    for rounding, frames in (("up", 1), ("release", 4)):
+        least, options = frames * 16000 // fps, {"fps": fps, "rounding": rounding}
+        assert prepare_inputs(picture, [tone[: least + 1], None], FACES, SETTINGS, **options).frames == 5
+        path = write_wave(tone[:least], "short.wav")
+        message = rf"short\.wav lasts {least / 16000:.3f} s.*needs more than {frames / fps:.3f} s"
+        with pytest.raises(InputError, match=message):
+            prepare_inputs(picture, [path, None], FACES, SETTINGS, **options)
+        turns = prepare_inputs(picture, [path, tone[:least]], FACES, SETTINGS, **options, mode="concat")
+        assert turns.frames >= 5  # together they are long enough
+
+
+def test_no_recording_loses_sound(picture) -> None:
+    lengths = np.random.default_rng(5).integers(3000, 160000, 20)
+    for samples in [*lengths, 61296, 108544, 137552]:
+        for fps in (24, 25, 30000 / 1001):
+            inputs = prepare_inputs(picture, [np.zeros(samples, np.float32)], FACES[:1], SETTINGS, fps=fps)
+            over = inputs.frames - samples / 16000 * fps
+            assert -1e-6 <= over < 4
+            assert inputs.frames % 4 == 1
+            assert len(inputs.voices[0].waveform) >= samples
+    # 3.831 s at 24 frames a second: 91.9 frames. The release stops at 89.
+    frames = [
+        prepare_inputs(picture, [np.zeros(61296, np.float32)], FACES[:1], SETTINGS, **options).frames
+        for options in ({}, {"rounding": "release"}, {"max_frames": 80})
+    ]
+    assert frames == [93, 89, 77]
+
+
+def test_a_size_or_scale_is_kept(pipeline, picture, tone) -> None:
+    for changes, size in (
+        ({}, (80, 32)),
+        ({"size": (128, 64)}, (128, 64)),
+        ({"scale": 2, "guidance_scale": 3.0}, (160, 64)),
+        ({"guidance_scale": 3.0}, (80, 32)),
+        ({"scale": 0.1}, (16, 16)),
+    ):
+        assert pipeline.prepare(picture, [tone], faces=FACES[:1], **changes).inputs.image.size == size
 
 
 @pytest.mark.parametrize(
@@ -181,6 +211,12 @@ def test_the_shortest_video_depends_on_frames_a_second_alone(picture, tone, writ
         ({"guidance_scale": float("nan")}, "guidance_scale is nan"),
         ({"fps": 0}, "fps is 0"),
         ({"mode": "sideways"}, "sideways"),
+        ({"rounding": "down"}, "rounding is 'down'"),
+        ({"size": (128, 128)}, r"not of the picture's shape.*128x64 or 256x128"),
+        ({"size": (120, 60)}, r"no multiple of 16.*128x64"),
+        ({"size": (8192, 4096)}, "8192x4096"),
+        ({"scale": float("nan")}, "scale"),
+        ({"scale": 2, "size": (128, 64)}, "--size or --scale"),
         ({"max_frames": 0}, "max_frames is 0"),
         ({"audio": "voice.wav"}, "must be a list"),
         ({"audio": [None, None]}, "No audio"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from pathlib import Path
@@ -46,6 +47,42 @@ def check_video(output: Path, inputs: Iterable[str | Path] = ()) -> None:
     from anytalker.pipelines.destination import check_destination
 
     check_destination(output, inputs)
+
+
+def settle_output(
+    output: Path | None, default: str, fingerprint: str, inputs: Iterable[str | Path] = (), force: bool = False
+) -> Path:
+    """Where a video goes: what was asked for, or the default or the next name of its kind that is free.
+
+    Args:
+        output: what was asked for.
+        default: the name without that.
+        fingerprint: what the video is made from; an earlier one of the same may be replaced.
+        inputs: files that it is made from.
+        force: replace any video.
+
+    Raises:
+        InputError: if an input or anything unrelated would be overwritten, or the file can't be written.
+    """
+    from anytalker.pipelines.destination import check_replaceable_video, free_output
+
+    chosen = output or Path(default)
+    if output is None and not force:
+        chosen = free_output(default, fingerprint)
+        if chosen != Path(default):
+            remark(f"{default} belongs to something else, so this video goes to {chosen} (--force replaces {default}).")
+    check_video(chosen, inputs)
+    if not force:
+        check_replaceable_video(chosen, fingerprint)
+    return chosen
+
+
+def remark(message: str) -> None:
+    """Say once, however many processes make the video together, what is no mistake but may be one."""
+    from anytalker.pipelines.processes import is_first
+
+    if is_first():
+        typer.echo(message, err=True)
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
@@ -129,6 +166,7 @@ def make_video(pipeline: AnyTalkerPipeline, seed: int, output: Path, **inputs: A
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+    from anytalker.cli.progress import StageLog
     from anytalker.pipelines.processes import is_first, leave_processes
 
     console = Console(stderr=True)
@@ -142,12 +180,13 @@ def make_video(pipeline: AnyTalkerPipeline, seed: int, output: Path, **inputs: A
     )
     with Progress(*columns, console=console, disable=not (console.is_terminal and is_first())) as progress:
         tasks: dict[str, TaskID] = {}
+        log = StageLog(remark)
 
         def report(stage: str, done: int, total: int) -> None:
+            if not console.is_terminal:
+                log.report(_STAGES.get(stage, stage), done, total)
             if stage not in tasks:
                 tasks[stage] = progress.add_task(_STAGES.get(stage, stage), total=total)
-                if not console.is_terminal and is_first():
-                    typer.echo(f"{_STAGES.get(stage, stage)} …", err=True)
             progress.update(tasks[stage], completed=done, total=total)
 
         def say(message: str) -> None:
@@ -165,11 +204,13 @@ def make_video(pipeline: AnyTalkerPipeline, seed: int, output: Path, **inputs: A
     return video
 
 
-def finish(video: VideoFile) -> None:
+def finish(video: VideoFile, started: float) -> None:
+    """The closing line; `started` is the `time.monotonic()` at which the command began."""
     output, record = video.path, video.path.with_suffix(".json")
     frames, (width, height) = video.inputs.frames, video.inputs.image.size
     seconds = sum(video.seconds.values())
     typer.echo(
         f"Wrote {output}: {frames / video.fps:.1f} s, {width}×{height}, {len(video.inputs.boxes)} "
-        f"{'people' if len(video.inputs.boxes) > 1 else 'person'}, made in {seconds:.0f} s. How: {record}"
+        f"{'people' if len(video.inputs.boxes) > 1 else 'person'}, made in {seconds:.0f} s, "
+        f"{time.monotonic() - started:.0f} s in all. How: {record}"
     )

@@ -145,7 +145,7 @@ def benchmark(
     from anytalker.evaluation.scoring import ScoringSettings
 
     items = read_benchmark(folder)
-    options = {"num_inference_steps": steps, "max_frames": max_frames}
+    options = {"num_inference_steps": steps, "max_frames": max_frames, "rounding": "release"}
     failed: dict[str, str] = {}
     if missing_videos(items, model, output, seed, **options):
         pipeline = load_pipeline(model, None)

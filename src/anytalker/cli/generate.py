@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,21 +16,26 @@ from anytalker.cli.console import (
     MemoryMode,
     WeightsMode,
     check_range,
-    check_video,
     finish,
     load_pipeline,
     make_video,
+    remark,
+    settle_output,
 )
 from anytalker.errors import InputError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from anytalker.conditioning.faces import Box
+    from anytalker.conditioning.binding import FaceChoice, People
+    from anytalker.pipelines.acceleration import Acceleration
     from anytalker.pipelines.inputs import Voice
     from anytalker.pipelines.windows import WindowChoice
 
 commands = typer.Typer()
+_DEMO = "demo"
+"""Fingerprint of all demos: any of them may take another's place."""
+_DEFAULT = "talk.mp4"
 
 
 class Mode(str, Enum):
@@ -46,22 +52,34 @@ def demo(
     persons: Annotated[int, typer.Option(help="How many drawn people talk, 1 to 6.")] = 2,
     seconds: Annotated[float, typer.Option(help="Length of the video in seconds, 1 to 3600.")] = 4.0,
     seed: Annotated[int, typer.Option(help="Another seed, other people and other words.")] = 18,
-    output: Annotated[Path, typer.Option(help="The video to write.")] = Path("demo.mp4"),
+    output: Annotated[
+        Path | None, typer.Option(show_default="demo.mp4", help="The video to write; an earlier demo is replaced.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a video that is no demo, too.")] = False,
 ) -> None:
     """Make a video of drawn people who talk to each other. Needs no picture, no voice, no GPU and no download."""
-    check_video(output)
+    started = time.monotonic()
     check_range("--persons", persons, 1, 6)
     check_range("--seconds", seconds, 1, 3600)
     check_range("--seed", seed, 0, 2**31)
+    target = settle_output(output, "demo.mp4", _DEMO, force=force)
     from anytalker.miniature.demo import demo_scene
 
     pipeline = load_pipeline("tiny", Device.cpu)
     image, boxes, voices = demo_scene(persons, seconds, seed)
     frames = int(round(seconds * pipeline.settings.fps)) // 4 * 4 + 1
     video = make_video(
-        pipeline, seed, output, image=image, audio=voices, faces=boxes, max_frames=frames, prompt="people are talking"
+        pipeline,
+        seed,
+        target,
+        fingerprint=_DEMO,
+        image=image,
+        audio=voices,
+        faces=boxes,
+        max_frames=frames,
+        prompt="people are talking",
     )
-    finish(video)
+    finish(video, started)
 
 
 @commands.command(
@@ -83,7 +101,7 @@ def generate(
             metavar="X,Y,W,H",
             help="Whose voice it is, the i-th face for the i-th audio: a box X,Y,W,H or a point X,Y in pixels of the "
             "picture, a number from the left, or a picture of the same size, white where the person is. "
-            "Left out: the most prominent faces, from left to right. Everybody else listens.",
+            "Left out: the i-th person from the left. Everybody else listens.",
         ),
     ] = None,
     prompt: Annotated[str, typer.Option(help="What happens in the video.")] = "",
@@ -117,6 +135,17 @@ def generate(
             "left out: the model's, 20 for 1.3b and 14b.",
         ),
     ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="WxH", help="Size of the video, of the picture's shape; left out: what suits the model."),
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Make the sides that many times as long as what suits the model, 0.1 to 8.")
+    ] = None,
+    release_length: Annotated[
+        bool,
+        typer.Option("--release-length", help="End up to 4 frames before the sound, as the authors' release does."),
+    ] = False,
     device: Annotated[Device | None, typer.Option(help="cpu or cuda; left out: a GPU if there is one.")] = None,
     memory: Annotated[
         MemoryMode,
@@ -165,81 +194,221 @@ def generate(
     preview: Annotated[
         bool, typer.Option("--preview", help="Only write a picture beside OUT that shows whose voice is whose.")
     ] = False,
-    output: Annotated[Path, typer.Option(help="The video to write; OUT.json beside it says how it was made.")] = Path(
-        "talk.mp4"
-    ),
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            show_default="talk.mp4, or the next name that is free",
+            help="The video to write; OUT.json beside it says how it was made. A video of other inputs or settings "
+            "is not replaced.",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace whatever video is there.")] = False,
 ) -> None:
     """Make everyone in a picture speak their own words."""
+    started = time.monotonic()
     adapters = [_adapter(text) for text in lora or ()]
-    sources = [image, *(path for path in audio if path != "none"), *(face or ()), *(path for path, _ in adapters)]
-    check_video(output, sources)
-    check_range("--seed", seed, 0, 2**63 - 1)
-    from anytalker.conditioning.binding import People, bind_faces, parse_face
-    from anytalker.conditioning.drawn import looks_photographed
-    from anytalker.conditioning.image import load_image
-    from anytalker.pipelines.acceleration import Acceleration
-    from anytalker.pipelines.components import model_settings
-    from anytalker.pipelines.destination import preview_path
-    from anytalker.pipelines.guidance import check_strengths
-    from anytalker.pipelines.inputs import MAX_FPS, MAX_STEPS, MIN_FRAMES, check_number, prepare_inputs
-    from anytalker.pipelines.windows import check_positions, with_window
-
-    for name, value, low, high in (
-        ("--steps", steps, 1, MAX_STEPS),
-        ("--fps", fps, 1, MAX_FPS),
-        ("--guidance-scale", guidance_scale, 0, 100),
-        ("--audio-guidance-scale", audio_guidance_scale, 0, 100),
-        ("--max-frames", max_frames, MIN_FRAMES, 10**9),
-        ("--save-every", save_every, 0, 86400),
-        ("--cache-threshold", cache_threshold, 0, 1),
-        *(("--voice-strength", strength, 0, 10) for strength in voice_strength or ()),
-    ):
-        if value is not None:
-            check_number(name, value, low, high)
-    interval = _interval(guidance_interval)
-    chosen_window = _window(window)
-    faces = [parse_face(text) for text in face] if face else None
-    picture = load_image(image)
-    voices = [None if path == "none" else _voice(path) for path in audio]
-    people = People(bind_faces(picture, faces, len(voices), _remark))
-    check_strengths(voice_strength, len(people))
+    _check_overwriting(image, audio, face, adapters, output)
+    options: dict[str, Any] = {
+        "prompt": prompt,
+        "negative_prompt": negative_prompt,
+        "num_inference_steps": steps,
+        "guidance_scale": guidance_scale,
+        "audio_guidance_scale": audio_guidance_scale,
+        "voice_strengths": voice_strength,
+        "batch_guidance": batch_guidance,
+        "guidance_interval": _interval(guidance_interval),
+        "mode": mode.value,
+        "fps": fps,
+        "max_frames": max_frames,
+        "window": _window(window),
+        "size": _size(size, scale),
+        "scale": scale,
+        "rounding": "release" if release_length else "up",
+    }
+    _check_numbers(options, seed, save_every, cache_threshold)
+    choices = _face_choices(face, audio, voice_strength)
+    _check_files(image, audio, adapters, model)
+    acceleration = _acceleration(cache, cache_threshold, attention, compiled)
+    target, fingerprint = output or Path(_DEFAULT), ""
+    if not preview:
+        settings = [
+            image.name,
+            [Path(path).name for path in audio],
+            face,
+            seed,
+            model,
+            weights.value,
+            acceleration,
+            adapters,
+            options,
+        ]
+        sources = _sources(image, audio, face, adapters)
+        fingerprint = _fingerprint(sources, settings)
+        target = settle_output(output, _DEFAULT, fingerprint, sources, force)
+    picture, voices, people = _load_inputs(image, audio, choices)
     if preview:
-        _preview(picture, people, voices, preview_path(output))
+        _preview(picture, people, voices, target)
         return
-    settings = with_window(model_settings(model), chosen_window)
-    inputs = prepare_inputs(picture, voices, people, settings, mode.value, fps, max_frames)
-    check_positions(inputs.frames, inputs.image.size, settings)
-    if settings.trained_on == "drawn" and looks_photographed(picture):
-        _remark(
-            f"{image} looks like a photograph, and {model} has only seen drawn faces: don't expect it to talk well. "
-            "For photographs take --model 1.3b or 14b; `anytalker doctor` says which of them runs here."
-        )
-    acceleration = Acceleration(cache.value, cache_threshold, attention, compiled)
+    _check_together(picture, voices, people, model, options)
+    _say_what_to_expect(image, picture, model)
     video = make_video(
         load_pipeline(model, device, memory, weights, acceleration, adapters),
         seed,
-        output,
+        target,
+        fingerprint=fingerprint,
         image=picture,
         audio=voices,
         faces=people,
-        prompt=prompt,
-        negative_prompt=negative_prompt,
-        num_inference_steps=steps,
-        guidance_scale=guidance_scale,
-        audio_guidance_scale=audio_guidance_scale,
-        voice_strengths=voice_strength,
-        batch_guidance=batch_guidance,
-        guidance_interval=interval,
-        mode=mode.value,
-        fps=fps,
-        max_frames=max_frames,
-        window=chosen_window,
         interval=save_every,
+        **options,
     )
-    for person in video.inputs.listeners:
-        box = ",".join(map(str, video.inputs.boxes[person]))
-        typer.echo(f"Person {person + 1} (at {box} in the video) has no voice and listens.", err=True)
-    finish(video)
+    finish(video, started)
+
+
+def _sources(
+    image: Path, audio: Sequence[str], face: Sequence[str] | None, adapters: Sequence[tuple[Path, float]]
+) -> list[str | Path]:
+    """All that is read, the model apart; boxes among the faces are no files."""
+    return [image, *(path for path in audio if path != "none"), *(face or ()), *(path for path, _ in adapters)]
+
+
+def _check_overwriting(
+    image: Path,
+    audio: Sequence[str],
+    face: Sequence[str] | None,
+    adapters: Sequence[tuple[Path, float]],
+    output: Path | None,
+) -> None:
+    """Make sure that the video can be written where it is wanted, and that nothing that it needs lies there."""
+    from anytalker.files import check_writable_output
+    from anytalker.pipelines.destination import check_inputs_kept
+
+    check_writable_output(output or Path(_DEFAULT), ".mp4")
+    check_inputs_kept(output or Path(_DEFAULT), _sources(image, audio, face, adapters))
+
+
+def _check_numbers(options: dict[str, Any], seed: int, save_every: float, cache_threshold: float) -> None:
+    from anytalker.pipelines.limits import MAX_FPS, MAX_STEPS, MIN_FRAMES, check_number
+
+    check_range("--seed", seed, 0, 2**63 - 1)
+    for name, value, low, high in (
+        ("--steps", options["num_inference_steps"], 1, MAX_STEPS),
+        ("--fps", options["fps"], 1, MAX_FPS),
+        ("--guidance-scale", options["guidance_scale"], 0, 100),
+        ("--audio-guidance-scale", options["audio_guidance_scale"], 0, 100),
+        ("--max-frames", options["max_frames"], MIN_FRAMES, 10**9),
+        ("--save-every", save_every, 0, 86400),
+        ("--cache-threshold", cache_threshold, 0, 1),
+        *(("--voice-strength", strength, 0, 10) for strength in options["voice_strengths"] or ()),
+    ):
+        if value is not None:
+            check_number(name, value, low, high)
+
+
+def _size(size: str | None, scale: float | None) -> tuple[int, int] | None:
+    from anytalker.pipelines.limits import check_size, parse_size
+
+    asked = None if size is None else parse_size(size)
+    check_size(asked, scale)
+    return asked
+
+
+def _face_choices(
+    face: Sequence[str] | None, audio: Sequence[str], strengths: Sequence[float] | None
+) -> list[FaceChoice] | None:
+    """The faces that were given, once their number is known to go with that of the voices and their strengths."""
+    from anytalker.conditioning.binding import check_choices, parse_face
+    from anytalker.pipelines.limits import check_strengths
+
+    if all(path == "none" for path in audio):
+        raise InputError("No audio was given; give at least one recording, for example --audio voice.wav.")
+    choices = [parse_face(text) for text in face] if face else None
+    check_choices(choices, len(audio))
+    if choices is not None and all(isinstance(choice, tuple) and len(choice) == 4 for choice in choices):
+        check_strengths(strengths, len(choices))
+    return choices
+
+
+def _check_files(image: Path, audio: Sequence[str], adapters: Sequence[tuple[Path, float]], model: str) -> None:
+    """Make sure that everything that is named is there, before anything of it is read."""
+    from anytalker.pipelines.presets import PRESETS, models_home
+
+    if not image.exists():
+        raise InputError(f"There is no picture {image}. Check the path.")
+    for path in audio:
+        # What follows the last colon may choose a part of the recording.
+        if path != "none" and not Path(path).exists() and not Path(path.rpartition(":")[0] or path).exists():
+            raise InputError(f"There is no audio file {path}. Check the path.")
+    for adapter, _ in adapters:
+        if not adapter.exists():
+            raise InputError(f"There is no adapter {adapter}. Check the path.")
+    folder = models_home() / model if model in PRESETS else Path(model)
+    if model != "tiny" and not folder.exists():
+        from anytalker.pipelines.components import model_folder
+
+        model_folder(model)
+
+
+def _acceleration(cache: CacheMode, threshold: float, attention: str | None, compiled: bool) -> Acceleration:
+    from anytalker.pipelines.acceleration import Acceleration, check_acceleration
+    from anytalker.pipelines.processes import processes_together
+
+    acceleration = Acceleration(cache.value, threshold, attention, compiled)
+    if attention is None:  # which ones there are, only diffusers knows; the model's ratios are checked with the model
+        check_acceleration(acceleration, (1.0,), processes_together() > 1)
+    return acceleration
+
+
+def _fingerprint(sources: Sequence[str | Path], settings: Any) -> str:
+    from anytalker.pipelines.destination import fingerprint_of
+
+    return fingerprint_of([path for path in sources if Path(path).is_file()], settings)
+
+
+def _load_inputs(
+    image: Path, audio: Sequence[str], choices: Sequence[FaceChoice] | None
+) -> tuple[Image.Image, list[Voice | None], People]:
+    """The picture, the voices, and everybody's face; says who speaks where that isn't plain."""
+    from anytalker.conditioning.binding import People, bind_faces, describe_people, is_box
+    from anytalker.conditioning.image import load_image
+    from anytalker.conditioning.picture_record import recorded_faces
+
+    picture = load_image(image)
+    voices = [None if path == "none" else _voice(path) for path in audio]
+    sought = choices is None or not all(is_box(choice) for choice in choices)
+    known = recorded_faces(image, picture.size, remark) if sought else None
+    people = People(bind_faces(picture, choices, len(voices), remark, known))
+    if len(people) > 1:
+        remark(describe_people(people, [voice.name if voice else None for voice in voices]))
+    return picture, voices, people
+
+
+def _check_together(
+    picture: Image.Image, voices: Sequence[Voice | None], people: People, model: str, options: dict[str, Any]
+) -> None:
+    """Make sure, before the model is loaded, that all inputs go together."""
+    from anytalker.pipelines.components import model_settings
+    from anytalker.pipelines.inputs import prepare_inputs
+    from anytalker.pipelines.limits import check_strengths
+    from anytalker.pipelines.windows import check_positions, with_window
+
+    check_strengths(options["voice_strengths"], len(people))
+    names = ("mode", "fps", "max_frames", "size", "scale", "rounding")
+    settings = with_window(model_settings(model), options["window"])
+    inputs = prepare_inputs(picture, voices, people, settings, **{name: options[name] for name in names})
+    check_positions(inputs.frames, inputs.image.size, settings)
+
+
+def _say_what_to_expect(image: Path, picture: Image.Image, model: str) -> None:
+    """Say so if a model that has only seen drawn people is given a photograph."""
+    from anytalker.conditioning.drawn import looks_photographed
+    from anytalker.pipelines.components import model_settings
+
+    if model_settings(model).trained_on == "drawn" and looks_photographed(picture):
+        remark(
+            f"{image} looks like a photograph, and {model} has only seen drawn faces: don't expect it to talk well. "
+            "For photographs take --model 1.3b or 14b; `anytalker doctor` says which of them runs here."
+        )
 
 
 def _voice(path: str) -> Voice:
@@ -248,16 +417,8 @@ def _voice(path: str) -> Voice:
 
     voice = load_voice(path)
     if is_silent(voice.waveform):
-        _remark(f"{path} is silent throughout: whoever has it for a voice keeps their mouth shut.")
+        remark(f"{path} is silent throughout: whoever has it for a voice keeps their mouth shut.")
     return voice
-
-
-def _remark(message: str) -> None:
-    """Say once, however many processes make the video together, what is no mistake but may be one."""
-    from anytalker.pipelines.processes import is_first
-
-    if is_first():
-        typer.echo(message, err=True)
 
 
 def _adapter(text: str) -> tuple[Path, float]:
@@ -287,11 +448,13 @@ def _window(text: str | None) -> WindowChoice:
         raise InputError(f"--window is {text!r}; it must be none or a number of latent frames such as 20.") from None
 
 
-def _preview(picture: Image.Image, boxes: Sequence[Box], voices: list[Voice | None], output: Path) -> None:
+def _preview(picture: Image.Image, boxes: People, voices: list[Voice | None], output: Path) -> None:
     from anytalker.files import atomic_path
+    from anytalker.pipelines.destination import preview_path
     from anytalker.pipelines.preview import draw_preview
 
+    shown = preview_path(output)
     names = [voice.name if voice else None for voice in voices] + [None] * (len(boxes) - len(voices))
-    with atomic_path(output) as partial:
+    with atomic_path(shown) as partial:
         draw_preview(picture, boxes, names).save(partial)
-    typer.echo(f"Wrote {output}: who gets which voice. Without --preview the video is made.")
+    typer.echo(f"Wrote {shown}: who gets which voice. Without --preview the video is made.")

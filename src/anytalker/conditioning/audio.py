@@ -207,6 +207,12 @@ def frame_count(seconds: float, fps: float) -> int:
     return max(1, (frames - 1) // 4 * 4 + 1)
 
 
+def covering_frame_count(seconds: float, fps: float) -> int:
+    """Video frames for that much sound and none of it lost: the smallest 4n+1 that last as long, under 4 longer."""
+    frames = math.ceil(round(seconds * fps, 6))
+    return -(-max(0, frames - 1) // 4) * 4 + 1
+
+
 def normalize_waveform(waveform: np.ndarray) -> np.ndarray:
     """Zero mean and unit variance, as wav2vec2 wants its input; silence stays silence."""
     centred = waveform - waveform.mean()

@@ -16,8 +16,11 @@ from anytalker.errors import InputError
 
 _SAME = 0.3
 """Overlap from which two searches have found the same face."""
-_LEAST_LISTENER = 0.2
-"""Faces with less than this share of the speakers' median area are people in the background, or none at all."""
+_LEAST_SHARE = 0.2
+"""Faces with less than this share of the median area of the speakers, or of the most prominent, are people in the
+background, or none at all."""
+_MOST_BOXES = 3
+"""People up to which `describe_people` says where they are."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ def bind_faces(
     choices: Sequence[Any] | None,
     voices: int,
     say: Callable[[str], None] = lambda message: None,
+    known: Sequence[Box] | None = None,
 ) -> list[Box]:
     """Face boxes of everybody: first the people with voices, in the order of these, then those who only listen.
 
@@ -66,24 +70,27 @@ def bind_faces(
         picture: the picture.
         choices: one face a voice: a box (x, y, width, height), a point (x, y) on the face, a number from the left (from
             1), or a `FaceMask`. Further choices, and everybody else who is found unless all choices are boxes, listen.
-            None: the `voices` most prominent faces, from left to right (release). `People`: they stay as they are.
+            None: the i-th person from the left for the i-th voice, not counting faces so small that they belong to the
+            background. `People`: they stay as they are.
         voices: number of voices.
         say: told, in a sentence, if there was to be a face for every voice, and some are only a guess.
+        known: the faces of everybody in the picture, from left to right; None: they are sought.
 
     Raises:
         InputError: if a choice fits nobody, two choices are the same person, or there are fewer faces than voices.
     """
-    if choices is not None and len(choices) < voices:
-        raise InputError(
-            f"{voices} audios were given for {len(choices)} faces; give one --face for each --audio, or fewer audios."
-        )
+    check_choices(choices, voices)
     if isinstance(choices, People):
         return list(choices)
-    if choices is not None and all(_is_box(choice) for choice in choices):
+    if choices is not None and all(is_box(choice) for choice in choices):
         return check_boxes(choices, picture.size)
-    found, prominent = detect_people(picture, voices)
+    if known is not None:
+        found = list(known)
+        prominent = found[:voices]
+    else:
+        found, prominent = detect_people(picture, voices)
     if choices is None:
-        speakers = _enough(prominent, voices)
+        speakers = _from_the_left(found, _enough(prominent, voices), known is not None)
         unsure = [box for box in speakers if all(box_overlap(box, sure) < _SAME for sure in found)]
         if unsure:
             say(
@@ -93,13 +100,55 @@ def bind_faces(
             )
     else:
         speakers = check_boxes([_chosen(choice, found, picture) for choice in choices], picture.size)
-    area = float(np.median([box[2] * box[3] for box in speakers]))
-    listeners = [
-        box
-        for box in found
-        if box[2] * box[3] >= _LEAST_LISTENER * area and all(box_overlap(box, speaker) < 0.1 for speaker in speakers)
-    ]
-    return [*speakers, *listeners]
+    near = found if known is not None else _near(found, speakers)
+    return [*speakers, *(box for box in near if all(box_overlap(box, speaker) < 0.1 for speaker in speakers))]
+
+
+def check_choices(choices: Sequence[Any] | None, voices: int) -> None:
+    """Make sure that there is a choice for every voice.
+
+    Raises:
+        InputError: if there are fewer.
+    """
+    if choices is not None and len(choices) < voices:
+        raise InputError(
+            f"{voices} audios were given for {len(choices)} faces; give one --face for each --audio, or fewer audios."
+        )
+
+
+def describe_people(boxes: Sequence[Box], voices: Sequence[str | None]) -> str:
+    """Who speaks and who listens, in a line.
+
+    Args:
+        boxes: face boxes (x, y, width, height) of everybody.
+        voices: names of the first people's voices; None, and whoever has none: listens.
+    """
+    order = sorted(range(len(boxes)), key=lambda index: boxes[index][0] + boxes[index][2] / 2)
+    place = {index: number for number, index in enumerate(order, start=1)}
+    speaking = [index for index, name in enumerate(voices) if name is not None]
+    parts: list[str] = []
+    for index in speaking:
+        where = f" (at {','.join(map(str, boxes[index]))})" if len(boxes) <= _MOST_BOXES else ""
+        parts.append(f"{voices[index]} → person {place[index]}{' from the left' if not parts else ''}{where}")
+    silent = [str(number) for number, index in enumerate(order, start=1) if index not in speaking]
+    line = ", ".join(parts)
+    if len(silent) == 1:
+        line += f"; person {silent[0]} listens"
+    elif silent:
+        line += f"; persons {', '.join(silent[:-1])} and {silent[-1]} listen"
+    return f"{line}."
+
+
+def _from_the_left(found: list[Box], prominent: list[Box], everybody: bool) -> list[Box]:
+    """As many people as are prominent, the leftmost of all who are sure; if these are too few, the prominent."""
+    near = found if everybody else _near(found, prominent)
+    return near[: len(prominent)] if len(near) >= len(prominent) else prominent
+
+
+def _near(found: list[Box], people: list[Box]) -> list[Box]:
+    """The faces that are not far smaller than those of `people`."""
+    area = float(np.median([box[2] * box[3] for box in people]))
+    return [box for box in found if box[2] * box[3] >= _LEAST_SHARE * area]
 
 
 def _enough(found: list[Box], voices: int) -> list[Box]:
@@ -112,7 +161,8 @@ def _enough(found: list[Box], voices: int) -> list[Box]:
     return found
 
 
-def _is_box(choice: Any) -> bool:
+def is_box(choice: Any) -> bool:
+    """Whether a choice says all of where a face is, so that none is sought for it."""
     return not isinstance(choice, (int, FaceMask)) and len(choice) != 2
 
 
@@ -123,7 +173,7 @@ def _chosen(choice: Any, found: list[Box], picture: Image.Image) -> Box:
         if not 1 <= choice <= len(found):
             raise InputError(f"The face {choice} can't be chosen: {len(found)} were found, counted from 1 at the left.")
         return found[choice - 1]
-    if _is_box(choice):
+    if is_box(choice):
         return check_boxes([choice], picture.size)[0]
     x, y = choice
     under = [box for box in found if box[0] <= x <= box[0] + box[2] and box[1] <= y <= box[1] + box[3]]

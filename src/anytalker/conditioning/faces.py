@@ -6,13 +6,15 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from PIL import Image
 
 from anytalker.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 Box = tuple[int, int, int, int]
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -274,6 +276,8 @@ def crop_face(image: Image.Image, box: Sequence[float]) -> Image.Image:
 
 def clip_pixels(images: Sequence[Image.Image], size: int = 224) -> torch.Tensor:
     """Pictures squashed to (n, 3, size, size), bicubic without antialiasing, normalised for CLIP (release)."""
+    import torch  # faces are sought, and wrong ones refused, before it is loaded
+
     rows = []
     for image in images:
         pixels = torch.from_numpy(np.array(image.convert("RGB"), dtype=np.float32)).permute(2, 0, 1)[None] / 255

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from anytalker.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 MIN_SIDE = 32
 MAX_SIDE = 16384
@@ -85,5 +88,7 @@ def resize_image(image: Image.Image, height: int, width: int) -> Image.Image:
 
 def to_video_tensor(image: Image.Image) -> torch.Tensor:
     """A picture as one video frame: float32 (1, 3, 1, H, W) in [-1, 1]."""
+    import torch  # pictures are read, and bad ones refused, before it is loaded
+
     pixels = torch.from_numpy(np.array(image.convert("RGB"), dtype=np.float32))
     return (pixels / 127.5 - 1).permute(2, 0, 1)[None, :, None]

@@ -1,20 +1,27 @@
-"""Where a video goes: it takes the place of an earlier video and its record, and of nothing else."""
+"""Where a video goes: it takes the place of an earlier video of the same making and its record, and of nothing else."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
 
 from anytalker.errors import InputError
 from anytalker.files import check_replaceable_json, exclusive
 from anytalker.pipelines.output import RunRecord
-from anytalker.pipelines.parts import lock_path, parts_folder
 from anytalker.pipelines.processes import is_first
+
+STATE = "state.safetensors"
+"""Among a video's parts, the file that is written last."""
+_LONGEST_NAME = 255
 
 
 def record_path(output: str | Path) -> Path:
@@ -25,6 +32,22 @@ def record_path(output: str | Path) -> Path:
 def preview_path(output: str | Path) -> Path:
     """The picture beside a video that shows whose voice is whose: talk.preview.png for talk.mp4."""
     return Path(output).with_suffix(".preview.png")
+
+
+def parts_folder(output: str | Path) -> Path:
+    """The folder beside a video that its parts go to: talk.parts for talk.mp4."""
+    return _beside(output, "", ".parts")
+
+
+def lock_path(output: str | Path) -> Path:
+    """The file beside a video that is locked while a run makes it: .talk.lock for talk.mp4."""
+    return _beside(output, ".", ".lock")
+
+
+def _beside(output: str | Path, start: str, end: str) -> Path:
+    path = Path(output)
+    room = _LONGEST_NAME - len(start + end)
+    return path.with_name(start + path.stem.encode()[:room].decode(errors="ignore") + end)
 
 
 @contextmanager
@@ -52,11 +75,95 @@ def check_destination(output: str | Path, inputs: Iterable[str | Path] = ()) -> 
         InputError: if an input is the video, its record or its preview, or lies in the folder of its parts, or if the
             .json beside the video is something else than the record of a video, or another run is making the video.
     """
-    check_not_overwritten(inputs, _files_of(output), "Choose another --output.")
+    check_inputs_kept(output, inputs)
     check_record(output)
     if is_first():
         with making(output):
             pass
+
+
+def check_inputs_kept(output: str | Path, inputs: Iterable[str | Path]) -> None:
+    """Make sure that no input of a video lies where the video or what belongs to it goes.
+
+    Raises:
+        InputError: naming the input and what goes in its place.
+    """
+    check_not_overwritten(inputs, _files_of(output), "Choose another --output.")
+
+
+def fingerprint_of(files: Iterable[str | Path], settings: Any) -> str:
+    """What a video is to be made from, in 16 hexadecimal digits.
+
+    Args:
+        files: the picture, the voices and whatever else is read; their content counts, not their names.
+        settings: anything that JSON can hold, or that is told by `str`.
+
+    Raises:
+        InputError: if a file can't be read.
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for path in files:
+        content = hashlib.sha256()
+        try:
+            with open(path, "rb") as file:
+                while piece := file.read(2**20):
+                    content.update(piece)
+        except OSError as error:
+            raise InputError(f"{path} can't be read: {error.strerror}.") from error
+        digest.update(content.digest())
+    return digest.hexdigest()[:16]
+
+
+def check_replaceable_video(output: str | Path, fingerprint: str) -> None:
+    """Make sure that a video that is there already was made from the same inputs with the same settings.
+
+    Args:
+        output: the MP4 to write.
+        fingerprint: what it is to be made from, see `fingerprint_of`.
+
+    Raises:
+        InputError: if it was made from anything else, or nothing is known of it.
+    """
+    known = _fingerprint(output)
+    if not os.path.lexists(output) or known == fingerprint:
+        return
+    made = "was made from other inputs or settings" if known else "has no record that tells what it was made from"
+    raise InputError(f"{output} is there already and {made}. Give another --output, or --force to replace it.")
+
+
+def free_output(output: str | Path, fingerprint: str) -> Path:
+    """`output` itself or, where something else is there, the first of talk-2.mp4, talk-3.mp4, … that is free.
+
+    Free is where nothing is, or a video (finished, or in parts) of the same fingerprint.
+    """
+    wanted = Path(output)
+    names = (wanted if number == 1 else wanted.with_stem(f"{wanted.stem}-{number}") for number in count(1))
+    return next(path for path in names if _is_free(path, fingerprint))
+
+
+def _is_free(output: Path, fingerprint: str) -> bool:
+    try:
+        check_record(output)
+        check_replaceable_video(output, fingerprint)
+    except InputError:
+        return False
+    return _fingerprint_of_parts(output) in (None, fingerprint)
+
+
+def _fingerprint(output: str | Path) -> str | None:
+    """What the record beside a video tells of its making."""
+    try:
+        return RunRecord.model_validate_json(record_path(output).read_bytes()).fingerprint
+    except (OSError, ValueError):
+        return None
+
+
+def _fingerprint_of_parts(output: Path) -> str | None:
+    try:
+        with safe_open(parts_folder(output) / STATE, "np") as file:
+            return file.metadata().get("fingerprint")
+    except (SafetensorError, OSError):
+        return None
 
 
 def check_batch_destinations(outputs: Iterable[str | Path], results: Path, inputs: Iterable[str | Path]) -> None:

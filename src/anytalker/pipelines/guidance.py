@@ -10,13 +10,10 @@ release's guidance; branches that the sum doesn't need are not computed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-
-from anytalker.errors import InputError
 
 Branch = Literal["null", "text", "all"]
 
@@ -69,21 +66,3 @@ class Guidance:
         change = torch.as_tensor(self.strengths).to(face_masks) - 1
         tokens = (1 + (face_masks * change.view(1, -1, 1, 1, 1)).sum(1, keepdim=True)).clamp(min=0)
         return tokens.repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2)
-
-
-def check_strengths(strengths: Sequence[float] | None, persons: int) -> tuple[float, ...] | None:
-    """Strengths of `persons` people; those not given are 1.
-
-    Raises:
-        InputError: for more strengths than people, or one that is not a number from 0 to 10.
-    """
-    if strengths is None:
-        return None
-    if len(strengths) > persons:
-        raise InputError(
-            f"{len(strengths)} voice strengths were given for {persons} people; give one a person at most."
-        )
-    for strength in strengths:
-        if not 0 <= strength <= 10:
-            raise InputError(f"The voice strength {strength} can't be used; it must be a number from 0 to 10.")
-    return tuple(map(float, strengths)) + (1.0,) * (persons - len(strengths))

@@ -6,23 +6,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
-from anytalker.conditioning.audio import SAMPLE_RATE, audio_array, combine, frame_count
+from anytalker.conditioning.audio import SAMPLE_RATE, audio_array, combine, covering_frame_count, frame_count
 from anytalker.conditioning.binding import bind_faces
 from anytalker.conditioning.faces import Box, scale_box, square_box
 from anytalker.conditioning.image import frame_size, load_image, resize_image
+from anytalker.conditioning.picture_record import recorded_faces
 from anytalker.conditioning.sound import Sound
 from anytalker.errors import InputError
+from anytalker.pipelines.limits import MAX_FPS, MIN_FRAMES, check_number, check_size
 from anytalker.pipelines.settings import PipelineSettings
 
-MAX_FPS = 120
-MAX_STEPS = 1000
-MIN_FRAMES = 5
-"""The first frame is the picture; the shortest video has one more latent frame."""
+Rounding = Literal["up", "release"]
+"""Whether the frames, 4n+1, cover all of the sound, or are the largest number within it as in the release."""
+_SHAPE_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -65,21 +66,32 @@ def prepare_inputs(
     mode: str = "pad",
     fps: float | None = None,
     max_frames: int | None = None,
+    size: tuple[int, int] | None = None,
+    scale: float | None = None,
+    rounding: Rounding = "up",
 ) -> Inputs:
     """Check and size everything.
 
     Args:
         image: the picture or its path.
         audio: one entry a person: a path, a 16 kHz array (samples,), a `Voice`, or None for a person who only listens.
-        faces: who speaks, one choice an audio, see `bind_faces`; None: found.
+        faces: who speaks, one choice an audio, see `bind_faces`; None: from the left. Where faces are sought, those
+            of a record beside the picture are taken, see `recorded_faces`.
         settings: sizes of the model.
         mode: "pad": the audios share a clock; "concat": they follow each other.
         fps: video frames a second; None: the model's.
         max_frames: cut the video to at most that many frames.
+        size: width and height of the video in pixels, of the picture's shape; None: the model's, see `video_size`.
+        scale: make the sides of the video that many times the model's.
+        rounding: "up": the video lasts as long as the sound, or by less than 4 frames longer; "release": it may end
+            up to 4 frames before the sound.
 
     Raises:
         InputError: for anything that can't be used, naming it.
     """
+    check_size(size, scale)
+    if rounding not in ("up", "release"):
+        raise InputError(f"rounding is {rounding!r}; it must be 'up' (no sound is cut) or 'release'.")
     fps = check_number("fps", settings.fps if fps is None else fps, 1, MAX_FPS)
     if mode not in ("pad", "concat"):
         raise InputError(f"mode is {mode!r}; it must be 'pad' (shared clock) or 'concat' (one after another).")
@@ -91,9 +103,10 @@ def prepare_inputs(
     streams = [None if entry is None else _sound(entry) for entry in audio]
     waveforms = combine(streams, mode)
     names = [name for name in map(_name, audio) if name is not None]
-    frames = _frames(len(waveforms[0]) / SAMPLE_RATE, fps, max_frames, names)
+    frames = _frames(len(waveforms[0]) / SAMPLE_RATE, fps, max_frames, names, rounding)
     samples = int(round(frames / fps * SAMPLE_RATE))
-    boxes = bind_faces(picture, faces, len(waveforms))
+    known = recorded_faces(image, picture.size) if isinstance(image, (str, Path)) else None
+    boxes = bind_faces(picture, faces, len(waveforms), known=known)
     listeners = len(boxes) - len(waveforms)
     voices = [
         Voice(_name(entry), waveform.placed(0, samples))
@@ -101,50 +114,87 @@ def prepare_inputs(
             [*audio, *[None] * listeners], [*waveforms, *[Sound(np.zeros(0, np.float32))] * listeners], strict=True
         )
     ]
-    height, width = video_size(picture, boxes, settings)
+    height, width = video_size(picture, boxes, settings, size, scale)
     resized = resize_image(picture, height, width)
     scaled = [square_box(scale_box(box, picture.size, (width, height)), (width, height)) for box in boxes]
     return Inputs(resized, scaled, voices, frames, fps)
 
 
-def check_number(name: str, value: float, low: float, high: float) -> float:
-    """`value` as a float if it lies between `low` and `high`.
+def video_size(
+    picture: Image.Image,
+    boxes: Sequence[Box],
+    settings: PipelineSettings,
+    size: tuple[int, int] | None = None,
+    scale: float | None = None,
+) -> tuple[int, int]:
+    """Height and width of the video: the model's area in the picture's shape, less where faces were too large.
+
+    Args:
+        picture: the picture.
+        boxes: face boxes (x, y, width, height) in it.
+        settings: sizes of the model.
+        size: width and height instead; they must have the picture's shape.
+        scale: make the sides that many times as long.
 
     Raises:
-        InputError: naming the option, its value and what is allowed.
+        InputError: for a size that is not of the picture's shape, or no multiple of what the model works on.
     """
+    if size is not None:
+        _check_shape(size, picture.size, settings.size_multiple)
+        return size[1], size[0]
+    sides = _usual_size(picture, boxes, settings)
+    if scale is None or scale == 1:
+        return sides
+    tall, wide = (max(1, round(side * scale / settings.size_multiple)) * settings.size_multiple for side in sides)
     try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not low <= number <= high:
-        raise InputError(f"{name} is {value}; it must be a number from {low:g} to {high:g}.")
-    return number
+        check_size((wide, tall), None)
+    except InputError as error:
+        raise InputError(f"--scale {scale:g} would make a video of {wide}×{tall} pixels. {error}") from error
+    return tall, wide
 
 
-def video_size(picture: Image.Image, boxes: Sequence[Box], settings: PipelineSettings) -> tuple[int, int]:
-    """Height and width of the video: the model's area in the picture's shape, less where faces were too large."""
-    area = float(settings.max_area)
-    if settings.face_size is not None:
-        side = float(np.median([max(box[2], box[3]) for box in boxes]))
-        area = min(area, picture.width * picture.height * (settings.face_size / side) ** 2)
+def _usual_size(picture: Image.Image, boxes: Sequence[Box], settings: PipelineSettings) -> tuple[int, int]:
     multiple = settings.size_multiple
     if settings.face_size is None:
         return frame_size(picture.height, picture.width, settings.max_area, multiple)
+    side = float(np.median([max(box[2], box[3]) for box in boxes]))
+    area = min(float(settings.max_area), picture.width * picture.height * (settings.face_size / side) ** 2)
     scale = math.sqrt(area / (picture.width * picture.height))
     sides = [max(multiple, int(round(side * scale / multiple)) * multiple) for side in (picture.height, picture.width)]
     return sides[0], sides[1]
 
 
-def _frames(seconds: float, fps: float, max_frames: int | None, names: Sequence[str]) -> int:
-    frames = frame_count(seconds, fps)
+def _check_shape(size: tuple[int, int], picture: tuple[int, int], multiple: int) -> None:
+    """Make sure that a picture can be brought to a size without being squeezed by more than 5% or half a multiple."""
+    ratio = picture[0] / picture[1]
+    width, height = size
+    fits = (
+        abs(width / height / ratio - 1) <= _SHAPE_TOLERANCE
+        or min(abs(width - height * ratio), abs(height - width / ratio)) <= multiple / 2
+    )
+    if fits and width % multiple == 0 and height % multiple == 0:
+        return
+
+    def whole(side: float) -> int:
+        return max(1, round(side / multiple)) * multiple
+
+    nearest = dict.fromkeys([(whole(width), whole(width / ratio)), (whole(height * ratio), whole(height))])
+    shapes = " or ".join(f"{wide}x{tall}" for wide, tall in nearest)
+    shape = f"is not of the picture's shape ({picture[0]}×{picture[1]})"
+    reason = f"is no multiple of {multiple}" if fits else shape
+    raise InputError(f"--size {width}x{height} {reason}; the nearest that fit are {shapes}.")
+
+
+def _frames(seconds: float, fps: float, max_frames: int | None, names: Sequence[str], rounding: Rounding) -> int:
+    frames = covering_frame_count(seconds, fps) if rounding == "up" else frame_count(seconds, fps)
     if max_frames is not None:
         check_number("max_frames", max_frames, MIN_FRAMES, 10**9)
         frames = min(frames, (int(max_frames) - 1) // 4 * 4 + 1)
     if frames < MIN_FRAMES:
+        least = 1 if rounding == "up" else MIN_FRAMES - 1
         raise InputError(
             f"The sound of {', '.join(names)} lasts {seconds:.3f} s; a video of {fps:g} frames a second needs more "
-            f"than {(MIN_FRAMES - 1) / fps:.3f} s. Give a longer recording, or more frames a second."
+            f"than {least / fps:.3f} s. Give a longer recording, or more frames a second."
         )
     return frames
 

@@ -19,11 +19,11 @@ from anytalker.errors import AnyTalkerError
 from anytalker.files import write_json_atomic
 from anytalker.models.latents import CHUNK, decode_chunks
 from anytalker.pipelines.denoising import Conditioning, Denoiser, DenoisingRun
-from anytalker.pipelines.destination import check_record, making, record_path
+from anytalker.pipelines.destination import check_record, making, parts_folder, record_path
 from anytalker.pipelines.inputs import Inputs
 from anytalker.pipelines.noise import Noise
 from anytalker.pipelines.output import Stopwatch, write_video
-from anytalker.pipelines.parts import INTERVAL, VIDEO, Parts, identity_of, parts_folder
+from anytalker.pipelines.parts import INTERVAL, VIDEO, Parts, identity_of
 from anytalker.pipelines.placement import Memory
 from anytalker.pipelines.processes import is_first
 from anytalker.pipelines.result import TalkingVideo, VideoFile
@@ -104,15 +104,19 @@ class Production:
         return TalkingVideo(self.inputs, self.model, self.choices, self.stopwatch.seconds, frames)
 
     def to_file(
-        self, path: str | Path, say: Callable[[str], None] = lambda message: None, interval: float = INTERVAL
+        self,
+        path: str | Path,
+        say: Callable[[str], None] = lambda message: None,
+        interval: float = INTERVAL,
+        fingerprint: str | None = None,
     ) -> VideoFile:
         """Make the video and write it and its record; see `AnyTalkerPipeline.generate_to`."""
         check_record(path)
         if self.remark is not None and is_first():
             say(self.remark)
         if self.denoiser.transformer.split_rows.devices > 1:
-            return self._together(Path(path))
-        parts = Parts(parts_folder(path), self.identity(), interval)
+            return self._together(Path(path), fingerprint)
+        parts = Parts(parts_folder(path), self.identity(), interval, fingerprint=fingerprint)
         try:
             with making(path):
                 waiting = self._denoise(parts, say)
@@ -183,14 +187,14 @@ class Production:
                 waiting = []
         return waiting
 
-    def _together(self, path: Path) -> VideoFile:
+    def _together(self, path: Path, fingerprint: str | None) -> VideoFile:
         """Make the video with other processes; the first one writes it, at once and without parts."""
         with making(path) if is_first() else nullcontext():
             latents = list(self.latents())
             video = VideoFile(self.inputs, self.model, self.choices, self.stopwatch.seconds, path)
             if is_first():
                 write_video(path, self.frames(latents), video.fps, video.mixture, SAMPLE_RATE)
-                write_json_atomic(record_path(path), video.record(self.noise.seed).model_dump())
+                write_json_atomic(record_path(path), video.record(self.noise.seed, fingerprint).model_dump())
             return video
 
     def _write(self, path: Path, parts: Parts, waiting: list[torch.Tensor]) -> VideoFile:
@@ -200,7 +204,7 @@ class Production:
         # Half-written videos belong to the parts: a run that is killed leaves nothing else behind.
         target = parts.folder / VIDEO if parts.exist else path
         write_video(target, self.frames(latents), video.fps, video.mixture, SAMPLE_RATE)
-        write_json_atomic(record_path(path), video.record(self.noise.seed).model_dump())
+        write_json_atomic(record_path(path), video.record(self.noise.seed, parts.fingerprint).model_dump())
         if target != path:
             target.replace(path)
         parts.remove()

@@ -41,6 +41,7 @@ class RunRecord(BaseModel):
     frames: int
     persons: list[PersonRecord]
     seconds: dict[str, float]
+    fingerprint: str | None = Field(default=None, description="Of all that the command line made the video from.")
     synthetic: bool = Field(default=True, description="Always true: the video was generated.")
 
     def model_post_init(self, context: Any) -> None:

@@ -20,17 +20,16 @@ from anytalker.conditioning.sound import Sound
 from anytalker.errors import InputError
 from anytalker.files import atomic_path
 from anytalker.models.digest import weights_digest
+from anytalker.pipelines.destination import STATE
 
 INTERVAL = 20.0
 """Seconds of work between two savings; what takes less leaves nothing on disk."""
 VIDEO = "video.mp4"
 """Name of the video among the parts while it is written."""
-_STATE = "state.safetensors"
 _LATENTS = "latents-*.safetensors"
 _REST = 20
 """Saving takes at most one part in so many of the time."""
 _DIGITS = 16
-_LONGEST_NAME = 255
 
 
 class Parts:
@@ -44,6 +43,7 @@ class Parts:
         identity: what the video is made of, see `identity_of`; parts of another video are not used.
         interval: seconds between savings, longer where saving itself takes long; 0: save after every step.
         clock: tells the time in seconds.
+        fingerprint: what the command line knows the video by before anything is loaded.
     """
 
     def __init__(
@@ -52,7 +52,9 @@ class Parts:
         identity: dict[str, str],
         interval: float = INTERVAL,
         clock: Callable[[], float] = time.monotonic,
+        fingerprint: str | None = None,
     ) -> None:
+        self.fingerprint = fingerprint
         self.folder, self.identity, self.interval, self.clock = folder, identity, interval, clock
         self.finished = 0
         self._due = clock() + interval
@@ -62,7 +64,7 @@ class Parts:
     @property
     def exist(self) -> bool:
         """Whether there is anything to go on from."""
-        return (self.folder / _STATE).exists()
+        return (self.folder / STATE).exists()
 
     @property
     def due(self) -> bool:
@@ -78,14 +80,14 @@ class Parts:
             self.remove()
             return None, None
         try:
-            with safe_open(self.folder / _STATE, "pt") as file:
+            with safe_open(self.folder / STATE, "pt") as file:
                 known = json.loads(file.metadata()["identity"])
                 finished = int(file.metadata()["finished"])
             changed = sorted(key for key in {*known, *self.identity} if known.get(key) != self.identity.get(key))
             if changed:
                 self.remove()
                 return None, f"{self.folder} held parts of another video ({', '.join(changed)} changed); starting anew."
-            state = load_file(self.folder / _STATE)
+            state = load_file(self.folder / STATE)
             self._keep(finished)
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             self.remove()
@@ -107,7 +109,9 @@ class Parts:
                 _write(self.folder / _LATENTS.replace("*", f"{finished:08d}"), {"latents": joined})
                 finished += joined.shape[2]
             metadata = {"identity": json.dumps(self.identity), "finished": str(finished)}
-            _write(self.folder / _STATE, state, metadata)
+            if self.fingerprint is not None:
+                metadata["fingerprint"] = self.fingerprint
+            _write(self.folder / STATE, state, metadata)
         except BaseException:
             if not self.exist:
                 self.remove()
@@ -127,7 +131,7 @@ class Parts:
             return
         # The state first: whatever is left without it is known to be nothing.
         known = (_LATENTS, VIDEO, ".*.partial*")
-        for path in [self.folder / _STATE, *(path for name in known for path in self.folder.glob(name))]:
+        for path in [self.folder / STATE, *(path for name in known for path in self.folder.glob(name))]:
             path.unlink(missing_ok=True)
         self.finished = 0
         with suppress(OSError):
@@ -163,22 +167,6 @@ def _write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str
             if number is None:
                 raise
             raise OSError(int(number[1]), str(error), str(path)) from error
-
-
-def parts_folder(output: str | Path) -> Path:
-    """The folder beside a video that its parts go to: talk.parts for talk.mp4."""
-    return _beside(output, "", ".parts")
-
-
-def lock_path(output: str | Path) -> Path:
-    """The file beside a video that is locked while a run makes it: .talk.lock for talk.mp4."""
-    return _beside(output, ".", ".lock")
-
-
-def _beside(output: str | Path, start: str, end: str) -> Path:
-    path = Path(output)
-    room = _LONGEST_NAME - len(start + end)
-    return path.with_name(start + path.stem.encode()[:room].decode(errors="ignore") + end)
 
 
 def identity_of(values: dict[str, Any], modules: dict[str, Any]) -> dict[str, str]:

@@ -24,13 +24,15 @@ from anytalker.models.transformer import AnyTalkerTransformer3DModel
 from anytalker.pipelines.components import load_components, save_components
 from anytalker.pipelines.denoising import Conditioning, Denoiser
 from anytalker.pipelines.destination import check_destination
-from anytalker.pipelines.guidance import Guidance, check_strengths
-from anytalker.pipelines.inputs import MAX_STEPS, Inputs, check_number, prepare_inputs
+from anytalker.pipelines.guidance import Guidance
+from anytalker.pipelines.inputs import Inputs, Rounding, prepare_inputs
+from anytalker.pipelines.limits import MAX_STEPS, check_number, check_strengths
 from anytalker.pipelines.long_video import Production, Progress
 from anytalker.pipelines.noise import Noise
 from anytalker.pipelines.output import Stopwatch
 from anytalker.pipelines.parts import INTERVAL
 from anytalker.pipelines.placement import Memory
+from anytalker.pipelines.quiet import quiet_bars
 from anytalker.pipelines.result import TalkingVideo, VideoFile
 from anytalker.pipelines.settings import PipelineSettings
 from anytalker.pipelines.windows import WindowChoice, check_positions, window_remark, with_window
@@ -88,7 +90,8 @@ class AnyTalkerPipeline(DiffusionPipeline):
         Raises:
             InputError: if there is no such model, or its folder lacks something.
         """
-        return cls(**load_components(model, **kwargs))
+        with quiet_bars():
+            return cls(**load_components(model, **kwargs))
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # type: ignore[override]
         """Write all components and the settings to a folder that `from_pretrained` reads."""
@@ -134,6 +137,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
         audio: Sequence[Any],
         say: Callable[[str], None] = lambda message: None,
         interval: float = INTERVAL,
+        fingerprint: str | None = None,
         **options: Any,
     ) -> VideoFile:
         """Make a video of any length and write it, in memory that doesn't grow with its length.
@@ -147,6 +151,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
             image, audio, **options: see `prepare`.
             say: told, in a sentence, when work is taken up again or parts can't be used.
             interval: seconds between two savings of the parts; 0: after every step.
+            fingerprint: goes into the record, so that the command line knows the video again.
 
         Raises:
             InputError: for anything that can't be used, naming it, if an input or an unrelated talk.json would be
@@ -157,7 +162,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
         faces = options.get("faces")
         masks = [] if faces is None else [face.name for face in faces if isinstance(face, FaceMask)]
         check_destination(path, [one for one in (image, *audio, *masks) if isinstance(one, (str, Path))])
-        return self.prepare(image, audio, **options).to_file(path, say, interval)
+        return self.prepare(image, audio, **options).to_file(path, say, interval, fingerprint)
 
     @torch.no_grad()
     def prepare(
@@ -178,6 +183,9 @@ class AnyTalkerPipeline(DiffusionPipeline):
         fps: float | None = None,
         max_frames: int | None = None,
         window: WindowChoice = None,
+        size: tuple[int, int] | None = None,
+        scale: float | None = None,
+        rounding: Rounding = "up",
         on_progress: Progress | None = None,
     ) -> Production:
         """Check and encode everything that a video is made of.
@@ -187,8 +195,9 @@ class AnyTalkerPipeline(DiffusionPipeline):
             audio: one entry a person: a path, a 16 kHz mono array (samples,), a `Voice` that was
                 loaded before, or None for a person who listens.
             faces: who speaks, the i-th for the i-th audio: face boxes (x, y, width, height) in pixels of the picture,
-                points (x, y), numbers from the left, or `FaceMask`s; None: the most prominent, from left to right.
-                Everybody else who is found listens.
+                points (x, y), numbers from the left, or `FaceMask`s; None: the i-th person from the left.
+                Everybody else who is found listens. Faces of a record beside the picture (see
+                `conditioning.picture_record`) are not sought.
             prompt: what happens in the video.
             negative_prompt: prompt of the null branch of guidance; None: the model's.
             num_inference_steps: 1 to 1000; None: the model's default.
@@ -203,6 +212,9 @@ class AnyTalkerPipeline(DiffusionPipeline):
             max_frames: cut the video to at most that many frames.
             window: latent frames denoised together, see docs/long_video.md; "none": all at once, as the release does;
                 None: the model's default.
+            size: (width, height) of the video in pixels, of the picture's shape; None: what suits the model.
+            scale: make the sides of the video that many times what suits the model, 0.1 to 8.
+            rounding: "up": no sound is cut, and the video lasts under 4 frames longer; "release": up to 4 frames less.
             on_progress: called as (stage, done, total) with stages "prepare", "denoise", in steps of windows, and
                 "decode", in chunks.
 
@@ -215,9 +227,9 @@ class AnyTalkerPipeline(DiffusionPipeline):
         settings = with_window(self.settings, window)
         steps = settings.num_inference_steps if num_inference_steps is None else num_inference_steps
         steps = int(check_number("num_inference_steps (--steps)", steps, 1, MAX_STEPS))
-        scale = settings.guidance_scale if guidance_scale is None else guidance_scale
-        scale = check_number("guidance_scale", scale, 0, 100)
-        audio_scale = scale if audio_guidance_scale is None else audio_guidance_scale
+        text_scale = settings.guidance_scale if guidance_scale is None else guidance_scale
+        text_scale = check_number("guidance_scale", text_scale, 0, 100)
+        audio_scale = text_scale if audio_guidance_scale is None else audio_guidance_scale
         audio_scale = check_number("audio_guidance_scale", audio_scale, 0, 100)
         start = check_number("guidance_interval's start", guidance_interval[0], 0, 1)
         interval = (start, check_number("guidance_interval's end", guidance_interval[1], start, 1))
@@ -229,23 +241,24 @@ class AnyTalkerPipeline(DiffusionPipeline):
             # Devices that share a video take the same number of token rows each.
             multiple = math.lcm(settings.size_multiple, 16 * self.transformer.split_rows.devices)
             settings = replace(settings, size_multiple=multiple)
-            inputs = prepare_inputs(image, audio, faces, settings, mode, fps, max_frames)
+            inputs = prepare_inputs(image, audio, faces, settings, mode, fps, max_frames, size, scale, rounding)
             check_positions(inputs.frames, inputs.image.size, settings, self.transformer.config.rope_max_seq_len)
             strengths = check_strengths(voice_strengths, len(inputs.boxes))
             conditioning = self.encode(inputs, prompt, negative_prompt)
             report("prepare", 1, 1)
-        guidance = Guidance(scale, audio_scale, strengths, interval, batch_guidance)
+        guidance = Guidance(text_scale, audio_scale, strengths, interval, batch_guidance)
         choices = {
             "prompt": prompt,
             "negative_prompt": settings.negative_prompt if negative_prompt is None else negative_prompt,
             "num_inference_steps": steps,
-            "guidance_scale": scale,
+            "guidance_scale": text_scale,
             "audio_guidance_scale": audio_scale,
             "voice_strengths": strengths,
             "guidance_interval": interval,
             "mode": mode,
             "window": settings.window,
             "window_overlap": settings.window_overlap,
+            **({"rounding": rounding} if rounding != "up" else {}),
             **self.variant,
         }
         return Production(

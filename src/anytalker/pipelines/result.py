@@ -38,8 +38,8 @@ class _Generated:
         """The same, computed for the parts that are asked for."""
         return Mixture([voice.waveform for voice in self.inputs.voices])
 
-    def record(self, seed: int | None = None) -> RunRecord:
-        """The record of the run, to be written beside the video."""
+    def record(self, seed: int | None = None, fingerprint: str | None = None) -> RunRecord:
+        """The record of the run, to be written beside the video; for `fingerprint` see `fingerprint_of`."""
         persons = [
             PersonRecord(box_xywh=list(box), audio=voice.name, speaking=speaking_spans(voice.waveform))
             for box, voice in zip(self.inputs.boxes, self.inputs.voices, strict=True)
@@ -55,6 +55,7 @@ class _Generated:
             frames=self.inputs.frames,
             persons=persons,
             seconds=dict(self.seconds),
+            fingerprint=fingerprint,
         )
 
 
