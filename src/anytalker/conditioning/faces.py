@@ -12,6 +12,8 @@ from PIL import Image
 
 from anytalker.conditioning.face_detection.boxes import Box, box_overlap, rounded_box
 from anytalker.conditioning.face_detection.detectors import (
+    LENIENT,
+    SURE,
     CascadeFaceDetector,
     FaceDetector,
     FullRangeFaceDetector,
@@ -23,8 +25,6 @@ from anytalker.errors import InputError
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 SAME_PERSON_OVERLAP = 0.5
-SURE, LENIENT = 0.5, 0.3
-"""Confidence of a face from the network that comes with the package, and of one taken for want of surer ones."""
 
 
 def detect_faces(image: Image.Image, count: int | None = None, detector: FaceDetector | None = None) -> list[Box]:
