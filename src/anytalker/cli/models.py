@@ -43,7 +43,10 @@ def convert(
 def download(
     model: Annotated[str, typer.Argument(help="1.3b, 14b, or faces for a face detector.")],
 ) -> None:
-    """Get a full-size model or a face detector (YuNet); run it again after an interruption, and it goes on. ANYTALKER_HOME says where to."""
+    """Get a full-size model, or YuNet to find faces; run it again after an interruption, and it goes on.
+
+    ANYTALKER_HOME says where to.
+    """
     from anytalker.pipelines.download import download as download_model
     from anytalker.pipelines.download import download_faces
 

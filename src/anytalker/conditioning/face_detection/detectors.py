@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -72,7 +73,7 @@ class FullRangeFaceDetector:
         pixels = np.full((-(-height // MULTIPLE) * MULTIPLE, -(-width // MULTIPLE) * MULTIPLE, 3), -1, np.float32)
         resized = picture.resize((width, height), Image.Resampling.BILINEAR)
         pixels[:height, :width] = np.asarray(resized, np.float32) / 127.5 - 1
-        with torch.inference_mode():
+        with torch.inference_mode(), _one_thread():
             logits, boxes = self._network(torch.from_numpy(pixels).permute(2, 0, 1)[None])
         scores = logits[0, 0].sigmoid().numpy()
         rows, columns = np.nonzero(scores >= _LEAST_SCORE)
@@ -82,6 +83,17 @@ class FullRangeFaceDetector:
             corner = [(column + 0.5) * STRIDE + x - wide / 2, (row + 0.5) * STRIDE + y - high / 2]
             found.append(Candidate(np.array([*corner, wide, high]) / scale, float(scores[row, column])))
         return found
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """So many small layers are slower on several threads, on some machines by far."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @lru_cache(maxsize=1)
