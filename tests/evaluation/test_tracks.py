@@ -7,7 +7,7 @@ import pytest
 
 from anytalker.errors import InputError
 from anytalker.evaluation import interactivity
-from anytalker.evaluation.detectors import CascadeFrameDetector
+from anytalker.evaluation.detectors import BoxFrameDetector, CascadeFrameDetector
 from anytalker.evaluation.tracks import Detection, FaceLinker, FaceTracks, find_tracks, track_faces
 from anytalker.miniature.corpus import CorpusSettings, render_clip
 from anytalker.miniature.landmarks import scene_tracks
@@ -76,11 +76,11 @@ def test_passers_by_are_left_out() -> None:
 
 def test_drawn_people_are_found_and_followed() -> None:
     clip = render_clip(5, CorpusSettings(persons=2, frames=9, size=192, unseen=True))
-    tracks = track_faces(clip.frames, CascadeFrameDetector(), 24.0, persons=2)
+    tracks = track_faces(clip.frames, BoxFrameDetector(), 24.0, persons=2)
     truth = scene_tracks(clip.scene, clip.states, 192, 24.0)
     assert tracks.boxes.shape == truth.boxes.shape
     np.testing.assert_allclose(
-        tracks.boxes[0].reshape(-1, 2, 2).mean(axis=1), truth.boxes[0].reshape(-1, 2, 2).mean(axis=1), atol=30
+        tracks.boxes[0].reshape(-1, 2, 2).mean(axis=1), truth.boxes[0].reshape(-1, 2, 2).mean(axis=1), atol=10
     )
 
 

@@ -112,7 +112,7 @@ def test_plans_know_what_is_on_the_card() -> None:
 
 
 def test_the_largest_model_is_expected_where_a_gpu_had_it() -> None:
-    """10.62 GiB for the steps on an H100 held to 24 GiB: measured by an earlier benchmark, see docs/memory_and_batches.md."""
+    """10.62 GiB for the steps on an H100 held to 24 GiB, see docs/memory_and_batches.md."""
     card = Machine("cuda", 24 * GIB, GPU_REST)
     plan, _, frames = plan_video("14b", card, (832, 480), 3.375, 2, Placement("low"))
     assert frames == 81

@@ -34,6 +34,7 @@ class Protocol(str, Enum):
 class Finder(str, Enum):
     """What finds faces."""
 
+    network = "network"
     cascade = "cascade"
     uniface = "uniface"
     none = "none"
@@ -66,7 +67,7 @@ def evaluate(
     protocol: Annotated[Protocol, typer.Option(help="How Interactivity is measured.")] = Protocol.release,
     detector: Annotated[
         Finder, typer.Option(help="What finds faces where no tracks or boxes are known; uniface also gives landmarks.")
-    ] = Finder.cascade,
+    ] = Finder.network,
     syncnet: Annotated[
         Path | None,
         typer.Option(help="Weights of the original SyncNet (syncnet_v2.model); left out: the built-in one."),

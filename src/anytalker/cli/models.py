@@ -39,13 +39,20 @@ def convert(
     )
 
 
-@commands.command(epilog="Example:  anytalker download 1.3b")
+@commands.command(epilog="Examples:\n\n  anytalker download 1.3b\n\n  anytalker download faces")
 def download(
-    model: Annotated[str, typer.Argument(help="1.3b or 14b.")],
+    model: Annotated[str, typer.Argument(help="1.3b, 14b, or faces for a face detector.")],
 ) -> None:
-    """Get a full-size model; run it again after an interruption, and it goes on. ANYTALKER_HOME says where to."""
-    from anytalker.pipelines.download import download as download_model
+    """Get a full-size model, or YuNet to find faces; run it again after an interruption, and it goes on.
 
+    ANYTALKER_HOME says where to.
+    """
+    from anytalker.pipelines.download import download as download_model
+    from anytalker.pipelines.download import download_faces
+
+    if model == "faces":
+        download_faces(log=typer.echo)
+        return
     download_model(model, log=typer.echo)
 
 

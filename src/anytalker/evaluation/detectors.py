@@ -1,4 +1,4 @@
-"""Detectors for face tracks: `uniface` with its downloaded weights, or the cascades that need no download."""
+"""Detectors for face tracks: `uniface` with its downloaded weights, or those that come with the package."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from anytalker.conditioning.faces import CascadeFaceDetector
+from anytalker.conditioning.faces import CascadeFaceDetector, FaceDetector, FullRangeFaceDetector
 from anytalker.errors import AnyTalkerError
 from anytalker.evaluation.tracks import Detection
 
@@ -51,11 +51,16 @@ class UnifaceDetector:
         return found
 
 
-class CascadeFrameDetector:
-    """Boxes alone, by the cascades that come with OpenCV."""
+class BoxFrameDetector:
+    """Boxes alone, by a detector of pictures.
 
-    def __init__(self, least_confidence: float = 0.3) -> None:
-        self._detector, self.least_confidence = CascadeFaceDetector(), least_confidence
+    Args:
+        detector: finds the faces; None: the network that comes with the package.
+        least_confidence: of a face.
+    """
+
+    def __init__(self, detector: FaceDetector | None = None, least_confidence: float = 0.0) -> None:
+        self._detector, self.least_confidence = detector or FullRangeFaceDetector(), least_confidence
 
     def __call__(self, frame: np.ndarray) -> list[Detection]:
         """Faces in a frame, uint8 RGB (H, W, 3)."""
@@ -64,3 +69,10 @@ class CascadeFrameDetector:
             for (x, y, width, height), confidence in self._detector(Image.fromarray(frame))
             if confidence >= self.least_confidence
         ]
+
+
+class CascadeFrameDetector(BoxFrameDetector):
+    """Boxes alone, by the cascades that come with OpenCV."""
+
+    def __init__(self, least_confidence: float = 0.3) -> None:
+        super().__init__(CascadeFaceDetector(), least_confidence)

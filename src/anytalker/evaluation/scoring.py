@@ -36,14 +36,15 @@ class ScoringSettings:
     Attributes:
         metrics: scores wanted, keys of `summary.METRICS`; empty: all that can be had.
         protocol: of Interactivity, see `eye_motion.interactivity`.
-        detector: "uniface", "cascade" or "none": what finds faces where there are neither tracks nor boxes.
+        detector: "network" (of the package), "uniface", "cascade" or "none": what finds faces where there are neither
+            tracks nor boxes.
         syncnet: file of the original SyncNet's weights; None: the small one that comes with the package.
         networks: (score, file) of the feature networks for "fid" and "fvd".
     """
 
     metrics: tuple[str, ...] = ()
     protocol: str = "release"
-    detector: str = "cascade"
+    detector: str = "network"
     syncnet: Path | None = None
     networks: tuple[tuple[str, Path], ...] = ()
 
@@ -66,10 +67,12 @@ class Tools:
     @cached_property
     def detector(self) -> FrameDetector | None:
         """Finds faces; None: nothing does."""
-        from anytalker.evaluation.detectors import CascadeFrameDetector, UnifaceDetector
+        from anytalker.evaluation.detectors import BoxFrameDetector, CascadeFrameDetector, UnifaceDetector
 
         if self.settings.detector == "uniface":
             return UnifaceDetector()
+        if self.settings.detector == "network":
+            return BoxFrameDetector()
         return CascadeFrameDetector() if self.settings.detector == "cascade" else None
 
     @cached_property

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from anytalker.conditioning.face_detection.detectors import yunet_path
 from anytalker.errors import AnyTalkerError, InputError
 from anytalker.models.convert import convert
 from anytalker.pipelines.presets import PRESETS, SHARED, Preset, models_home
 from anytalker.pipelines.schedule import make_scheduler
 
 _MARGIN = 2**28
+YUNET = "opencv/face_detection_yunet"
+"""The hub's repository of the face detector."""
 
 
 @dataclass(frozen=True)
@@ -209,3 +212,30 @@ def sha256_of(path: Path) -> str:
 
 def _reason(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def download_faces(hub: Hub | None = None, log: Callable[[str], None] = print) -> Path:
+    """Get YuNet, a detector of faces (0.2 MB, MIT), which is used from then on instead of the one of the package.
+
+    Args:
+        hub: where to get it; None: the Hugging Face hub.
+        log: told about the licence, and where the file is.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        AnyTalkerError: if the hub can't be reached or the file is damaged.
+    """
+    target = yunet_path()
+    if target.is_file():
+        log(f"YuNet is there already: {target}")
+        return target
+    hub = hub or Hub()
+    files = [file for file in hub.files(YUNET) if Path(file.path).name == target.name]
+    if not files:
+        raise AnyTalkerError(f"{YUNET} has no file {target.name}; it may have moved.")
+    log(f"{YUNET}: licence {hub.license(YUNET)}")
+    _fetch(Download(files[0], target), hub, target.parent / ".downloads")
+    log(f"YuNet is in {target}; delete the file to go back to the detector of the package.")
+    return target
