@@ -331,7 +331,7 @@ def _face_choices(
 
 def _check_files(image: Path, audio: Sequence[str], adapters: Sequence[tuple[Path, float]], model: str) -> None:
     """Make sure that everything that is named is there, before anything of it is read."""
-    from anytalker.pipelines.presets import PRESETS, models_home
+    from anytalker.pipelines.locate import find_model
 
     if not image.exists():
         raise InputError(f"There is no picture {image}. Check the path.")
@@ -342,11 +342,7 @@ def _check_files(image: Path, audio: Sequence[str], adapters: Sequence[tuple[Pat
     for adapter, _ in adapters:
         if not adapter.exists():
             raise InputError(f"There is no adapter {adapter}. Check the path.")
-    folder = models_home() / model if model in PRESETS else Path(model)
-    if model != "tiny" and not folder.exists():
-        from anytalker.pipelines.components import model_folder
-
-        model_folder(model)
+    find_model(model)
 
 
 def _acceleration(cache: CacheMode, threshold: float, attention: str | None, compiled: bool) -> Acceleration:

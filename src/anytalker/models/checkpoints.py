@@ -8,20 +8,21 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from anytalker.errors import InputError
 from anytalker.files import atomic_path, write_json_atomic
+
+if TYPE_CHECKING:
+    import torch  # models are looked at, and wrong ones refused, before it is loaded
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 INDEX_SUFFIX = ".safetensors.index.json"
 
 
-class Checkpoint(Mapping[str, torch.Tensor]):
+class Checkpoint(Mapping[str, "torch.Tensor"]):
     """Tensors by name, read from disk one at a time; use it in a `with` block.
 
     Args:
@@ -115,6 +116,8 @@ def shards_of(path: Path) -> list[Path]:
 
 def _torch_tensors(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a torch file, mapped from disk where its format allows; a wrapping {"model": …} is taken off."""
+    import torch
+
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
@@ -146,6 +149,8 @@ def write_shards(
     Returns:
         Names of the files.
     """
+    from safetensors.torch import save_file
+
     weight_map: dict[str, str] = {}
     files: list[str] = []
     shard: dict[str, torch.Tensor] = {}

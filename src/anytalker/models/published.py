@@ -13,7 +13,6 @@ from typing import Any
 
 from anytalker.errors import InputError
 from anytalker.models.checkpoints import INDEX_SUFFIX, find_checkpoint
-from anytalker.models.conversion import model_config
 from anytalker.models.weight_files import Shape, check_whole, is_weights, tensor_shapes, unfinished_downloads
 
 CONFIG_PATTERN = "config_af2v_*.json"
@@ -217,6 +216,8 @@ def check_pair(checkpoint: Path, config: Path) -> None:
     if not shapes:
         return
     check_kind(checkpoint, shapes)
+    from anytalker.models.conversion import model_config
+
     model_config(shapes, values)
     patches = shapes.get("patch_embedding.weight", (values["dim"],))
     blocks = len({key.split(".")[1] for key in shapes if key.startswith("blocks.")})
