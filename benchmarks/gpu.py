@@ -38,11 +38,11 @@ def _steps(name: str, brief: bool) -> Part:
     return run
 
 
-def _video(name: str, memory: Any, weights: Any) -> Part:
+def _video(name: str, memory: Any, weights: Any, blocks: int | None = None) -> Part:
     def run(scale: Any, device: str) -> Iterator[dict[str, Any]]:
         from gpu_parts.videos import measure_video
 
-        return measure_video(name, memory, weights, scale, device)
+        return measure_video(name, memory, weights, blocks, scale, device)
 
     return run
 
@@ -72,17 +72,16 @@ PARTS: dict[str, Part] = {
     "ceilings": _ceilings,
     "step-1.3b": _steps("1.3b", brief=False),
     "step-14b": _steps("14b", brief=True),
-    "video-14b-low": _video("14b", "low", "full"),
     "video-1.3b-high": _video("1.3b", "high", "full"),
     "vae": _autoencoder,
+    "video-14b-low": _video("14b", "low", "full", 10),
     "training-1.3b": _training("1.3b", lora=False),
     "training-14b-lora": _training("14b", lora=True),
-    "video-14b-balanced": _video("14b", "balanced", "full"),
     "video-14b-high": _video("14b", "high", "full"),
-    "video-1.3b-balanced": _video("1.3b", "balanced", "full"),
     "video-1.3b-low": _video("1.3b", "low", "full"),
-    "video-14b-low-float8": _video("14b", "low", "float8"),
-    "video-14b-high-float8": _video("14b", "high", "float8"),
+    "video-1.3b-balanced": _video("1.3b", "balanced", "full"),
+    "video-14b-balanced": _video("14b", "balanced", "full", 10),
+    "video-14b-low-float8": _video("14b", "low", "float8", 10),
     "miniature": _miniature,
 }
 
@@ -101,18 +100,54 @@ def measure(name: str, small: bool, output: Path) -> None:
         print("  " + "  ".join(f"{key} {_text(value)}" for key, value in row.items()), flush=True)
 
 
-def measure_apart(name: str, small: bool, output: Path, seconds: float) -> None:
-    """The same in a process of its own, for at most so many seconds; why it failed becomes a row."""
-    command = [sys.executable, __file__, "--only", name, "--output", str(output)] + ["--small"] * small
-    try:
-        result = subprocess.run(command, timeout=seconds, stderr=subprocess.PIPE, text=True)
-        reason = (result.stderr.strip().splitlines() or ["no message"])[-1] if result.returncode else None
-    except subprocess.TimeoutExpired:
-        reason = f"stopped after {seconds:.0f} s"
-    if reason:
-        with output.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"part": name, "not measured": reason}) + "\n")
-        print(f"  not measured: {reason}", flush=True)
+class Measurement:
+    """The same in a process of its own, which loads its libraries while the part before it is still measured.
+
+    Args:
+        name: of the part.
+        small: small models.
+        output: file of the rows.
+    """
+
+    def __init__(self, name: str, small: bool, output: Path) -> None:
+        self.name, self.output = name, output
+        command = [sys.executable, __file__, "--only", name, "--output", str(output)] + ["--small"] * small
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def run(self, seconds: float) -> None:
+        """Begin, and take at most so many seconds; why it failed becomes a row."""
+        try:
+            _, said = self.process.communicate("begin\n", timeout=seconds)
+            reason = (said.strip().splitlines() or ["no message"])[-1] if self.process.returncode else None
+        except subprocess.TimeoutExpired:
+            self.stop()
+            reason = f"stopped after {seconds:.0f} s"
+        if reason:
+            with self.output.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"part": self.name, "not measured": reason}) + "\n")
+            print(f"  not measured: {reason}", flush=True)
+
+    def stop(self) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.communicate()
+
+
+def measure_apart(names: Sequence[str], small: bool, output: Path, minutes: float) -> None:
+    """Measure parts one after another, each in a process of its own, for so many minutes in all."""
+    end = time.monotonic() + 60 * minutes
+    following = Measurement(names[0], small, output)
+    for number, name in enumerate(names, start=1):
+        current = following
+        if number < len(names):
+            following = Measurement(names[number], small, output)
+        left = end - time.monotonic()
+        if left > 5:
+            print(f"{name} ({left:.0f} s left)", flush=True)
+            current.run(left)
+        else:
+            print(f"{name}: no time left", flush=True)
+            current.stop()
 
 
 def table(rows: Iterable[dict[str, Any]]) -> str:
@@ -153,18 +188,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", choices=PARTS, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.only:
+        import gpu_parts.training
+        import gpu_parts.videos  # noqa: F401 (all that is slow to load)
+
+        sys.stdin.readline()
         measure(options.only, options.small, options.output)
         return
     if options.table is None:
         options.output.write_text("", encoding="utf-8")
-        end = time.monotonic() + 60 * options.minutes
-        for name in options.parts:
-            left = end - time.monotonic()
-            print(f"{name} ({left:.0f} s left)", flush=True)
-            if options.together:
+        if options.together:
+            for name in options.parts:
+                print(name, flush=True)
                 measure(name, options.small, options.output)
-            elif left > 5:
-                measure_apart(name, options.small, options.output, left)
+        else:
+            measure_apart(options.parts, options.small, options.output, options.minutes)
     lines = (options.table or options.output).read_text(encoding="utf-8").splitlines()
     print(table(map(json.loads, lines)))
 

@@ -26,6 +26,7 @@ from transformers import (
 
 from anytalker import AnyTalkerPipeline
 from anytalker.conditioning.audio_features import Wav2Vec2Features
+from anytalker.models.precision import cast_transformer
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
 from anytalker.pipelines.doctor import model_shape
 from anytalker.pipelines.memory import ModelShape
@@ -33,7 +34,6 @@ from anytalker.pipelines.schedule import make_scheduler
 from anytalker.pipelines.settings import PipelineSettings
 
 GIB = 2**30
-FLOAT32 = ("time_embedder", "time_proj", "scale_shift_table")
 Row = dict[str, Any]
 
 
@@ -82,10 +82,7 @@ def shape_of(model: str, scale: Scale) -> ModelShape:
 def random_transformer(config: Any, device: str) -> AnyTalkerTransformer3DModel:
     """A transformer of that shape in bfloat16, but for what is always kept in float32."""
     model = made_on(device, torch.bfloat16, lambda: AnyTalkerTransformer3DModel(**config))
-    for name, parameter in model.named_parameters():
-        if any(kept in name for kept in FLOAT32):
-            parameter.data = parameter.data.float()
-    return model
+    return cast_transformer(model, torch.bfloat16)
 
 
 def made_on(device: str, dtype: torch.dtype, make: Callable[[], Any]) -> Any:
@@ -104,10 +101,9 @@ def random_vae(scale: Scale, device: str, dtype: torch.dtype = torch.float32) ->
     return made_on(device, dtype, lambda: AutoencoderKLWan(base_dim=8 if scale.small else 96))
 
 
-def random_pipeline(model: str, scale: Scale, device: str) -> AnyTalkerPipeline:
-    """A whole model on the CPU, its large parts made on `device`, where that is faster."""
-    shape = shape_of(model, scale)
-    transformer = random_transformer(shape.transformer, device).cpu()
+def random_pipeline(shape: ModelShape, scale: Scale, device: str, keep: bool) -> AnyTalkerPipeline:
+    """A whole model, its large parts made on `device`, where that is faster; they stay there, or go to the CPU."""
+    transformer = random_transformer(shape.transformer, device)
     if scale.small:
         text = UMT5Config(vocab_size=384, d_model=16, d_kv=8, d_ff=24, num_layers=2, num_heads=2)
         image = {"hidden_size": 160, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -119,16 +115,17 @@ def random_pipeline(model: str, scale: Scale, device: str) -> AnyTalkerPipeline:
         image = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 16}
         audio = {}
     vision = CLIPVisionConfig(**image, patch_size=14, hidden_act="gelu")
-    return AnyTalkerPipeline(
+    pipeline = AnyTalkerPipeline(
         transformer=transformer,
         vae=random_vae(scale, "cpu"),
-        text_encoder=made_on(device, torch.bfloat16, lambda: UMT5EncoderModel(text)).cpu(),
+        text_encoder=made_on(device, torch.bfloat16, lambda: UMT5EncoderModel(text)),
         tokenizer=ByT5Tokenizer(),
-        image_encoder=made_on(device, torch.float32, lambda: CLIPVisionModel(vision)).cpu(),
+        image_encoder=made_on(device, torch.float32, lambda: CLIPVisionModel(vision)),
         scheduler=make_scheduler(shape.settings.shift),
         audio_features=Wav2Vec2Features(Wav2Vec2Model(Wav2Vec2Config(**audio)).eval()),
         settings=shape.settings,
     )
+    return pipeline if keep else pipeline.to("cpu", silence_dtype_warnings=True)
 
 
 def inputs_of(scale: Scale, persons: int, fps: float) -> dict[str, Any]:
