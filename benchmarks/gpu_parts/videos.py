@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from anytalker.pipelines.doctor import GPU_REST
+from anytalker.pipelines.doctor import GPU_REST, GPU_WORKSPACE
 from anytalker.pipelines.memory import plan_memory
 from anytalker.pipelines.placement import Memory, Placement, Weights, place
 from gpu_parts.scale import GIB, Row, Scale, inputs_of, random_pipeline, reset_peak, shape_of, taken, timed
@@ -56,7 +56,7 @@ def measure_video(
         row["s a frame"] = whole / scale.frames
     if device == "cuda":
         size, rest = (scale.size, scale.frames, _PEOPLE, torch.bfloat16), GPU_REST
-        plan = plan_memory(shape, *size, rest, placement=placement)
+        plan = plan_memory(shape, *size, rest, placement=placement, workspace=GPU_WORKSPACE)
         row |= {f"{stage}, GiB": round(peak, 2) for stage, peak in peaks.items()}
         peak = max(peaks.values())
         row |= {"doctor GiB": round(plan.peak / GIB, 2), "off by": plan.peak / GIB / peak - 1}

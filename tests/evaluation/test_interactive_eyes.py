@@ -29,7 +29,9 @@ class Pipeline:
     def set_progress_bar_config(self, disable: bool) -> None:
         """Shows none."""
 
-    def __call__(self, picture, voices, generator, num_inference_steps=None, max_frames=None) -> SimpleNamespace:
+    def __call__(
+        self, picture, voices, generator, num_inference_steps=None, max_frames=None, rounding="up"
+    ) -> SimpleNamespace:
         if picture.stem in self.refused:
             raise AnyTalkerError("no face")
         self.made.append(picture.stem)

@@ -23,9 +23,10 @@ from anytalker.pipelines.batch import Job
 from anytalker.pipelines.calibration import measure_magnitudes, write_magnitudes
 from anytalker.pipelines.loading import load_pipeline
 from anytalker.pipelines.placement import Placement, stream_layers
+from anytalker.pipelines.settings import SETTINGS_FILE
 from anytalker.pipelines.workers import make_video
 from tests.pipelines.full_size import save_small_model, small_parts
-from tests.pipelines.test_release_folder import wan_clip, wan_t5, wan_vae
+from tests.pipelines.published import wan_clip, wan_t5, wan_vae
 
 DEPTH = {"A": 30, "B": 40}
 WINDOWS = {"window": 2, "window_overlap": 1, "trained_frames": 9}
@@ -94,7 +95,7 @@ def test_caches_adapters_and_small_weights(model, tmp_path) -> None:
     exact = make(pipeline, num_inference_steps=4)
     calibration = {key: value for key, value in inputs().items() if key not in ("image", "audio")}
     ratios = measure_magnitudes(pipeline, inputs()["image"], inputs()["audio"], steps=4, **calibration)
-    write_magnitudes(pipeline, own, ratios)
+    write_magnitudes(pipeline, own / SETTINGS_FILE, ratios)
     for cache in ("first-block", "magcache", "taylorseer"):
         frames = make(load_pipeline(str(own), "cpu", acceleration=Acceleration(cache)), num_inference_steps=4)
         assert np.abs(frames - exact).mean() < 0.1 * exact.std(), cache
@@ -138,7 +139,7 @@ def test_the_command_line(model, tmp_path, write_wave, tone, monkeypatch, capsys
     assert "trained on 9. It is made in 2 windows" in said
     assert json.loads((tmp_path / "talk.json").read_text())["settings"]["window"] == 2
     for window in ("0", "many", "1024"):
-        code, said = run("generate", *video, "--window", window)
+        code, said = run("generate", *video, "--force", "--window", window)
         assert code == 2
         assert window in said
     code, said = run("doctor", "--model", str(model), "--seconds", "10")

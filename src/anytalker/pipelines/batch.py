@@ -36,7 +36,7 @@ class Job(BaseModel):
         prompt: what happens ("enhance_caption", "caption").
         faces: whose voices they are, as for `AnyTalkerPipeline.prepare`.
         negative_prompt, mode, fps, max_frames, num_inference_steps, guidance_scale, audio_guidance_scale,
-            voice_strengths, guidance_interval, batch_guidance, window: as for `AnyTalkerPipeline.prepare`.
+            voice_strengths, guidance_interval, batch_guidance, window, size, scale, rounding: as for `AnyTalkerPipeline.prepare`.
         seed: of the noise.
     """
 
@@ -57,6 +57,9 @@ class Job(BaseModel):
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     batch_guidance: bool = False
     window: int | Literal["none"] | None = None
+    size: tuple[int, int] | None = None
+    scale: float | None = None
+    rounding: Literal["up", "release"] = "up"
     seed: int = Field(default=0, ge=0, lt=2**63)
 
     @model_validator(mode="before")

@@ -26,6 +26,9 @@ from anytalker.pipelines.settings import PipelineSettings
 
 GPU_REST = 900 * 2**20
 """Bytes that CUDA's context and libraries take, about."""
+GPU_WORKSPACE = 1.45
+"""What decoding takes on a GPU, times what its tensors take: convolutions have a workspace. Measured on an H200, by
+`python benchmarks/gpu.py`."""
 CPU_WORK = 120 * 2**20
 """Bytes that reading pictures and voices and writing a video take in the process, about."""
 EXTRAS = {
@@ -58,6 +61,11 @@ class Machine:
     device: str
     memory: int
     rest: int
+
+    @property
+    def workspace(self) -> float:
+        """See `GPU_WORKSPACE`; 1 on a CPU."""
+        return GPU_WORKSPACE if self.device == "cuda" else 1.0
 
 
 def this_machine() -> Machine:
@@ -153,7 +161,9 @@ def plan_video(
     shape = model_shape(model, dtype)
     frames = max(5, round(seconds * shape.settings.fps) // 4 * 4 + 1)
     chosen = size or largest(shape.settings)
-    plan = plan_memory(shape, chosen, frames, persons, dtype, machine.rest, placement=placement)
+    plan = plan_memory(
+        shape, chosen, frames, persons, dtype, machine.rest, placement=placement, workspace=machine.workspace
+    )
     return plan, chosen, frames
 
 

@@ -124,6 +124,7 @@ def plan_memory(
     rest: int,
     batched: bool = False,
     placement: Placement = Placement(),
+    workspace: float = 1.0,
 ) -> MemoryPlan:
     """The memory of one video.
 
@@ -136,6 +137,7 @@ def plan_memory(
         rest: bytes that the process or the GPU takes without any model.
         batched: both branches of guidance at once.
         placement: what is on the device at a time, and how the transformer's weights are kept.
+        workspace: what decoding takes on the device, times what its tensors take.
     """
     settings, total = shape.settings, (frames - 1) // 4 + 1
     windows = plan_windows(total, settings.window, settings.window_overlap)
@@ -156,7 +158,7 @@ def plan_memory(
         placement=placement,
         context=min(kept, Denoiser.context_budget) if kept > Denoiser.context_budget else kept,
         denoising=step + (context if kept > Denoiser.context_budget else 0),
-        decoding=_once(simulate_decoding, shape.vae, (min(total, CHUNK), *grid)),
+        decoding=int(workspace * _once(simulate_decoding, shape.vae, (min(total, CHUNK), *grid))),
         latents=latents,
         rest=rest,
     )
