@@ -65,5 +65,10 @@ def add_videos(folder: Path) -> None:
     (folder / "speaker_duration.json").write_text('{"talk": [[[0.0, 1.5]], [[1.5, 3.0]]]}')
 
 
-ADDED = {"memory_and_batches.md": add_jobs, "models.md": add_models, "evaluation.md": add_videos}
+ADDED = {
+    "README.md": add_models,
+    "memory_and_batches.md": add_jobs,
+    "models.md": add_models,
+    "evaluation.md": add_videos,
+}
 """What else a page needs."""

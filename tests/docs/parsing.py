@@ -7,6 +7,7 @@ import re
 import runpy
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 from unittest import mock
 
@@ -54,7 +55,7 @@ def _parse_ours(arguments: list[str]) -> None:
             command.callback = lambda **_: None
     root.main(arguments, standalone_mode=False)
     if arguments[0] == "train" and arguments[1].startswith("configs/"):
-        changes = [value for option, value in zip(arguments, arguments[1:]) if option == "--set"]
+        changes = [value for option, value in pairwise(arguments) if option == "--set"]
         load_config(ROOT / arguments[1], changes)
 
 

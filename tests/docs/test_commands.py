@@ -119,10 +119,10 @@ def test_commands_in_the_text_are_there(page: Path) -> None:
 
 def test_a_wrong_command_is_noticed() -> None:
     for wrong in ("anytalker generate --image two.png --audio a.wav --stesp 4", "anytalker generate --steps 4"):
-        with pytest.raises(Exception, match="stesp|image"):
+        with pytest.raises(Exception, match=r"stesp|image"):
             parse(tuple(wrong.split()))
     with pytest.raises(Exception, match="no_such"):
-        parse(tuple("anytalker train configs/miniature-stage1.yaml --set no_such=1".split()))
+        parse(("anytalker", "train", "configs/miniature-stage1.yaml", "--set", "no_such=1"))
     for wrong in ("anytalker no-such", "anytalker demo --person N", "pytest tests/no_such.py"):
         with pytest.raises(AssertionError, match="there is no"):
             look_up(wrong.split())
@@ -131,11 +131,12 @@ def test_a_wrong_command_is_noticed() -> None:
 
 
 def test_commands_of_a_block() -> None:
-    text = 'Text.\n```bash\nS="--set a=[1] \\\n  --set b=2"\nanytalker x $S --set "c=[$S]"  # why\n\npip y && z \'[q]\'\n```\n'
+    code = 'S="--set a=[1] \\\n  -b"\nanytalker x $S --set "c=[$S]"  # why\n\npip y && z \'[q]\'\n'
+    text = f"Text.\n```bash\n{code}```\n"
     (block,) = blocks(text)
     found = list(commands(block, {}))
     assert [command.line for command in found] == [5, 7, 7]
-    assert found[0].words == tuple("anytalker x --set a=[1] --set b=2 --set".split()) + ("c=[--set a=[1]   --set b=2]",)
+    assert found[0].words == ("anytalker", "x", "--set", "a=[1]", "-b", "--set", "c=[--set a=[1]   -b]")
     assert [str(command) for command in found[1:]] == ["pip y", "z [q]"]
     with pytest.raises(ValueError, match="only &&"):
         list(commands(Block("bash", "a | b\n", 1), {}))
