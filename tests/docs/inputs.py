@@ -1,0 +1,74 @@
+"""The files that the pages' commands take for granted: a user's pictures, recordings, videos and models."""
+
+from __future__ import annotations
+
+import shutil
+import wave
+from pathlib import Path
+
+import numpy as np
+
+from anytalker.miniature.demo import write_picture
+from anytalker.miniature.voices import SAMPLE_RATE, random_utterance
+from tests.docs.pages import ROOT, blocks
+from tests.evaluation.test_run import write_clip
+from tests.pipelines.full_size import small_parts
+from tests.pipelines.published import CONFIGS, LARGE, OWN, SMALL, make_quick, write_tree
+
+VOICES = ("anna.wav", "ben.wav", "a.wav", "b.wav", "c.wav")
+PICTURES = {"two.png": 2, "group.png": 3}
+
+
+def write_scene(folder: Path) -> None:
+    """Pictures without a record of their faces, and recordings of about a second."""
+    folder.mkdir()
+    for name, persons in PICTURES.items():
+        write_picture(persons, 1_000_003, folder / name)
+        (folder / name).with_suffix(".json").unlink()
+    rng = np.random.default_rng(3)
+    for name in VOICES:
+        samples = random_utterance(rng, 0.7, 1.0).waveform
+        with wave.open(str(folder / name), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(SAMPLE_RATE)
+            file.writeframes((samples * 32767).astype("<i2").tobytes())
+
+
+def add_jobs(folder: Path) -> None:
+    """The batch that the page prints."""
+    page = (ROOT / "docs" / "memory_and_batches.md").read_text(encoding="utf-8")
+    printed = next(block for block in blocks(page) if block.language == "json")
+    (folder / "jobs.json").write_text(printed.text)
+
+
+def add_models(folder: Path) -> None:
+    """The published tree and a trained model, small, and a checkpoint that somebody put beside its configuration."""
+    tree = write_tree(folder / "checkpoints")
+    for name in (SMALL, LARGE):
+        make_quick(tree / OWN / name)
+    for name in (SMALL, CONFIGS[SMALL]):
+        shutil.copy(tree / OWN / name, folder)
+    small_parts("A")["transformer"].save_pretrained(folder / "runs" / "mine" / "model" / "transformer")
+
+
+def add_videos(folder: Path) -> None:
+    """Generated videos, and the real ones of the same names with all that may be known of them."""
+    for name in ("outputs", "real", "tracks", "voices"):
+        (folder / name).mkdir()
+    write_clip(folder / "outputs", "talk", 11, 2)
+    for file in (folder / "outputs" / "voices").iterdir():
+        file.rename(folder / "voices" / file.name)
+    (folder / "outputs" / "voices").rmdir()
+    shutil.copy(folder / "outputs" / "talk.mp4", folder / "real")
+    (folder / "outputs" / "talk.tracks.safetensors").rename(folder / "tracks" / "talk.tracks.safetensors")
+    (folder / "speaker_duration.json").write_text('{"talk": [[[0.0, 1.5]], [[1.5, 3.0]]]}')
+
+
+ADDED = {
+    "README.md": add_models,
+    "memory_and_batches.md": add_jobs,
+    "models.md": add_models,
+    "evaluation.md": add_videos,
+}
+"""What else a page needs."""

@@ -1,0 +1,143 @@
+"""Every command that the README and the pages of docs/ print is run as printed, or is listed here with its reason.
+
+Shell blocks and Python blocks of a page are run in order, in a folder that is empty but for the user's own files. What
+is not run is still parsed, with its options and values. Commands in the running text are looked up.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from anytalker import AnyTalkerPipeline
+from anytalker.miniature.corpus import CorpusSettings, render_clip
+from tests.docs.inputs import ADDED, write_scene
+from tests.docs.pages import PAGES, Block, all_commands, blocks, commands, spans
+from tests.docs.parsing import look_up, parse
+from tests.test_cli import run
+
+GPU = "needs a GPU and a download"
+TRAINING = "minutes to hours: trains"
+NOT_RUN = {
+    "pip install": "installs; CI begins with it",
+    "pytest": "is what runs this",
+    "anytalker download 1.3b": "needs a download: 19 GB",
+    "anytalker generate --model 1.3b": GPU,
+    "anytalker generate --model 14b": GPU,
+    "anytalker batch jobs.json --model 14b": GPU,
+    "anytalker benchmark InteractiveEyes --model 1.3b": GPU,
+    "anytalker evaluate lip-sync outputs --syncnet syncnet_v2.model": "needs a download: the original SyncNet",
+    "anytalker train start Wan2.1-Fun-V1.1-1.3B-InP": "needs a download: Wan's 1.3B",
+    "anytalker train prepare clips.jsonl": "needs the model of the line before",
+    "torchrun": "needs several processes and, most of it, GPUs",
+    "anytalker miniature prepare trial --quick": "11 s; tests/miniature/test_corpus.py runs it",
+    "anytalker miniature prepare": "minutes to an hour: draws clips, trains an autoencoder",
+    "anytalker miniature decoder": TRAINING,
+    "anytalker train configs/miniature-stage1.yaml": TRAINING,
+    "anytalker train configs/miniature-stage2.yaml": TRAINING,
+    "anytalker train ablation": TRAINING,
+    "anytalker train stage1.yaml": TRAINING,
+    "anytalker train stage2.yaml": TRAINING,
+    "anytalker train trial/stage1.yaml": "24 s in two goes: trains",
+    "anytalker train trial/stage2.yaml": "17 s: trains",
+    "anytalker generate --model trial/stage2/model": "needs the model of the line before",
+    "anytalker train start runs/alone/model": "needs the model of the line before",
+    "python -c from anytalker import AnyTalkerPipeline;": "needs the model of the line before",
+}
+"""How a command begins that is not run, and why; the longer of two beginnings stands first. Seconds: one core."""
+
+
+def reason(command: object) -> str | None:
+    """How the listed exception begins that a command is, if it is one."""
+    return next((start for start in NOT_RUN if f"{command} ".startswith(f"{start} ")), None)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory) -> Path:
+    """The user's pictures and recordings."""
+    folder = tmp_path_factory.mktemp("scene") / "files"
+    write_scene(folder)
+    return folder
+
+
+def names_of(page: str, folder: Path) -> dict[str, object]:
+    """What a page's Python takes for granted."""
+    if page == "long_video.md":
+        return {"pipe": AnyTalkerPipeline.from_pretrained("tiny"), "image": Image.open(folder / "two.png")}
+    if page == "miniature.md":
+        clip = render_clip(11, CorpusSettings(persons=2, frames=49, unseen=True, silent_share=0.0))
+        return {"frames": clip.frames, "boxes": clip.boxes, "voices": clip.voices}
+    return {}
+
+
+def run_shell(block: Block, page: str, variables: dict[str, str], capsys) -> None:
+    for command in commands(block, variables):
+        if reason(command):
+            continue
+        assert command.words[0] == "anytalker", f"{page}:{command.line}: nothing here runs {command}"
+        code = run(*command.words[1:])
+        said = capsys.readouterr()
+        assert code == 0, f"{page}:{command.line}: {command}\n{said.out}\n{said.err}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page_runs_as_printed(page: Path, scene: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    text = page.read_text(encoding="utf-8")
+    code = [block for block in blocks(text) if block.language in ("bash", "python")]
+    for file in scene.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    if page.name in ADDED:
+        ADDED[page.name](tmp_path)
+    monkeypatch.chdir(tmp_path)
+    variables: dict[str, str] = {}
+    known = names_of(page.name, tmp_path) if any(block.language == "python" for block in code) else {}
+    for block in code:
+        if block.language == "bash":
+            run_shell(block, page.name, variables, capsys)
+        else:
+            exec(compile("\n" * (block.line - 1) + block.text, page.name, "exec"), known)
+
+
+@pytest.mark.parametrize(
+    ("page", "command"), [pair for pair in all_commands() if reason(pair[1])], ids=lambda value: str(value)[:60]
+)
+def test_what_is_not_run_is_understood(page: str, command) -> None:
+    parse(command.words)
+
+
+def test_every_exception_occurs() -> None:
+    occurring = {reason(command) for _, command in all_commands()}
+    assert set(NOT_RUN) == occurring - {None}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_the_text_are_there(page: Path) -> None:
+    for span in spans(page.read_text(encoding="utf-8")):
+        look_up(span.split())
+
+
+def test_a_wrong_command_is_noticed() -> None:
+    for wrong in ("anytalker generate --image two.png --audio a.wav --stesp 4", "anytalker generate --steps 4"):
+        with pytest.raises(Exception, match=r"stesp|image"):
+            parse(tuple(wrong.split()))
+    with pytest.raises(Exception, match="no_such"):
+        parse(("anytalker", "train", "configs/miniature-stage1.yaml", "--set", "no_such=1"))
+    for wrong in ("anytalker no-such", "anytalker demo --person N", "pytest tests/no_such.py"):
+        with pytest.raises(AssertionError, match="there is no"):
+            look_up(wrong.split())
+    with pytest.raises(ValueError, match="refused"):
+        parse(("python", "benchmarks/speed.py", "--no-such"))
+
+
+def test_commands_of_a_block() -> None:
+    code = 'S="--set a=[1] \\\n  -b"\nanytalker x $S --set "c=[$S]"  # why\n\npip y && z \'[q]\'\n'
+    text = f"Text.\n```bash\n{code}```\n"
+    (block,) = blocks(text)
+    found = list(commands(block, {}))
+    assert [command.line for command in found] == [5, 7, 7]
+    assert found[0].words == ("anytalker", "x", "--set", "a=[1]", "-b", "--set", "c=[--set a=[1]   -b]")
+    assert [str(command) for command in found[1:]] == ["pip y", "z [q]"]
+    with pytest.raises(ValueError, match="only &&"):
+        list(commands(Block("bash", "a | b\n", 1), {}))
