@@ -46,8 +46,8 @@ def batch(
     """Make many videos. Run again, and it makes what is missing or failed; one bad job stops no other.
 
     A job must have image and audio, a list. It may have prompt, negative_prompt, faces, mode, fps, max_frames,
-    num_inference_steps, guidance_scale, audio_guidance_scale, voice_strengths, guidance_interval, batch_guidance, window, size,
-    scale, rounding, seed.
+    num_inference_steps, guidance_scale, audio_guidance_scale, voice_strengths, guidance_interval, batch_guidance,
+    window, size, scale, rounding, seed.
     """
     from anytalker.pipelines.batch import read_jobs, run_batch
     from anytalker.pipelines.components import model_folder

@@ -36,7 +36,8 @@ class Job(BaseModel):
         prompt: what happens ("enhance_caption", "caption").
         faces: whose voices they are, as for `AnyTalkerPipeline.prepare`.
         negative_prompt, mode, fps, max_frames, num_inference_steps, guidance_scale, audio_guidance_scale,
-            voice_strengths, guidance_interval, batch_guidance, window, size, scale, rounding: as for `AnyTalkerPipeline.prepare`.
+            voice_strengths, guidance_interval, batch_guidance, window, size, scale, rounding: as for
+            `AnyTalkerPipeline.prepare`.
         seed: of the noise.
     """
 
