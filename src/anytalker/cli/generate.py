@@ -71,10 +71,13 @@ def demo(
     "  anytalker generate --image group.png --audio a.wav --face 120,80,90,90 --audio b.wav --face 300,70,95,95",
 )
 def generate(
-    image: Annotated[Path, typer.Option(help="The picture.")],
+    image: Annotated[Path, typer.Option(help="The picture, or a video: its first frame that isn't black.")],
     audio: Annotated[
         list[str],
-        typer.Option(help="A person's voice, any audio or video file, once a person; 'none' for one who listens."),
+        typer.Option(
+            help="A person's voice, any audio or video file, once a person; 'none' for one who listens. "
+            "FILE:left, FILE:right and FILE:1 to FILE:N take one channel."
+        ),
     ],
     face: Annotated[
         list[str] | None,
@@ -84,6 +87,9 @@ def generate(
             "picture, a number from the left, or a picture of the same size, white where the person is. "
             "Left out: the most prominent faces, from left to right. Everybody else listens.",
         ),
+    ] = None,
+    at: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Of a video as the picture: the frame shown at that time.")
     ] = None,
     prompt: Annotated[str, typer.Option(help="What happens in the video.")] = "",
     negative_prompt: Annotated[str | None, typer.Option(help="What should not happen (used with guidance).")] = None,
@@ -160,7 +166,10 @@ def generate(
 ) -> None:
     """Make everyone in a picture speak their own words."""
     adapters = [_adapter(text) for text in lora or ()]
-    sources = [image, *(path for path in audio if path != "none"), *(face or ()), *(path for path, _ in adapters)]
+    from anytalker.conditioning.channels import split_channel
+
+    recordings = [split_channel(path)[0] for path in audio if path != "none"]
+    sources = [image, *recordings, *(face or ()), *(path for path, _ in adapters)]
     check_video(output, sources)
     check_range("--seed", seed, 0, 2**63 - 1)
     from anytalker.conditioning.binding import People, bind_faces, parse_face
@@ -185,8 +194,9 @@ def generate(
             check_number(name, value, low, high)
     interval = _interval(guidance_interval)
     faces = [parse_face(text) for text in face] if face else None
-    picture = load_image(image)
-    voices = [None if path == "none" else _voice(path) for path in audio]
+    picture = load_image(image, at)
+    loaded = {path: _voice(path) for path in dict.fromkeys(audio) if path != "none"}
+    voices = [loaded.get(path) for path in audio]
     people = People(bind_faces(picture, faces, len(voices), _remark))
     check_strengths(voice_strength, len(people))
     if preview:
@@ -225,6 +235,8 @@ def _voice(path: str) -> Voice:
     from anytalker.pipelines.inputs import load_voice
 
     voice = load_voice(path)
+    if voice.remark:
+        _remark(voice.remark)
     if is_silent(voice.waveform):
         _remark(f"{path} is silent throughout: whoever has it for a voice keeps their mouth shut.")
     return voice
