@@ -11,9 +11,9 @@ import numpy as np
 STEP = 0.1
 """Seconds that one value of an envelope covers."""
 _NAMES = {"left": 0, "right": 1}
-_ACTIVE_DB, _APART_DB, _BELOW_DB = 30.0, 10.0, 25.0
+_ACTIVE_DB, _APART_DB, _BELOW_DB = 30.0, 8.0, 25.0
 _MOST_CORRELATED = 0.4
-_LEAST_SHARE, _LEAST_SECONDS = 0.1, 0.8
+_LEAST_SHARE, _LEAST_SECONDS = 0.1, 0.5
 
 
 def split_channel(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
