@@ -90,10 +90,13 @@ def demo(
     "  anytalker generate --image group.png --audio a.wav --face 120,80,90,90 --audio b.wav --face 300,70,95,95",
 )
 def generate(
-    image: Annotated[Path, typer.Option(help="The picture.")],
+    image: Annotated[Path, typer.Option(help="The picture, or a video: its first frame that isn't black.")],
     audio: Annotated[
         list[str],
-        typer.Option(help="A person's voice, any audio or video file, once a person; 'none' for one who listens."),
+        typer.Option(
+            help="A person's voice, any audio or video file, once a person; 'none' for one who listens. "
+            "FILE:left, FILE:right and FILE:1 to FILE:N take one channel."
+        ),
     ],
     face: Annotated[
         list[str] | None,
@@ -103,6 +106,9 @@ def generate(
             "picture, a number from the left, or a picture of the same size, white where the person is. "
             "Left out: the i-th person from the left. Everybody else listens.",
         ),
+    ] = None,
+    at: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Of a video as the picture: the frame shown at that time.")
     ] = None,
     prompt: Annotated[str, typer.Option(help="What happens in the video.")] = "",
     negative_prompt: Annotated[str | None, typer.Option(help="What should not happen (used with guidance).")] = None,
@@ -233,6 +239,7 @@ def generate(
     if not preview:
         settings = [
             image.name,
+            at,
             [Path(path).name for path in audio],
             face,
             seed,
@@ -245,7 +252,7 @@ def generate(
         sources = _sources(image, audio, face, adapters)
         fingerprint = _fingerprint(sources, settings)
         target = settle_output(output, _DEFAULT, fingerprint, sources, force)
-    picture, voices, people = _load_inputs(image, audio, choices)
+    picture, voices, people = _load_inputs(image, at, audio, choices)
     if preview:
         _preview(picture, people, voices, target)
         return
@@ -269,7 +276,10 @@ def _sources(
     image: Path, audio: Sequence[str], face: Sequence[str] | None, adapters: Sequence[tuple[Path, float]]
 ) -> list[str | Path]:
     """All that is read, the model apart; boxes among the faces are no files."""
-    return [image, *(path for path in audio if path != "none"), *(face or ()), *(path for path, _ in adapters)]
+    from anytalker.conditioning.channels import split_channel
+
+    recordings = [split_channel(path)[0] for path in audio if path != "none"]
+    return [image, *recordings, *(face or ()), *(path for path, _ in adapters)]
 
 
 def _check_overwriting(
@@ -331,13 +341,13 @@ def _face_choices(
 
 def _check_files(image: Path, audio: Sequence[str], adapters: Sequence[tuple[Path, float]], model: str) -> None:
     """Make sure that everything that is named is there, before anything of it is read."""
+    from anytalker.conditioning.channels import split_channel
     from anytalker.pipelines.locate import find_model
 
     if not image.exists():
         raise InputError(f"There is no picture {image}. Check the path.")
     for path in audio:
-        # What follows the last colon may choose a part of the recording.
-        if path != "none" and not Path(path).exists() and not Path(path.rpartition(":")[0] or path).exists():
+        if path != "none" and not split_channel(path)[0].exists():
             raise InputError(f"There is no audio file {path}. Check the path.")
     for adapter, _ in adapters:
         if not adapter.exists():
@@ -362,15 +372,16 @@ def _fingerprint(sources: Sequence[str | Path], settings: Any) -> str:
 
 
 def _load_inputs(
-    image: Path, audio: Sequence[str], choices: Sequence[FaceChoice] | None
+    image: Path, at: float | None, audio: Sequence[str], choices: Sequence[FaceChoice] | None
 ) -> tuple[Image.Image, list[Voice | None], People]:
     """The picture, the voices, and everybody's face; says who speaks where that isn't plain."""
     from anytalker.conditioning.binding import People, bind_faces, describe_people, is_box
     from anytalker.conditioning.image import load_image
     from anytalker.conditioning.picture_record import recorded_faces
 
-    picture = load_image(image)
-    voices = [None if path == "none" else _voice(path) for path in audio]
+    picture = load_image(image, at)
+    loaded = {path: _voice(path) for path in dict.fromkeys(audio) if path != "none"}
+    voices = [loaded.get(path) for path in audio]
     sought = choices is None or not all(is_box(choice) for choice in choices)
     known = recorded_faces(image, picture.size, remark) if sought else None
     people = People(bind_faces(picture, choices, len(voices), remark, known))
@@ -412,6 +423,8 @@ def _voice(path: str) -> Voice:
     from anytalker.pipelines.inputs import load_voice
 
     voice = load_voice(path)
+    if voice.remark:
+        remark(voice.remark)
     if is_silent(voice.waveform):
         remark(f"{path} is silent throughout: whoever has it for a voice keeps their mouth shut.")
     return voice

@@ -5,56 +5,80 @@ from __future__ import annotations
 import math
 import wave
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from anytalker.conditioning.channels import Envelopes, split_channel
+from anytalker.conditioning.media import open_media
 from anytalker.conditioning.sound import Mixture, Sound
 from anytalker.errors import InputError
 
 SAMPLE_RATE = 16000
 MAX_SECONDS = 6 * 3600
 _FRAMES_AT_ONCE = 2**10
+_LEAST_RATE = 1000
+_UNSAID = {"aac", "ac3", "amr", "dts", "eac3", "gsm", "loas", "mpeg", "mpegts", "sbc", "truehd", "mlp"}
+"""Containers of bare frames, whose length is guessed from the first ones."""
 _CANCELLED = 0.01
 """Share of a channel's power below which the mean of all channels is not a mix of them, but what is left of them."""
 
 
+@dataclass(frozen=True)
+class Recording:
+    """A decoded recording.
+
+    Attributes:
+        samples: float32 mono (samples,) in [-1, 1].
+        two_voices: whether two channels with a different voice each were mixed into one.
+    """
+
+    samples: np.ndarray
+    two_voices: bool = False
+
+
 def load_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
-    """Decode the first sound stream of any audio or video file.
+    """Decode the first sound stream of any audio or video file, or one channel of it.
 
     Args:
-        path: the file.
+        path: the file; with ":left", ":right" or ":1" to ":N" behind it, one channel alone.
         sample_rate: samples a second of the result.
 
     Returns:
         float32 mono (samples,) in [-1, 1]: the mean of all channels, or the loudest one if the others cancel it out.
 
     Raises:
-        InputError: if the file is missing, is no recording, has no sound, is damaged or cut off, or is longer than
-            6 hours.
+        InputError: if the file is missing, is no recording, has no sound or no such channel, is damaged or cut off, is
+            longer than 6 hours, or names other files, as a playlist does.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"There is no audio file {path}. Check the path.")
-    if path.stat().st_size == 0:
-        raise InputError(f"The audio file {path} is empty. Give a recording.")
-    _check_wave_length(path)
-    samples = _decode(path, sample_rate)
-    return _checked(samples, str(path))
+    return read_recording(path, sample_rate).samples
 
 
-def _decode(path: Path, sample_rate: int) -> np.ndarray:
-    """Mono samples: the mean of all channels, or one of them if they cancel out."""
-    samples, powers = _mixed_down(path, sample_rate)
-    channel = _uncancelled(*powers)
-    return samples if channel is None else _mixed_down(path, sample_rate, channel)[0]
+def read_recording(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Recording:
+    """As `load_audio`, and whether there was a different voice on each side.
+
+    Raises:
+        InputError: see `load_audio`.
+    """
+    file, channel = split_channel(path)
+    if not file.is_file():
+        raise InputError(f"There is no audio file {file}. Check the path.")
+    if file.stat().st_size == 0:
+        raise InputError(f"The audio file {file} is empty. Give a recording.")
+    _check_wave_length(file)
+    samples, power, envelopes = _mixed_down(file, sample_rate, channel)
+    if channel is None:
+        channel = _uncancelled(power, envelopes.power)
+        if channel is None:
+            return Recording(_checked(samples, str(path)), envelopes.have_two_voices())
+        samples = _mixed_down(file, sample_rate, channel)[0]
+    return Recording(_checked(samples, str(path)))
 
 
-def _mixed_down(
-    path: Path, sample_rate: int, channel: int | None = None
-) -> tuple[np.ndarray, tuple[float, np.ndarray]]:
+def _mixed_down(path: Path, sample_rate: int, channel: int | None = None) -> tuple[np.ndarray, float, Envelopes]:
     """Mono samples, mixed down piece by piece: what a recording takes beyond them doesn't grow with it.
 
     Args:
@@ -63,27 +87,27 @@ def _mixed_down(
         channel: take this one alone; None: the mean of all.
 
     Returns:
-        The samples, and the power of the mean and of each channel.
+        The samples, the power of the mean, and the channels' powers.
     """
     import av
 
     resampler = av.AudioResampler(format="flt", rate=sample_rate)  # packed: planes of over 7 channels crash PyAV
     samples = bytearray()  # it grows without a copy
-    power, powers = np.zeros(()), np.zeros(1)
+    power, envelopes = 0.0, Envelopes(sample_rate)
     try:
-        with av.open(str(path)) as container:
-            if not container.streams.audio:
-                raise InputError(f"{path} has no sound. Give a file with a sound stream, such as a WAV or MP3.")
-            expected = _promised_seconds(container)
+        with open_media(path) as container:
+            _check_stream(container, path, channel)
+            expected = _promised_seconds(container, path)
             for frame in chain(container.decode(audio=0), [None]):
                 for part in resampler.resample(frame):
                     channels = part.to_ndarray().reshape(-1, part.layout.nb_channels).T
-                    mean = channels.mean(axis=0)
-                    power, powers = power + _power(mean), powers + _power(channels)
-                    samples += _clipped(mean if channel is None else channels[channel], str(path)).tobytes()
+                    mean = channels.mean(axis=0) if channel is None else channels[channel]
+                    power += float(_power(mean))
+                    envelopes.add(channels)
+                    samples += _clipped(mean, str(path)).tobytes()
                 if len(samples) > 4 * MAX_SECONDS * sample_rate:
                     raise InputError(f"{path} is longer than {MAX_SECONDS // 3600} hours. Cut it into parts.")
-    except (av.FFmpegError, ValueError) as error:
+    except (av.FFmpegError, ValueError, IndexError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
@@ -95,7 +119,23 @@ def _mixed_down(
             f"{path} is cut off: it should last {expected:.2f} s, but only {seconds:.2f} s can be decoded. "
             "Export it again."
         )
-    return np.frombuffer(samples, dtype=np.float32), (float(power), powers)
+    return np.frombuffer(samples, dtype=np.float32), power, envelopes
+
+
+def _check_stream(container: Any, path: Path, channel: int | None) -> None:
+    if not container.streams.audio:
+        raise InputError(f"{path} has no sound. Give a file with a sound stream, such as a WAV or MP3.")
+    context = container.streams.audio[0].codec_context
+    if context is None:
+        raise InputError(f"The sound of {path} is of a kind that can't be decoded. Export it as WAV or MP3.")
+    if 0 < context.sample_rate < _LEAST_RATE:
+        raise InputError(
+            f"{path} has {context.sample_rate} samples a second; speech needs at least {_LEAST_RATE}. Export it again."
+        )
+    count = context.layout.nb_channels
+    if channel is not None and channel >= count:
+        has = "only one channel" if count == 1 else f"{count} channels"
+        raise InputError(f"{path} has {has}, so there is no channel {channel + 1}. Leave the ending out, or change it.")
 
 
 def _power(samples: np.ndarray) -> np.ndarray:
@@ -109,10 +149,11 @@ def _uncancelled(mean: float, channels: np.ndarray) -> int | None:
     return loudest if mean < _CANCELLED * channels[loudest] else None
 
 
-def _promised_seconds(container: Any) -> float | None:
+def _promised_seconds(container: Any, path: Path) -> float | None:
     """How long the first sound stream should last by what the file says; None where it doesn't say so."""
     stream = container.streams.audio[0]
-    if container.format.name == "aac":  # bare frames: what they say is guessed from the first ones
+    name = container.format.name
+    if name in _UNSAID or (name == "mp3" and not _says_length(path)):
         return None
     if stream.duration is not None:
         return float(stream.duration * stream.time_base)
@@ -125,6 +166,18 @@ def _promised_seconds(container: Any) -> float | None:
     except ValueError:
         return None
     return ends - float((stream.start_time or 0) * stream.time_base)
+
+
+def _says_length(path: Path) -> bool:
+    """Whether an MP3 begins with a frame that counts the others; if not, its length is a guess from its bit rate."""
+    with path.open("rb") as file:
+        while len(tag := file.read(10)) == 10 and tag.startswith(b"ID3"):
+            size = (tag[6] & 127) << 21 | (tag[7] & 127) << 14 | (tag[8] & 127) << 7 | tag[9] & 127
+            file.seek(size + 10 * bool(tag[5] & 16), 1)
+        file.seek(-len(tag), 1)
+        first = file.read(256)
+    xing = max(first.find(b"Xing"), first.find(b"Info"))
+    return b"VBRI" in first or (xing >= 0 and first[xing + 4 : xing + 8][-1:] > b"" and bool(first[xing + 7] & 1))
 
 
 def _check_wave_length(path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from anytalker.conditioning.channels import split_channel
 from anytalker.errors import AnyTalkerError, InputError
 from anytalker.pipelines.components import find_model
 from anytalker.pipelines.destination import check_batch_destinations
@@ -32,7 +33,7 @@ class Job(BaseModel):
 
     Attributes:
         image: the picture ("image_path" in the release).
-        audio: a recording a person, None or "none" for one who listens ("audio_list").
+        audio: a recording a person, "talk.wav:left" for one channel, None or "none" for one who listens ("audio_list").
         prompt: what happens ("enhance_caption", "caption").
         faces: whose voices they are, as for `AnyTalkerPipeline.prepare`.
         negative_prompt, mode, fps, max_frames, num_inference_steps, guidance_scale, audio_guidance_scale,
@@ -85,13 +86,16 @@ class Job(BaseModel):
         voices = [None if path is None or str(path).lower() == "none" else folder / path for path in self.audio]
         return self.model_copy(update={"image": folder / self.image, "audio": voices})
 
+    def files(self) -> list[Path]:
+        """What the video is made from: "talk.wav" for "talk.wav:left"."""
+        return [self.image, *(split_channel(path)[0] for path in self.audio if path is not None)]
+
     def fingerprint(self, model: str, weights: str = "full") -> str:
         """What the video depends on, in short: settings, and sizes and times of the files, the model's, too."""
         states = []
-        for path in (self.image, *self.audio, *model_files(model)):
+        for path in (*self.files(), *model_files(model)):
             with suppress(OSError):
-                if path is not None:
-                    states.append([path.stat().st_size, path.stat().st_mtime_ns])
+                states.append([path.stat().st_size, path.stat().st_mtime_ns])
         text = json.dumps([model, weights, self.model_dump(mode="json"), states], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -172,7 +176,7 @@ def run_batch(
         InputError: if a video, its record or the results would overwrite the jobs file or an input of any job.
         AnyTalkerError: if the results can't be written down, for example on a full disk; videos that are there stay.
     """
-    given = {path for job in jobs.values() for path in (job.image, *job.audio, jobs_file) if path is not None}
+    given = {path for job in jobs.values() for path in (*job.files(), jobs_file) if path is not None}
     check_batch_destinations([output / f"{name}.mp4" for name in jobs], output / RESULTS, sorted(given))
     output.mkdir(parents=True, exist_ok=True)
     prints = {name: job.fingerprint(model, placement.weights) for name, job in jobs.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,16 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from anytalker.conditioning.audio import SAMPLE_RATE, audio_array, combine, covering_frame_count, frame_count
+from anytalker.conditioning.audio import (
+    SAMPLE_RATE,
+    audio_array,
+    combine,
+    covering_frame_count,
+    frame_count,
+    read_recording,
+)
 from anytalker.conditioning.binding import bind_faces
+from anytalker.conditioning.channels import two_voices_remark
 from anytalker.conditioning.faces import Box, scale_box, square_box
 from anytalker.conditioning.image import frame_size, load_image, resize_image
 from anytalker.conditioning.picture_record import recorded_faces
@@ -28,10 +37,12 @@ _SHAPE_TOLERANCE = 0.05
 
 @dataclass(frozen=True)
 class Voice:
-    """One person's audio: `waveform` (samples,) at 16 kHz, in `Inputs` all of one length; `name` for the record."""
+    """One person's audio: `waveform` (samples,) at 16 kHz, in `Inputs` all of one length; `name` for the record;
+    `remark` on what is no mistake but may be one."""
 
     name: str | None
     waveform: Sound
+    remark: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,8 @@ def prepare_inputs(
 
     Args:
         image: the picture or its path.
-        audio: one entry a person: a path, a 16 kHz array (samples,), a `Voice`, or None for a person who only listens.
+        audio: one entry a person: a path ("talk.wav:left" takes one channel), a 16 kHz array (samples,), a `Voice`, or
+            None for a person who only listens.
         faces: who speaks, one choice an audio, see `bind_faces`; None: from the left. Where faces are sought, those
             of a record beside the picture are taken, see `recorded_faces`.
         settings: sizes of the model.
@@ -200,15 +212,21 @@ def _frames(seconds: float, fps: float, max_frames: int | None, names: Sequence[
 
 
 def load_voice(path: str | Path) -> Voice:
-    """A recording, decoded once for everything that is done with it.
+    """A recording, or one channel of it ("talk.wav:left"), decoded once for everything that is done with it.
 
     Raises:
         InputError: see `load_audio`.
     """
-    return Voice(Path(path).name, Sound(audio_array(path)))
+    recording = read_recording(path)
+    remark = two_voices_remark(path) if recording.two_voices else None
+    return Voice(Path(path).name, Sound(recording.samples), remark)
 
 
 def _sound(entry: Any) -> Sound:
+    if isinstance(entry, (str, Path)):
+        entry = load_voice(entry)
+        if entry.remark:
+            warnings.warn(entry.remark, stacklevel=4)
     return entry.waveform if isinstance(entry, Voice) else Sound(audio_array(entry))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, Field
 
+from anytalker.conditioning.media import open_media
 from anytalker.conditioning.sound import Mixture
 from anytalker.errors import InputError
 from anytalker.files import atomic_path
@@ -255,7 +256,7 @@ def read_video(path: str | Path, max_frames: int | None = None) -> tuple[np.ndar
     if not Path(path).is_file():
         raise InputError(f"There is no video {path}. Check the path.")
     try:
-        with av.open(str(path)) as container:
+        with open_media(path) as container:
             if not container.streams.video:
                 raise InputError(f"{path} holds no video.")
             stream = container.streams.video[0]

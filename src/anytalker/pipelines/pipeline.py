@@ -15,6 +15,7 @@ from PIL import Image
 
 from anytalker.conditioning.audio_features import audio_rows
 from anytalker.conditioning.binding import FaceMask
+from anytalker.conditioning.channels import split_channel
 from anytalker.conditioning.faces import clip_pixels, crop_face
 from anytalker.conditioning.image import to_video_tensor
 from anytalker.conditioning.log_mel import windows
@@ -161,7 +162,8 @@ class AnyTalkerPipeline(DiffusionPipeline):
         """
         faces = options.get("faces")
         masks = [] if faces is None else [face.name for face in faces if isinstance(face, FaceMask)]
-        check_destination(path, [one for one in (image, *audio, *masks) if isinstance(one, (str, Path))])
+        recordings = [split_channel(one)[0] for one in audio if isinstance(one, (str, Path))]
+        check_destination(path, [*recordings, *([image] if isinstance(image, (str, Path)) else []), *masks])
         return self.prepare(image, audio, **options).to_file(path, say, interval, fingerprint)
 
     @torch.no_grad()
