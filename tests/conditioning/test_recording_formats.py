@@ -46,6 +46,8 @@ def encode(
             video.pix_fmt = "yuvj420p" if cover else "yuv420p"
             if cover:
                 video.disposition = av.stream.Disposition.attached_pic
+        if codec == "wmav2":
+            stream.bit_rate = 96000
         channels = len(av.AudioLayout(layout).channels)
         frame = av.AudioFrame.from_ndarray(np.stack([samples] * channels), "fltp", layout)
         frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
@@ -127,7 +129,7 @@ def _assert_tone(samples: np.ndarray) -> None:
     middle = samples[4000:28000]
     peak = np.fft.rfftfreq(len(middle), 1 / 16000)[np.abs(np.fft.rfft(middle)).argmax()]
     assert abs(peak - 440) < 5
-    assert 0.35 < np.abs(middle).max() < 0.75
+    assert 0.3 < np.sqrt(np.square(middle).mean()) < 0.42  # 0.354; some encoders overshoot at single samples
 
 
 @pytest.mark.parametrize("name", ["a: b.wav", "http:x.wav", "concat:a.wav", "C:voice.wav", "a:left"])
@@ -200,7 +202,8 @@ def test_names_of_other_files_are_never_followed(tmp_path, monkeypatch) -> None:
             with pytest.raises(InputError, match=r"list\.\w+ can't be decoded") as caught:
                 load_audio(path)
             assert "\n" not in str(caught.value)
-    with av.open("list.ffconcat" if (tmp_path / "list.ffconcat").exists() else "list.wav", options={"safe": "0"}) as file:
+    listed = "list.ffconcat" if (tmp_path / "list.ffconcat").exists() else "list.wav"
+    with av.open(listed, options={"safe": "0"}) as file:
         assert file.format.name == "concat"  # FFmpeg itself would have read the other file
 
 

@@ -12,6 +12,7 @@ from diffusers import AutoencoderKLWan
 from PIL import Image
 
 from anytalker import AnyTalkerPipeline, InputError
+from anytalker.miniature.demo import demo_scene
 from anytalker.miniature.recipe import make_untrained
 from anytalker.pipelines.components import model_settings
 from anytalker.pipelines.denoising import Denoiser
@@ -227,3 +228,24 @@ def test_bad_arguments_are_named(pipeline, picture, tone, changes, reason) -> No
     audio = changes.pop("audio", [tone])
     with pytest.raises(InputError, match=reason):
         make(pipeline, picture, audio, **changes)
+
+
+def test_encoders_run_in_the_order_in_which_they_send_each_other_away(monkeypatch) -> None:
+    """With `--memory balanced` a part leaves the device when the next one of the order runs."""
+    pipeline = AnyTalkerPipeline.from_pretrained("tiny")
+    order: list[str] = []
+    for name in pipeline.model_cpu_offload_seq.split("->"):
+        part = getattr(pipeline, name)
+        method = "encode" if name == "vae" else "forward"
+        run = getattr(part, method)
+
+        def noted(*rest, name=name, run=run, **more):
+            order.append(name)
+            return run(*rest, **more)
+
+        monkeypatch.setattr(part, method, noted)
+    image, boxes, voices = demo_scene(2, 1.0, 3)
+    pipeline.prepare(image, voices, faces=boxes, max_frames=5)
+    known = pipeline.model_cpu_offload_seq.split("->")
+    assert {"text_encoder", "image_encoder", "vae"} <= set(order)
+    assert order == sorted(order, key=known.index)

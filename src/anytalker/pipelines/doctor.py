@@ -38,6 +38,7 @@ EXTRAS = {
     "faces": ("uniface",),
     "quantize": ("torchao",),
     "cluster": ("ray",),
+    "heic": ("pillow_heif",),
 }
 """Optional parts of the package and the modules they need."""
 

@@ -148,7 +148,7 @@ def plan_memory(
     under_way = min(len(windows), settings.num_inference_steps + 1)
     layers = int(_known(shape.transformer)["num_layers"])
     kept = context * (1 if batched else branches) * under_way
-    if placement.memory != "high":
+    if placement.memory == "low":
         kept, step = 0, step + context // layers
     latents = 4 * grid[0] * grid[1] * 4 * (16 * 6 * min(total, longest * under_way) + 20 * min(total, CHUNK))
     transformer = _once(transformer_bytes, shape.transformer, dtype, Placement(weights=placement.weights))

@@ -272,7 +272,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
                 guidance,
                 settings.window,
                 settings.window_overlap,
-                keep_contexts=self.memory == "high",
+                keep_contexts=self.memory != "low",
             ),
             inputs=inputs,
             conditioning=conditioning,
@@ -290,16 +290,18 @@ class AnyTalkerPipeline(DiffusionPipeline):
         """Run all encoders; see `Conditioning` for the shapes. `negative_prompt` None: the model's null text."""
         latent_frames = (inputs.frames - 1) // 4 + 1
         width, height = inputs.image.size
+        # In the order of `model_cpu_offload_seq`: each part sends away the one before it.
+        prompt_embeds, null_embeds = self.encode_text(prompt), self.encode_null_text(negative_prompt)
+        crops = [crop_face(inputs.image, box) for box in inputs.boxes]
+        images = self.encode_images([inputs.image, *crops])
         picture = to_video_tensor(inputs.image).to(self._execution_device)
         latents = condition_latents(self.vae, picture, latent_frames, self.settings.condition)
         mask = self.picture_mask(inputs, latents.shape[2]).to(latents)
-        crops = [crop_face(inputs.image, box) for box in inputs.boxes]
-        images = self.encode_images([inputs.image, *crops])
         masks = face_token_masks(inputs.boxes, height, width, 1)
         return Conditioning(
             condition=torch.cat([mask, latents], dim=1),
-            prompt_embeds=self.encode_text(prompt),
-            negative_prompt_embeds=self.encode_null_text(negative_prompt),
+            prompt_embeds=prompt_embeds,
+            negative_prompt_embeds=null_embeds,
             image_embeds=images[:1],
             face_embeds=images[None, 1:],
             audio_embeds=self.encode_voices(inputs).to(latents)[None],
