@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from anytalker.conditioning.audio import load_audio
+from anytalker.conditioning.image import load_image
 from anytalker.miniature.demo import write_picture
 from anytalker.miniature.voices import SAMPLE_RATE, random_utterance
+from anytalker.pipelines.output import write_video
 from tests.docs.pages import ROOT, blocks
 from tests.evaluation.test_run import write_clip
 from tests.pipelines.full_size import small_parts
@@ -42,6 +45,20 @@ def add_jobs(folder: Path) -> None:
     (folder / "jobs.json").write_text(printed.text)
 
 
+def add_recordings(folder: Path) -> None:
+    """A video of somebody who talks, and a recording with a voice on each side."""
+    voices = [load_audio(folder / name)[:11000] for name in ("anna.wav", "ben.wav")]
+    length = max(map(len, voices))
+    sides = np.stack([np.pad(voice, (0, length - len(voice))) for voice in voices], axis=1)
+    with wave.open(str(folder / "talk.wav"), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes((sides * 32767).astype("<i2").tobytes())
+    pixels = np.asarray(load_image(folder / "two.png"), dtype=np.float32)[None] / 255
+    write_video(folder / "talk.mp4", pixels.repeat(21, axis=0), 24.0, sides.mean(axis=1).astype(np.float32))
+
+
 def add_models(folder: Path) -> None:
     """The published tree and a trained model, small, and a checkpoint that somebody put beside its configuration."""
     tree = write_tree(folder / "checkpoints")
@@ -67,6 +84,7 @@ def add_videos(folder: Path) -> None:
 
 ADDED = {
     "README.md": add_models,
+    "inputs.md": add_recordings,
     "memory_and_batches.md": add_jobs,
     "models.md": add_models,
     "evaluation.md": add_videos,

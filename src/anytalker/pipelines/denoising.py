@@ -92,6 +92,9 @@ class ContextCache:
         known = self._kept.get((number, branches))
         if known is not None:
             return known
+        hook = getattr(self.transformer, "_hf_hook", None)
+        if hook is not None:  # offloading: brings the weights, which only a call of the model itself would do
+            hook.pre_forward(self.transformer)
         context = self.transformer.make_context(*part.branches(branches))
         if context.nbytes <= self.budget:
             self.budget -= context.nbytes
