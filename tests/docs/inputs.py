@@ -56,7 +56,7 @@ def add_recordings(folder: Path) -> None:
         file.setframerate(16000)
         file.writeframes((sides * 32767).astype("<i2").tobytes())
     pixels = np.asarray(load_image(folder / "two.png"), dtype=np.float32)[None] / 255
-    write_video(folder / "talk.mp4", pixels.repeat(21, axis=0), 24.0, sides.mean(axis=1).astype(np.float32))
+    write_video(folder / "film.mp4", pixels.repeat(21, axis=0), 24.0, sides.mean(axis=1).astype(np.float32))
 
 
 def add_models(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -126,3 +127,14 @@ def test_peaks_are_expected_where_a_gpu_had_them(model: str, memory: str, measur
 def test_eight_bits_halve_what_sixteen_take() -> None:
     full = transformer_bytes({}, torch.bfloat16)
     assert 0.5 < transformer_bytes({}, torch.bfloat16, Placement(weights="float8")) / full < 0.62
+
+
+def test_contexts_wait_for_an_offloaded_transformer(model) -> None:
+    """What offloading hooks to the call of a model must happen before its keys and values are made."""
+    pipeline = load(model)
+    transformer, order = pipeline.transformer, []
+    transformer._hf_hook = SimpleNamespace(pre_forward=lambda module: order.append("placed"))
+    made = transformer.make_context
+    transformer.make_context = lambda *streams: (order.append("made"), made(*streams))[1]
+    generate(pipeline)
+    assert order[:2] == ["placed", "made"]
