@@ -49,7 +49,12 @@ _ENCODERS = {
 }
 PRESETS = {
     "1.3b": Preset(PipelineSettings(name="1.3b", **WAN), "zzz66/AnyTalker-1.3B", "1_3B-single-v1.pth", _ENCODERS),
-    "14b": Preset(PipelineSettings(name="14b", **WAN), "zzz66/AnyTalker-1.3B", "14B-multi-v1.pth", _ENCODERS),
+    "14b": Preset(
+        PipelineSettings(name="14b", num_inference_steps=20, **WAN),
+        "zzz66/AnyTalker-1.3B",
+        "14B-multi-v1.pth",
+        _ENCODERS,
+    ),
 }
 
 TRANSFORMERS: dict[str, dict[str, Any]] = {
