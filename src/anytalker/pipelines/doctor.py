@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from anytalker.errors import InputError
+from anytalker.extras import EXTRAS
 from anytalker.models.weight_files import tensor_shapes
 from anytalker.pipelines.components import find_model, model_folder
 from anytalker.pipelines.loading import working_dtype
@@ -28,15 +29,6 @@ GPU_REST = 900 * 2**20
 """Bytes that CUDA's context and libraries take, about."""
 CPU_WORK = 120 * 2**20
 """Bytes that reading pictures and voices and writing a video take in the process, about."""
-EXTRAS = {
-    "train": ("matplotlib", "peft", "yaml", "tensorboard", "torchmetrics", "webdataset"),
-    "evaluate": ("matplotlib", "torchmetrics"),
-    "studio": ("gradio",),
-    "faces": ("uniface",),
-    "quantize": ("torchao",),
-    "cluster": ("ray",),
-}
-"""Optional parts of the package and the modules they need."""
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from anytalker.files import home
 from anytalker.pipelines.settings import WAN, PipelineSettings
 
 SHARED = "shared"
@@ -78,5 +78,4 @@ def preset_for(width: int, layout: str) -> str:
 
 def models_home() -> Path:
     """Where downloaded models are: ANYTALKER_HOME/models, by default ~/.cache/anytalker/models."""
-    home = os.environ.get("ANYTALKER_HOME")
-    return (Path(home) if home else Path.home() / ".cache" / "anytalker") / "models"
+    return home() / "models"
