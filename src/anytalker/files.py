@@ -18,6 +18,12 @@ except ImportError:  # a system without such locks
     fcntl = None  # type: ignore[assignment]
 
 
+def home() -> Path:
+    """Where downloaded models and logs are: ANYTALKER_HOME, by default ~/.cache/anytalker."""
+    chosen = os.environ.get("ANYTALKER_HOME")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "anytalker"
+
+
 @contextmanager
 def atomic_path(destination: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `destination`; it takes its place on success and vanishes on any exception."""

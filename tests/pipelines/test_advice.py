@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from anytalker import cli
+from anytalker.extras import EXTRAS
 from anytalker.pipelines import advice as module
 from anytalker.pipelines.advice import outlook, suggest
-from anytalker.pipelines.doctor import EXTRAS, GPU_REST, Machine
+from anytalker.pipelines.doctor import GPU_REST, Machine
 from anytalker.pipelines.placement import Placement
 
 GIB = 2**30

@@ -38,7 +38,7 @@ def test_video_frames_follow_their_latents() -> None:
 
 def test_what_is_as_long_as_in_training_takes_one_window_and_no_remark() -> None:
     settings = PRESETS["14b"].settings
-    assert settings == replace(PipelineSettings(name="14b"), **WAN)
+    assert settings == replace(PipelineSettings(name="14b", num_inference_steps=20), **WAN)
     for latent_frames in range(2, 22):
         assert plan_windows(latent_frames, settings.window, settings.window_overlap) == [Window(1, latent_frames)]
     assert window_remark(81, settings) is None

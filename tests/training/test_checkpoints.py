@@ -140,6 +140,33 @@ def test_a_run_goes_on_where_a_later_version_added_settings(tmp_path) -> None:
         Trainer(make_config(tmp_path, optimizer={"schedule": "cosine"}), lambda line: None)
 
 
+def test_a_run_of_a_version_without_the_choice_goes_on_with_its_weights(tmp_path) -> None:
+    old = make_config(tmp_path, loss_weighting="uniform_bump")
+    losses = train(old.model_copy(update={"output": tmp_path / "whole", "steps": 6}))
+    train(old)
+    path = tmp_path / "run" / "run.json"
+    before = json.loads(path.read_text())
+    assert before.pop("loss_weighting") == "uniform_bump"
+    path.write_text(json.dumps(before))
+    said: list[str] = []
+    runner = Trainer(make_config(tmp_path, steps=6), said.append)
+    assert runner.config.loss_weighting == "uniform_bump"
+    assert any("loss_weighting is uniform_bump" in line for line in said)
+    assert runner.run() == losses[4:]
+    with pytest.raises(InputError, match=r"loss_weighting was 'uniform_bump' and is 'release'"):
+        Trainer(make_config(tmp_path, loss_weighting="release"), lambda line: None)
+
+
+def test_a_new_run_takes_the_releases_weights_and_keeps_them(tmp_path) -> None:
+    train(make_config(tmp_path))
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["loss_weighting"] == "release"
+    with pytest.raises(InputError, match=r"loss_weighting was 'release' and is 'uniform_bump'"):
+        Trainer(make_config(tmp_path, loss_weighting="uniform_bump"), lambda line: None)
+    assert train(make_config(tmp_path, output=tmp_path / "other", loss_weighting="uniform_bump")) != train(
+        make_config(tmp_path, output=tmp_path / "again")
+    )
+
+
 def test_a_checkpoint_that_does_not_fit_into_memory_is_not_called_damaged(tmp_path, monkeypatch) -> None:
     config = make_config(tmp_path)
     train(config)

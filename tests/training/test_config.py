@@ -45,6 +45,7 @@ def test_validation_is_turned_off_by_null(plain) -> None:
         (["optimizer.learning_rate=-1"], "optimizer.learning_rate"),
         (["batches.silent_probability=2"], "batches.silent_probability"),
         (["precision=fp8"], "precision"),
+        (["loss_weighting=flat"], "loss_weighting"),
         (["batches.join=[3]"], "more than batch_size"),
         (["validation.every=5"], "validation.data names no shards"),
         (["lora.rank=4", "fsdp=true"], "can't be used together"),
@@ -91,3 +92,11 @@ def test_configurations_are_shipped() -> None:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configurations_are_valid(path: Path) -> None:
     assert isinstance(load_config(path), TrainingConfig)
+
+
+def test_the_default_is_the_releases_and_the_miniatures_own_runs_say_theirs(plain) -> None:
+    assert load_config(plain).loss_weighting == "release"
+    for path in sorted((Path(__file__).parents[2] / "configs").glob("miniature-*.yaml")):
+        config = load_config(path)
+        assert config.loss_weighting == "uniform_bump"
+        assert "loss_weighting" in config.model_fields_set

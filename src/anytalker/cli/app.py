@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -11,7 +12,8 @@ import typer
 
 from anytalker.cli import batch, doctor, evaluate, generate, miniature, models, train
 from anytalker.cli.console import Interrupted
-from anytalker.errors import OUT_OF_MEMORY, AnyTalkerError, InputError
+from anytalker.errors import InputError
+from anytalker.failures import DEBUG, explain
 
 app = typer.Typer(
     name="anytalker",
@@ -46,6 +48,9 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="When something fails, show where; also after the command's name.")
+    ] = False,
 ) -> None:
     pass
 
@@ -54,26 +59,39 @@ def main() -> None:
     """Run the command line; exit with 0 done, 2 wrong input, 130 interrupted, 1 anything else."""
     with suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    arguments, debug = _without_debug(sys.argv[1:])
+    before = os.environ.get(DEBUG)
+    if debug:
+        os.environ[DEBUG] = "1"  # in the processes that are started, too
     try:
-        code = app(standalone_mode=False)
+        _run(arguments)
+    finally:
+        if debug and before is None:
+            del os.environ[DEBUG]
+
+
+def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """The arguments without --debug, which may stand anywhere before "--", and whether it was there."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    rest = [argument for argument in arguments[:end] if argument != "--debug"] + arguments[end:]
+    return rest, len(rest) < len(arguments)
+
+
+def _run(arguments: list[str]) -> None:
+    try:
+        code = app(arguments, standalone_mode=False)
         if code == 130:
             raise KeyboardInterrupt
         sys.exit(code or 0)
     except InputError as error:
-        _fail(str(error), 2)
+        _fail(explain(error), 2)
     except (KeyboardInterrupt, typer.Abort, Interrupted) as error:
         _fail(str(error) or "Interrupted; nothing half-written was left.", 130)
-    except MemoryError:
-        _fail(OUT_OF_MEMORY, 1)
-    except ModuleNotFoundError as error:
-        _fail(f"{error.name} is missing. Install what this command needs:  pip install 'anytalker[train]'", 1)
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
             sys.exit(error.exit_code)
-        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not loaded for every command
-            _fail(OUT_OF_MEMORY, 1)
-        _fail(str(error) if isinstance(error, AnyTalkerError) else f"{type(error).__name__}: {error}", 1)
+        _fail(explain(error), 1)
 
 
 def _fail(message: str, code: int) -> None:

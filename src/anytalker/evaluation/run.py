@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from anytalker.errors import AnyTalkerError, InputError, NoScoreError
+from anytalker.errors import InputError, NoScoreError
 from anytalker.evaluation.clips import ClipSource
 from anytalker.evaluation.reference import ReferenceRow
 from anytalker.evaluation.report import LINES_FILE, read_lines, write_report
 from anytalker.evaluation.scoring import ScoringSettings, Tools, score_clip
 from anytalker.evaluation.summary import MetricSummary
+from anytalker.failures import explain
 
 FEATURES_FOLDER = "features"
 
@@ -167,10 +168,8 @@ def score_safely(clip: ClipSource, tools: Tools, features: Path | None = None) -
     """The result of a clip, or why it has none."""
     try:
         return score_clip(clip, tools, features)
-    except AnyTalkerError as error:
-        return {"clip": clip.name, "failure": str(error), "scores": {}}
     except Exception as error:  # one broken clip must not end the others' evaluation
-        return {"clip": clip.name, "failure": f"{type(error).__name__}: {error}", "scores": {}}
+        return {"clip": clip.name, "failure": explain(error), "scores": {}}
 
 
 def frechet_distances(lines: Sequence[dict[str, Any]], features: Path, settings: ScoringSettings) -> dict[str, float]:

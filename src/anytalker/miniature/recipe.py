@@ -128,6 +128,7 @@ def prepare_trial(folder: Path, log: Callable[[str], None] = print) -> list[Path
             "optimizer": {"learning_rate": 1e-3, "warmup_steps": 5, "average": 0.9},
             "validation": None,
             "train_image_encoder": True,
+            "loss_weighting": "uniform_bump",
             "steps": 20,
             "batch_size": 2,
             "save_every": 10,

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from anytalker.errors import InputError
+from anytalker.extras import EXTRAS
 from anytalker.models.weight_files import tensor_shapes
 from anytalker.pipelines.components import find_model, model_folder
 from anytalker.pipelines.loading import working_dtype
@@ -31,16 +32,6 @@ GPU_WORKSPACE = 1.45
 `python benchmarks/gpu.py`."""
 CPU_WORK = 120 * 2**20
 """Bytes that reading pictures and voices and writing a video take in the process, about."""
-EXTRAS = {
-    "train": ("matplotlib", "peft", "yaml", "tensorboard", "torchmetrics", "webdataset"),
-    "evaluate": ("matplotlib", "torchmetrics"),
-    "studio": ("gradio",),
-    "faces": ("uniface",),
-    "quantize": ("torchao",),
-    "cluster": ("ray",),
-    "heic": ("pillow_heif",),
-}
-"""Optional parts of the package and the modules they need."""
 
 
 @dataclass(frozen=True)

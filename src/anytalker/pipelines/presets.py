@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from anytalker.files import home
 from anytalker.pipelines.settings import WAN, PipelineSettings
 
 SHARED = "shared"
@@ -49,7 +49,12 @@ _ENCODERS = {
 }
 PRESETS = {
     "1.3b": Preset(PipelineSettings(name="1.3b", **WAN), "zzz66/AnyTalker-1.3B", "1_3B-single-v1.pth", _ENCODERS),
-    "14b": Preset(PipelineSettings(name="14b", **WAN), "zzz66/AnyTalker-1.3B", "14B-multi-v1.pth", _ENCODERS),
+    "14b": Preset(
+        PipelineSettings(name="14b", num_inference_steps=20, **WAN),
+        "zzz66/AnyTalker-1.3B",
+        "14B-multi-v1.pth",
+        _ENCODERS,
+    ),
 }
 
 TRANSFORMERS: dict[str, dict[str, Any]] = {
@@ -73,5 +78,4 @@ def preset_for(width: int, layout: str) -> str:
 
 def models_home() -> Path:
     """Where downloaded models are: ANYTALKER_HOME/models, by default ~/.cache/anytalker/models."""
-    home = os.environ.get("ANYTALKER_HOME")
-    return (Path(home) if home else Path.home() / ".cache" / "anytalker") / "models"
+    return home() / "models"

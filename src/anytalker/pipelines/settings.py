@@ -12,7 +12,24 @@ from anytalker.errors import InputError
 from anytalker.files import write_json_atomic
 
 SETTINGS_FILE = "anytalker.json"
-WAN: dict[str, Any] = {"window": 20, "window_overlap": 5, "trained_frames": 81}
+NEGATIVE_PROMPT = (
+    "This shot begins with a scene, then becomes a distorted scene with subtitles, captions, and words on the bottom,"
+    " featuring an ugly, incomplete or unnatural-looking character or object with extra fingers, poorly drawn hands "
+    "and face, deformed and disfigured limbs, fused fingers, three legs, deformed arms or legs, distorted body "
+    "passing through objects, swapped left and right arms, swapped left and right legs, or a deformed face on the "
+    "back. The mouth movements are unnatural and not synchronized with the speech; lip motion is delayed or "
+    "mismatched with the voice, showing poor lip-sync accuracy, with visible imperfections or distortions in the "
+    "teeth. The facial expressions are stiff, frozen, or flickering, with jittering eyes and inconsistent gaze "
+    "direction. The characters' necks or heads appear twisted. The objects and background in the scene are crashed, "
+    "broken, or deformed, unnaturally distorted, and changing their front and back orientation."
+)
+"""What guidance leads full-size videos away from (release, `sample_neg_prompt` of `wan/configs/shared_config.py`)."""
+WAN: dict[str, Any] = {
+    "window": 20,
+    "window_overlap": 5,
+    "trained_frames": 81,
+    "negative_prompt": NEGATIVE_PROMPT,
+}
 """Settings of all models made from Wan 2.1: what is longer than Wan's 81 frames takes windows of as many."""
 
 

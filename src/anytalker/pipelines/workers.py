@@ -8,7 +8,8 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from anytalker.errors import OUT_OF_MEMORY, AnyTalkerError, InputError
+from anytalker.errors import InputError
+from anytalker.failures import explain
 from anytalker.pipelines.placement import Placement
 
 if TYPE_CHECKING:
@@ -136,10 +137,6 @@ def make_video(model: str, device: str, placement: Placement, job: Job, path: Pa
         options = job.model_dump(exclude={"image", "audio", "seed"})
         generator = torch.Generator().manual_seed(job.seed)
         _PIPELINES[key].generate_to(path, job.image, job.audio, generator=generator, **options)
-    except AnyTalkerError as error:
-        return str(error)
-    except (MemoryError, torch.OutOfMemoryError):
-        return OUT_OF_MEMORY
     except Exception as error:  # one broken job must not end the others
-        return f"{type(error).__name__}: {error}"
+        return explain(error)
     return None

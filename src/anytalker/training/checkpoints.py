@@ -35,6 +35,8 @@ UNREADABLE = (
 """What reading a damaged checkpoint raises."""
 FREE = {"output", "steps", "save_every", "keep", "log_every", "validation", "compile", "gradient_checkpointing"}
 """Values of a configuration that may change while a run goes on; and `data.workers`."""
+_BEFORE_CHOICES = {"loss_weighting": "uniform_bump"}
+"""What was done before it could be chosen, where that is not today's default."""
 _DISK_REMEDY = "free some space if the disk is full, and run again"
 _NAME = re.compile(r"step-(\d{8})")
 
@@ -93,6 +95,20 @@ def check_run(config: TrainingConfig, weights: Mapping[str, str], begun: bool, w
         write_json_atomic(path, values | {"shards": shards, "weights": dict(weights)})
 
 
+def as_begun(config: TrainingConfig) -> TrainingConfig:
+    """The configuration as the run in its folder was begun, where an earlier version had no such choice.
+
+    Loss weights were "uniform_bump" before there was `loss_weighting`: such a run goes on with them unless the
+    configuration names others, which `check_run` then refuses.
+    """
+    path = config.output / "run.json"
+    begun = bool(checkpoint_steps(config.output / "checkpoints")) and path.exists()
+    if not begun or "loss_weighting" in config.model_fields_set:
+        return config
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return config if "loss_weighting" in stored else config.model_copy(update=_BEFORE_CHOICES)
+
+
 def bound_values(config: TrainingConfig) -> dict[str, Any]:
     """The values that may not change while a run goes on: a cosine's length is one of them."""
     free = FREE - {"steps"} if config.optimizer.schedule == "cosine" else FREE
@@ -102,10 +118,10 @@ def bound_values(config: TrainingConfig) -> dict[str, Any]:
 
 
 def completed_values(config: TrainingConfig, stored: dict[str, Any]) -> dict[str, Any]:
-    """`bound_values` as an earlier version wrote them, with the defaults of what has been added since."""
+    """`bound_values` as an earlier version wrote them, with what it did where a choice has been added since."""
     try:
         free = {"output": config.output, "steps": config.steps}
-        return bound_values(type(config).model_validate(free | stored))
+        return bound_values(type(config).model_validate(free | _BEFORE_CHOICES | stored))
     except ValidationError:
         return stored
 

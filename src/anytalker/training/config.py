@@ -14,6 +14,7 @@ from anytalker.errors import InputError
 Factor = Annotated[float, Field(gt=0, le=10)]
 Span = tuple[Factor, Factor]
 Beta = Annotated[float, Field(ge=0, lt=1)]
+Weighting = Literal["release", "uniform_bump"]
 
 
 class _Part(BaseModel):
@@ -150,6 +151,8 @@ class TrainingConfig(_Part):
         batch_size: clips of one group.
         groups: groups of clips a step, shared among processes; what a process has more than one of, it accumulates.
         shift: shift of the noise levels towards noise.
+        loss_weighting: how much each noise level counts in the loss: "release", or "uniform_bump", the flatter weights
+            that earlier versions and the miniature were trained with; see `losses.timestep_weights`.
         precision: "fp32" or "bf16".
         gradient_checkpointing: less memory, more time.
         compile: compile the transformer's blocks (`torch.compile`) for every shape of batch: the first steps wait for
@@ -172,6 +175,7 @@ class TrainingConfig(_Part):
     batch_size: int = Field(default=1, ge=1)
     groups: int = Field(default=1, ge=1)
     shift: float = Field(default=3.0, gt=0)
+    loss_weighting: Weighting = "release"
     precision: Literal["fp32", "bf16"] = "fp32"
     gradient_checkpointing: bool = False
     compile: bool = False

@@ -1,8 +1,17 @@
-"""Flow matching as the release trains it: shifted timesteps, a bell-shaped weight over them, velocity targets."""
+"""Flow matching as the release trains it: shifted noise levels, weights over them, velocity targets."""
 
 from __future__ import annotations
 
+import functools
+import math
+
 import torch
+
+from anytalker.training.config import Weighting
+
+_TRAIN_STEPS = 1000
+_SMALLEST = 0.003 / 1.002
+"""The release's training steps, and the last of their noise levels before the shift (`wan/utils/flow_match.py`)."""
 
 
 def sample_sigmas(count: int, shift: float, generator: torch.Generator) -> torch.Tensor:
@@ -15,19 +24,35 @@ def sample_sigmas(count: int, shift: float, generator: torch.Generator) -> torch
     return shift * strata / (1 + (shift - 1) * strata)
 
 
-def timestep_weights(sigmas: torch.Tensor, shift: float) -> torch.Tensor:
-    """Gaussian bump over the timesteps, centred on the middle of the unshifted schedule (release).
+def timestep_weights(sigmas: torch.Tensor, shift: float, weighting: Weighting) -> torch.Tensor:
+    """Weights of noise levels in the loss, 1 on average.
 
     Args:
-        sigmas: (count,) noise levels after the shift.
+        sigmas: (count,) noise levels after the shift, from 0 to 1.
         shift: the schedule's shift.
+        weighting: "release", a Gaussian bump about the middle of the shifted levels less its smallest value, so that
+            pure noise and clean latents count for nothing (the release's `wan/utils/flow_match.py`, which looks up the
+            nearest of its 1000 training steps; between them this is the same curve); or "uniform_bump", a flatter one
+            about the middle of the levels before their shift, with which the shipped miniature was trained.
 
     Returns:
-        (count,) weights, 1 on average over uniform draws.
+        (count,) weights. "release" averages 1 over the release's training steps, "uniform_bump" over uniform draws.
     """
+    if weighting == "release":
+        return _bump(sigmas) / _release_mean(shift)
     uniform = sigmas / (shift - (shift - 1) * sigmas)
-    bump = torch.exp(-2 * (uniform - 0.5) ** 2)
-    return bump / 0.8556
+    return torch.exp(-2 * (uniform - 0.5) ** 2) / 0.8556
+
+
+def _bump(sigmas: torch.Tensor) -> torch.Tensor:
+    """0 at both ends, most in the middle; the smallest value is that of pure noise, the first training step."""
+    return torch.exp(-2 * (sigmas - 0.5) ** 2) - math.exp(-0.5)
+
+
+@functools.cache
+def _release_mean(shift: float) -> float:
+    uniform = torch.linspace(1.0, _SMALLEST, _TRAIN_STEPS, dtype=torch.float64)
+    return float(_bump(shift * uniform / (1 + (shift - 1) * uniform)).mean())
 
 
 def add_noise(latents: torch.Tensor, noise: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ from torch import nn
 
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
 from anytalker.training.batches import Batch
+from anytalker.training.config import Weighting
 from anytalker.training.losses import add_noise, flow_matching_loss, sample_sigmas, timestep_weights
 
 
@@ -82,21 +83,27 @@ class TextEmbeddings:
 
 
 def group_loss(
-    model: nn.Module, batch: Batch, prompt_embeds: torch.Tensor, shift: float, generator: torch.Generator
+    model: nn.Module,
+    batch: Batch,
+    prompt_embeds: torch.Tensor,
+    shift: float,
+    weighting: Weighting,
+    generator: torch.Generator,
 ) -> torch.Tensor:
-    """Flow-matching loss of a group (paper section 4, weights of the release): a scalar.
+    """Flow-matching loss of a group (paper section 4): a scalar.
 
     Args:
         model: a `TrainedModel`, wrapped or not.
         batch: the clips, on the model's device.
         prompt_embeds: (B, L, channels).
         shift: shift of the noise levels.
+        weighting: how they are weighted, see `timestep_weights`.
         generator: source of noise and noise levels, on any device.
     """
     latents = batch.latents
     sigmas = sample_sigmas(len(latents), shift, generator)
     noise = torch.randn(latents.shape, generator=generator, device=generator.device).to(latents)
-    weights = timestep_weights(sigmas, shift).to(latents.device)
+    weights = timestep_weights(sigmas, shift, weighting).to(latents.device)
     sigmas = sigmas.to(latents.device)
     velocity = model(add_noise(latents, noise, sigmas), sigmas, prompt_embeds, batch)
     return flow_matching_loss(velocity, latents, noise, weights, batch.loss_weights)

@@ -25,6 +25,7 @@ from anytalker.training.autoencoder import warmup_cosine
 from anytalker.training.batches import GENERIC_PROMPTS
 from anytalker.training.checkpoints import (
     UNREADABLE,
+    as_begun,
     check_run,
     checkpoint_path,
     checkpoint_steps,
@@ -57,9 +58,12 @@ class Trainer:
     """
 
     def __init__(self, config: TrainingConfig, log: Callable[[str], None] = print) -> None:
+        given, config = config, as_begun(config)
         self.config = config
         self.accelerator = make_accelerator(config)
         self.log = log if self.accelerator.is_main_process else (lambda line: None)
+        if config.loss_weighting != given.loss_weighting:
+            self.log(f"loss_weighting is {config.loss_weighting}, with which an earlier version began this run")
         set_seed(config.seed)
         self.pipeline = AnyTalkerPipeline.from_pretrained(config.model)
         settings = self.pipeline.settings
@@ -188,7 +192,7 @@ class Trainer:
         generator = torch.Generator(self.accelerator.device).manual_seed(seed)
         with self.accelerator.autocast():
             prompts = self.text(batch.prompts).to(self.accelerator.device)
-            loss = group_loss(self.wrapped, batch, prompts, self.config.shift, generator)
+            loss = group_loss(self.wrapped, batch, prompts, self.config.shift, self.config.loss_weighting, generator)
         self.accelerator.backward(loss / count)
         return loss.detach()
 

@@ -60,7 +60,8 @@ def validate(
         prompts = text(batch.prompts).to(device)
         generator = torch.Generator().manual_seed(number)
         with autocast(), torch.compiler.set_stance("force_eager"):
-            losses.append(float(group_loss(model, windowed, prompts, config.shift, generator)))
+            loss = group_loss(model, windowed, prompts, config.shift, config.loss_weighting, generator)
+            losses.append(float(loss))
         if number < config.validation.videos:
             with autocast(), torch.compiler.set_stance("force_eager"):
                 latents = _denoised(pipeline, batch, prompts, null_text, generator)
