@@ -418,3 +418,14 @@ def test_settings_come_from_the_preset_of_the_same_size() -> None:
         "14b",
         "14b",
     ]
+
+
+def test_a_conversion_replaces_nothing_unasked(tree, tmp_path, capsys) -> None:
+    kept = tmp_path / "mine.pth"
+    kept.write_text("something else")
+    assert run("convert", tree / OWN / SMALL, kept) == 2
+    assert kept.read_text() == "something else"
+    assert "is there already" in capsys.readouterr().err
+    assert run("convert", tree / OWN / SMALL, tmp_path / "model") == 0
+    assert run("convert", tree / OWN / SMALL, tmp_path / "model") == 2
+    assert run("convert", tree / OWN / SMALL, tmp_path / "model", "--force") == 0

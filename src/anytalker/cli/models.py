@@ -28,14 +28,17 @@ def convert(
     config: Annotated[
         Path | None, typer.Option(help="The release's configuration; left out: the JSON file beside the checkpoint.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is at the destination.")] = False,
 ) -> None:
     """Convert the weights of the release to ours or back, tensor by tensor and bit for bit."""
+    if not force and (destination.is_file() or (destination.is_dir() and any(destination.iterdir()))):
+        raise InputError(f"{destination} is there already. Give another destination, or --force to replace it.")
     from anytalker.models.convert import convert as convert_checkpoint
 
     done = convert_checkpoint(source, destination, config)
     typer.echo(
         f"Converted {done.tensors} tensors of layout {done.layout}, {done.bytes / 2**20:.1f} MiB; none missing, none "
-        f"unexpected. Wrote {', '.join(path.name for path in done.files)} in {done.files[0].parent}."
+        f"unexpected. Wrote {', '.join(str(path) for path in done.files)}."
     )
 
 
