@@ -62,7 +62,9 @@ def load_image(source: str | Path | Image.Image, at: float | None = None) -> Ima
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
-                if image.format == "TIFF" and (path.suffix.lower() in _RAW or _DNG_VERSION in image.tag_v2):
+                if image.format == "TIFF" and (
+                    path.suffix.lower() in _RAW or _DNG_VERSION in getattr(image, "tag_v2", ())
+                ):
                     raise InputError(_raw_message(path))
                 _no_time(at, str(path))
                 _check_size(image.size, str(path))
