@@ -314,6 +314,17 @@ def test_hdr_videos_are_brought_to_ordinary_screens(tmp_path, trc) -> None:
     assert near(load_image(tmp_path / "hdr.mp4"), (48, 32), (shown,) * 3, 4)
 
 
+def test_pixels_of_a_video_become_square(tmp_path) -> None:
+    with av.open(str(tmp_path / "wide.mkv"), "w") as file:
+        stream = file.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        for _ in range(3):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((64, 96, 3), RED, np.uint8), "rgb24")))
+        file.mux(stream.encode(None))
+    assert load_image(tmp_path / "wide.mkv").size == (128, 64)
+
+
 def test_videos_that_give_no_picture_are_named(tmp_path) -> None:
     film(tmp_path / "dark.mp4", [BLACK] * 5)
     with pytest.raises(InputError, match=r"dark\.mp4 is black .* --at"):
@@ -356,6 +367,8 @@ def test_kinds_that_are_not_read_are_named_with_a_remedy(tmp_path, monkeypatch) 
         ("raw.cr3", bytes(100), "raw file"),
         ("raw.dng", None, "raw file"),
         ("preview.tiff", None, "raw file"),
+        ("drawn.svg", b'<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"/>', "not a picture"),
+        ("paper.pdf", b"%PDF-1.4\n%%EOF\n", "not a picture"),
         ("paper.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n", "not a picture"),
     ):
         if data is not None:
