@@ -148,6 +148,41 @@ def test_a_silent_voice_is_said(tmp_path, drawn, write_wave, tone, capsys) -> No
     assert "voice.wav is silent" not in told
 
 
+def test_a_stereo_recording_gives_two_voices_and_a_video_its_picture(tmp_path, drawn, write_wave, tone, capsys) -> None:
+    quiet = np.zeros(16000, np.float32)
+    sides = np.stack([np.concatenate([tone, quiet]), np.concatenate([quiet, tone])])
+    talk = write_wave(sides.T.ravel(), "talk.wav", channels=2)
+    video = tmp_path / "film.mp4"
+    with av.open(str(video), "w") as file:
+        stream, sound = file.add_stream("libx264", rate=24), file.add_stream("aac", rate=16000, layout="mono")
+        picture = av.VideoFrame.from_image(Image.open(drawn))
+        stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, "yuv420p"
+        for _ in range(12):
+            file.mux(stream.encode(picture))
+        file.mux(stream.encode(None))
+        frame = av.AudioFrame.from_ndarray(tone[None, :8000], "fltp", "mono")
+        frame.sample_rate = 16000
+        file.mux(sound.encode(frame))
+        file.mux(sound.encode(None))
+    one, two = (["--face", box] for box in boxes_of(drawn))
+    preview = ["--output", tmp_path / "out.mp4", "--preview"]
+    both = ["--audio", f"{talk}:left", "--audio", f"{talk}:right"]
+    assert run("generate", "--image", video, "--at", "0.2", *both, *one, *two, *preview) == 0
+    assert "different voice" not in capsys.readouterr().err
+    assert run("generate", "--image", video, "--audio", talk, "--audio", talk, *one, *two, *preview) == 0
+    assert capsys.readouterr().err.count("has a different voice on each side; take one with") == 1
+    assert run("generate", "--image", video, "--audio", video, *one, *preview) == 0
+    assert run("generate", "--image", video, "--at", "3", *both, *one, *two, *preview) == 2
+    assert "it lasts 0.50 s" in capsys.readouterr().err
+    before = video.read_bytes()
+    assert run("generate", "--image", drawn, "--audio", f"{video}:1", *one, "--output", video) == 2
+    assert "would be overwritten" in capsys.readouterr().err
+    assert video.read_bytes() == before
+    assert run("generate", "--image", video, "--audio", f"{talk}:left", *one, "--steps", "1", *preview[:2]) == 0
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["persons"][0]["audio"] == "talk.wav:left"
+
+
 def test_names_in_messages_stay_whole(tmp_path, drawn, write_wave, tone, capsys) -> None:
     video = tmp_path / "[bold] [draft].mp4"
     parts = tmp_path / "[bold] [draft].parts"

@@ -40,14 +40,14 @@ def encode(
     samples = sine(rate) if samples is None else samples
     with av.open(str(path), "w", format=container, options=options) as file:
         stream = file.add_stream(codec, rate=rate, layout=layout)
+        if codec in ("aac", "wmav2"):
+            stream.bit_rate = 96000
         video = file.add_stream("mjpeg" if cover else "libx264", rate=24) if cover or picture else None
         if video is not None:
             video.width = video.height = 64
             video.pix_fmt = "yuvj420p" if cover else "yuv420p"
             if cover:
                 video.disposition = av.stream.Disposition.attached_pic
-        if codec == "wmav2":
-            stream.bit_rate = 96000
         channels = len(av.AudioLayout(layout).channels)
         frame = av.AudioFrame.from_ndarray(np.stack([samples] * channels), "fltp", layout)
         frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
@@ -94,7 +94,7 @@ DECODED = [
     ("alaw.wav", "pcm_alaw", {"rate": 8000}),
     ("phone.amr", "libopencore_amrnb", {"rate": 8000}),
     ("phone.3gp", "libopencore_amrnb", {"rate": 8000}),
-    ("old.wma", "wmav2", {"container": "asf"}),
+    ("old.wma", "wmav2", {"container": "asf", "rate": 44100}),
     ("iphone.caf", "pcm_s16be", {}),
     ("iphone alac.caf", "alac", {}),
     ("bare.aac", "aac", {"container": "adts"}),
@@ -129,7 +129,7 @@ def _assert_tone(samples: np.ndarray) -> None:
     middle = samples[4000:28000]
     peak = np.fft.rfftfreq(len(middle), 1 / 16000)[np.abs(np.fft.rfft(middle)).argmax()]
     assert abs(peak - 440) < 5
-    assert 0.3 < np.sqrt(np.square(middle).mean()) < 0.42  # 0.354; some encoders overshoot at single samples
+    assert 0.3 < np.sqrt(np.mean(middle**2)) < 0.4  # 0.354 is a sine's of 0.5
 
 
 @pytest.mark.parametrize("name", ["a: b.wav", "http:x.wav", "concat:a.wav", "C:voice.wav", "a:left"])
@@ -145,10 +145,9 @@ def test_an_mp3_of_changing_bit_rate_without_a_header_is_not_called_cut_off(tmp_
     quiet, loud = np.zeros(48000 * 8, np.float32), rng.normal(0, 0.2, 48000 * 3).astype(np.float32)
     path = tmp_path / "changing.mp3"
     for samples in (np.concatenate([quiet, loud]), np.concatenate([loud, quiet])):
-        with av.open(str(path), "w", options={"write_xing": "1"}) as file:
-            stream = file.add_stream("libmp3lame", rate=48000, layout="mono", options={"q": "4"})
-            stream.codec_context.qscale = True
-            stream.codec_context.global_quality = 4 * 118
+        with av.open(str(path), "w") as file:
+            quality = {"flags": "+qscale", "global_quality": "0"}
+            stream = file.add_stream("libmp3lame", rate=48000, layout="mono", options=quality)
             frame = av.AudioFrame.from_ndarray(samples[None], "fltp", "mono")
             frame.sample_rate, frame.pts, frame.time_base = 48000, 0, Fraction(1, 48000)
             stream.codec_context.open()
@@ -202,8 +201,7 @@ def test_names_of_other_files_are_never_followed(tmp_path, monkeypatch) -> None:
             with pytest.raises(InputError, match=r"list\.\w+ can't be decoded") as caught:
                 load_audio(path)
             assert "\n" not in str(caught.value)
-    listed = "list.ffconcat" if (tmp_path / "list.ffconcat").exists() else "list.wav"
-    with av.open(listed, options={"safe": "0"}) as file:
+    with av.open("list.ffconcat") as file:
         assert file.format.name == "concat"  # FFmpeg itself would have read the other file
 
 

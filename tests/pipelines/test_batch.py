@@ -48,6 +48,16 @@ def job(**changes) -> dict:
     } | changes
 
 
+def test_a_channel_of_a_recording_belongs_to_its_file(folder, write_wave, tone) -> None:
+    talk = write_wave(np.stack([tone, 0.5 * tone]).T.ravel(), "talk.wav", channels=2)
+    read = read_jobs(write_jobs(folder, a=job(audio=["talk.wav:left", "talk.wav:2"])))["a"]
+    assert read.audio == [folder / "talk.wav:left", folder / "talk.wav:2"]
+    assert read.files() == [folder / "two.png", talk, talk]
+    before = read.fingerprint("tiny")
+    write_wave(np.stack([tone, tone, tone]).T.ravel(), "talk.wav", channels=3)
+    assert read.fingerprint("tiny") != before
+
+
 def test_the_releases_batch_file_is_read(folder) -> None:
     path = write_jobs(
         folder,

@@ -56,7 +56,9 @@ def profile_transfer(profile: ImageCms.ImageCmsProfile | None) -> int | None:
 
 
 def to_srgb(image: Image.Image, profile: ImageCms.ImageCmsProfile | None) -> Image.Image:
-    """A picture (RGB, L or CMYK) as RGB in sRGB; without a profile, or with one for other colours, merely converted."""
+    """A picture (RGB, L, CMYK or LAB) in sRGB; without a profile, or with one for other colours, merely converted."""
+    if image.mode == "LAB":
+        return _transformed(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
     spaces = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}
     if profile is not None and not _description(profile).startswith("sRGB"):
         try:
