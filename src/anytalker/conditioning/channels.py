@@ -33,7 +33,7 @@ def split_channel(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
 
 def two_voices_remark(path: str | os.PathLike[str]) -> str:
     """What is said of a recording with a different voice on each side."""
-    return f"{path} has a different voice on each side; take one with {path}:left or {path}:right (mixed for now)."
+    return f"{path} has a different voice on each side; take one with {path}:left or {path}:right. Both are mixed now."
 
 
 class Envelopes:
