@@ -1,0 +1,85 @@
+"""The documentation site builds strictly and offline, and its references hold what the package has."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import typer
+
+from anytalker.cli.app import app
+from tests.docs.pages import ROOT
+
+
+class _Outside(HTMLParser):
+    """Collects what a page loads from other hosts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        loads = {"script": "src", "img": "src", "iframe": "src", "link": "href", "source": "src"}
+        address = dict(attributes).get(loads.get(tag, ""))
+        if address and re.match(r"(https?:)?//", address):
+            self.found.append(f"<{tag}> {address}")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """The site, built as CI builds it: any warning, such as a broken link, is an error."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    built = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    return folder
+
+
+def test_pages_load_nothing_from_other_hosts(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 50
+    for page in pages:
+        parser = _Outside()
+        parser.feed(page.read_text(encoding="utf-8"))
+        assert parser.found == [], page
+
+
+def test_every_command_and_option_is_described(site: Path) -> None:
+    text = (site / "commands" / "index.html").read_text(encoding="utf-8")
+
+    def check(name: str, command: object) -> None:
+        assert f"<code>{name}</code>" in text
+        for parameter in command.params:  # type: ignore[attr-defined]
+            for option in parameter.opts if not parameter.hidden else ():
+                assert not option.startswith("--") or option in text, f"{name} {option}"
+        for below, found in getattr(command, "commands", {}).items():
+            check(f"{name} {below}", found)
+
+    check("anytalker", typer.main.get_command(app))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "anytalker.AnyTalkerPipeline",
+        "anytalker.AnyTalkerTransformer3DModel",
+        "anytalker.models.conversion.from_release",
+        "anytalker.models.conversion.to_release",
+        "anytalker.evaluation.interactivity",
+    ],
+)
+def test_public_names_are_in_the_python_reference(site: Path, name: str) -> None:
+    text = (site / "python" / "index.html").read_text(encoding="utf-8")
+    assert re.search(rf'id="{re.escape(name)}"', text)
+
+
+def test_modules_have_pages(site: Path) -> None:
+    for module in ("models/transformer", "models/conversion", "evaluation"):
+        assert "doc-heading" in (site / "reference" / module / "index.html").read_text(encoding="utf-8")

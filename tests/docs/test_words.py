@@ -1,0 +1,27 @@
+"""Lines of Markdown are short enough for diffs to be read, and the words are the field's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import PAGES, ROOT
+
+WRITTEN = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
+LONGEST = 100
+AVOIDED = r"\b(nought|said so|says so|mends?|mended|bears|whoever|house rules?)\b"
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_lines_are_short(page: Path) -> None:
+    lines = page.read_text(encoding="utf-8").splitlines()
+    long = [f"{page.name}:{number}" for number, line in enumerate(lines, 1) if len(line) > LONGEST]
+    tables = {f"{page.name}:{number}" for number, line in enumerate(lines, 1) if line.lstrip().startswith("|")}
+    assert [line for line in long if line not in tables] == []
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_words_are_plain(page: Path) -> None:
+    assert re.findall(AVOIDED, page.read_text(encoding="utf-8"), re.IGNORECASE) == []
