@@ -1,6 +1,6 @@
 """What each switch for speed gains and costs: one video of the miniature, against the exact one, in one run.
 
-python benchmarks/speed.py                 # the table of docs/speed.md
+python benchmarks/speed.py                 # the table of docs/measurements/speed.md
 python benchmarks/speed.py --steps 24 --only first-block
 """
 

@@ -83,7 +83,6 @@ def add_videos(folder: Path) -> None:
 
 
 ADDED = {
-    "README.md": add_models,
     "inputs.md": add_recordings,
     "memory_and_batches.md": add_jobs,
     "models.md": add_models,

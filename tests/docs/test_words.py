@@ -25,3 +25,19 @@ def test_lines_are_short(page: Path) -> None:
 @pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
 def test_words_are_plain(page: Path) -> None:
     assert re.findall(AVOIDED, page.read_text(encoding="utf-8"), re.IGNORECASE) == []
+
+
+MEASURED = [
+    (page, section)
+    for page in sorted((ROOT / "docs" / "measurements").glob("*.md"))
+    for section in re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+]
+
+
+@pytest.mark.parametrize(
+    ("page", "section"), MEASURED, ids=[f"{page.stem}: {section.splitlines()[0]}" for page, section in MEASURED]
+)
+def test_measurements_name_command_and_commit(page: Path, section: str) -> None:
+    source = section.split("\n\n")[1]
+    assert source.startswith("Command: "), page
+    assert re.search(r"commits? `[0-9a-f]{7}`", source), page

@@ -117,7 +117,7 @@ def test_plans_know_what_is_on_the_card() -> None:
     ("model", "memory", "measured"), [("1.3b", "high", 29.22), ("14b", "high", 65.49), ("14b", "low", 13.16)]
 )
 def test_peaks_are_expected_where_a_gpu_had_them(model: str, memory: str, measured: float) -> None:
-    """GiB of an H200, docs/gpu.md; with `--memory low` that of ten blocks, which is that of all."""
+    """GiB of an H200, docs/measurements/gpu.md; with `--memory low` that of ten blocks, which is that of all."""
     card = Machine("cuda", 140 * GIB, GPU_REST)
     plan, _, frames = plan_video(model, card, (832, 480), 3.375, 2, Placement(memory))
     assert frames == 81

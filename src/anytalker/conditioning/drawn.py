@@ -10,7 +10,7 @@ _SIDE = 256
 _FLAT = 0.5
 _TEXTURE = (0.7, 4.0)
 DRAWN_SCORE = 0.28
-"""Pictures below it are taken for photographs; docs/miniature.md says how often that is wrong."""
+"""Pictures below it are taken for photographs; docs/measurements/quality.md tells how often that is wrong."""
 
 
 def flatness(image: Image.Image) -> float:
