@@ -14,11 +14,13 @@ import pytest
 import torch
 
 from anytalker import InputError, cli, failures
+from anytalker.doctor import report as doctor
 from anytalker.errors import OUT_OF_MEMORY
 from anytalker.evaluation.clips import ClipSource
 from anytalker.evaluation.run import score_safely
-from anytalker.pipelines import batch, doctor, loading, workers
-from anytalker.pipelines.placement import Placement
+from anytalker.hardware.placement import Placement
+from anytalker.jobs import batch, workers
+from anytalker.pipelines import ready as loading
 from tests.test_cli import run
 
 

@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 import torch
 
-from anytalker.conditioning.audio import load_audio
 from anytalker.data.encoding import ClipEncoder
 from anytalker.data.records import Box, ClipRecord
 from anytalker.data.shards import ShardWriter
 from anytalker.errors import InputError
-from anytalker.pipelines.output import read_video
+from anytalker.media.recordings import load_audio
+from anytalker.media.video import read_video
 
 
 @dataclass(frozen=True)
