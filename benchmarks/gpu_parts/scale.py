@@ -26,9 +26,9 @@ from transformers import (
 
 from anytalker import AnyTalkerPipeline
 from anytalker.conditioning.audio_features import Wav2Vec2Features
-from anytalker.denoising.schedule import make_scheduler
 from anytalker.doctor.memory import ModelShape
 from anytalker.doctor.report import model_shape
+from anytalker.loading.scheduler import make_scheduler
 from anytalker.models.precision import cast_transformer
 from anytalker.models.settings import PipelineSettings
 from anytalker.models.transformer import AnyTalkerTransformer3DModel

@@ -8,7 +8,8 @@ import torch
 from anytalker import InputError
 from anytalker.denoising.denoiser import Conditioning, Denoiser
 from anytalker.denoising.guidance import Guidance
-from anytalker.denoising.schedule import make_scheduler, set_timesteps
+from anytalker.denoising.schedule import set_timesteps
+from anytalker.loading.scheduler import make_scheduler
 from anytalker.pipelines.limits import check_strengths
 from tests.models.test_transformer import small_inputs, small_model
 

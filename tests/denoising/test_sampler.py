@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from anytalker.denoising.schedule import make_scheduler, set_timesteps
+from anytalker.denoising.schedule import set_timesteps
+from anytalker.loading.scheduler import make_scheduler
 
 
 @pytest.mark.parametrize("index", range(6))

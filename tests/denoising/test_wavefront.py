@@ -8,8 +8,9 @@ import torch
 from anytalker.denoising.denoiser import Conditioning, ContextCache, Denoiser
 from anytalker.denoising.guidance import Guidance
 from anytalker.denoising.noise import Noise
-from anytalker.denoising.schedule import make_scheduler, set_timesteps
+from anytalker.denoising.schedule import set_timesteps
 from anytalker.denoising.windows import plan_windows
+from anytalker.loading.scheduler import make_scheduler
 from tests.models.test_transformer import small_inputs, small_model
 
 MODEL = small_model()

@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 from safetensors.torch import save_file
 from torch import distributed
-from anytalker.models.context_parallel import enable_context_parallel
+from anytalker.hardware.context_parallel import enable_context_parallel
 from tests.hardware.test_context_parallel import load, make_frames
 
 distributed.init_process_group("gloo")

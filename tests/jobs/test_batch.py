@@ -15,7 +15,8 @@ from anytalker import AnyTalkerError, InputError
 from anytalker.cli.app import app
 from anytalker.jobs import batch as module
 from anytalker.jobs import workers
-from anytalker.jobs.batch import RESULTS, Job, finished_jobs, read_jobs, run_batch
+from anytalker.jobs.batch import RESULTS, finished_jobs, run_batch
+from anytalker.jobs.job import Job, read_jobs
 from anytalker.loading.found import FoundModel
 from anytalker.media.video import read_video
 

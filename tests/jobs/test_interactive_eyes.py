@@ -95,7 +95,7 @@ def test_videos_made_by_another_model_or_from_other_files_are_refused(bench, tmp
     (folder / "model.safetensors").write_bytes(b"weights")
     found = FoundModel(folder, {"transformer": folder}, None, folder / "anytalker.json")
     monkeypatch.setattr("anytalker.jobs.interactive_eyes.model_folder", lambda model: folder)
-    monkeypatch.setattr("anytalker.jobs.batch.find_model", lambda model: found)
+    monkeypatch.setattr("anytalker.jobs.job.find_model", lambda model: found)
     items, output = read_benchmark(bench), tmp_path / "videos"
     generate_benchmark(items, Pipeline(), "tiny", output)
     with pytest.raises(InputError, match=r"made with model tiny; asked for is model 1\.3b"):

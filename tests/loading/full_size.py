@@ -19,7 +19,7 @@ from transformers import (
 
 from anytalker import AnyTalkerPipeline, AnyTalkerTransformer3DModel
 from anytalker.conditioning.audio_features import Wav2Vec2Features
-from anytalker.denoising.schedule import make_scheduler
+from anytalker.loading.scheduler import make_scheduler
 from anytalker.models.settings import PipelineSettings
 
 IMAGE_WIDTH = 160

@@ -15,11 +15,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from anytalker import AnyTalkerPipeline, AnyTalkerTransformer3DModel, InputError
-from anytalker.checkpoints.convert import convert
 from anytalker.checkpoints.published import size_in
 from anytalker.jobs import batch, workers
-from anytalker.jobs.batch import Job
+from anytalker.jobs.job import Job
 from anytalker.loading.components import model_settings
+from anytalker.loading.convert import convert
 from anytalker.loading.locate import find_model
 from anytalker.loading.presets import preset_for
 from anytalker.media.video import read_video

@@ -15,9 +15,9 @@ import torch
 from anytalker import AnyTalkerPipeline
 from anytalker.cli.generate import generate
 from anytalker.conditioning.face_detection import detectors
-from anytalker.denoising.schedule import make_scheduler
 from anytalker.loading.components import model_settings
 from anytalker.loading.presets import PRESETS
+from anytalker.loading.scheduler import make_scheduler
 from anytalker.models.settings import PipelineSettings
 from anytalker.pipelines import ready as loading
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from anytalker import AnyTalkerPipeline, InputError
 from anytalker.denoising.denoiser import Denoiser
-from anytalker.denoising.schedule import make_scheduler
 from anytalker.loading.components import model_settings
+from anytalker.loading.scheduler import make_scheduler
 from anytalker.miniature.demo import demo_scene
 from anytalker.miniature.recipe import make_untrained
 from anytalker.models.settings import PipelineSettings

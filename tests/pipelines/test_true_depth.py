@@ -15,11 +15,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from anytalker import AnyTalkerPipeline, InputError, cli
-from anytalker.checkpoints.convert import convert
 from anytalker.hardware.acceleration import Acceleration
 from anytalker.hardware.placement import Placement, stream_layers
 from anytalker.jobs.batch import Job
 from anytalker.jobs.workers import make_video
+from anytalker.loading.convert import convert
 from anytalker.models.conversion import to_release
 from anytalker.models.settings import SETTINGS_FILE
 from anytalker.models.transformer import AnyTalkerTransformer3DModel

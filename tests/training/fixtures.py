@@ -9,7 +9,7 @@ import torch
 from anytalker import AnyTalkerPipeline
 from anytalker.conditioning.log_mel import LogMelFeatures
 from anytalker.data.shards import ShardWriter
-from anytalker.denoising.schedule import make_scheduler
+from anytalker.loading.scheduler import make_scheduler
 from anytalker.models.autoencoder import MiniatureAutoencoder
 from anytalker.models.settings import PipelineSettings
 from anytalker.training.config import TrainingConfig

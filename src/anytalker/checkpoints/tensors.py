@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 INDEX_SUFFIX = ".safetensors.index.json"
+WEIGHTS_NAME = "diffusion_pytorch_model"
+"""Stem of a model's weight files, as diffusers names them."""
 
 
 class Checkpoint(Mapping[str, "torch.Tensor"]):

@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from anytalker.checkpoints.convert import WEIGHTS_NAME
-from anytalker.checkpoints.tensors import Checkpoint, write_shards
+from anytalker.checkpoints.tensors import WEIGHTS_NAME, Checkpoint, write_shards
 from anytalker.errors import InputError
 from anytalker.models.conversion import Names, problems_of
 from anytalker.models.transformer import AnyTalkerTransformer3DModel

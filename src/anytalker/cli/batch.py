@@ -50,7 +50,8 @@ def batch(
     window, size, scale, rounding, seed.
     """
     from anytalker.hardware.placement import Placement
-    from anytalker.jobs.batch import read_jobs, run_batch
+    from anytalker.jobs.batch import run_batch
+    from anytalker.jobs.job import read_jobs
     from anytalker.jobs.workers import ray_devices
     from anytalker.loading.components import model_folder
 

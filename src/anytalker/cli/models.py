@@ -33,7 +33,7 @@ def convert(
     """Convert the weights of the release to ours or back, tensor by tensor and bit for bit."""
     if not force and (destination.is_file() or (destination.is_dir() and any(destination.iterdir()))):
         raise InputError(f"{destination} is there already. Give another destination, or --force to replace it.")
-    from anytalker.checkpoints.convert import convert as convert_checkpoint
+    from anytalker.loading.convert import convert as convert_checkpoint
 
     done = convert_checkpoint(source, destination, config)
     typer.echo(

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from anytalker.errors import InputError
 
 if TYPE_CHECKING:
     import torch
+    from diffusers import DiffusionPipeline
     from torch import nn
-
-    from anytalker.pipelines.pipeline import AnyTalkerPipeline
 
 Memory = Literal["high", "balanced", "low"]
 """high: everything on the device. balanced: one part at a time. low: the transformer and the encoders layer by layer,
@@ -21,6 +20,8 @@ the next one fetched while the last one computes. All three give the same number
 Weights = Literal["full", "float8", "int8"]
 """full: as loaded. float8: the large matrices are kept in 8 bits and widened when used (diffusers' layerwise casting).
 int8: in 8-bit integers with a scale a row (torchao). The last two change the numbers a little."""
+
+Pipeline = TypeVar("Pipeline", bound="DiffusionPipeline")
 
 STREAMED = ("text_encoder", "image_encoder", "transformer")
 
@@ -43,9 +44,7 @@ class Placement:
                 raise InputError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(known)}.")
 
 
-def place(
-    pipeline: AnyTalkerPipeline, device: str | torch.device, placement: Placement = Placement()
-) -> AnyTalkerPipeline:
+def place(pipeline: Pipeline, device: str | torch.device, placement: Placement = Placement()) -> Pipeline:
     """Put a pipeline's parts where they belong; call it once, after loading.
 
     Args:
@@ -75,7 +74,7 @@ def place(
     return stream_layers(pipeline, target)
 
 
-def stream_layers(pipeline: AnyTalkerPipeline, device: torch.device) -> AnyTalkerPipeline:
+def stream_layers(pipeline: Pipeline, device: torch.device) -> Pipeline:
     """Keep the transformer's blocks and the encoders' layers on the CPU; each is on the device while it computes.
 
     On a GPU the next one comes while the last one computes. Autoencoder and audio features are small and stay.

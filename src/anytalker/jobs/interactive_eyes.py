@@ -11,7 +11,7 @@ from typing import Any
 from anytalker.errors import AnyTalkerError, InputError
 from anytalker.evaluation.clips import SPANS_FILE, find_voices, read_spans
 from anytalker.files import write_json_atomic
-from anytalker.jobs.batch import Job
+from anytalker.jobs.job import Job
 from anytalker.loading.components import model_folder
 from anytalker.media.destination import check_destination, making, record_path
 

@@ -6,14 +6,12 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from anytalker.errors import InputError
 from anytalker.failures import explain
 from anytalker.hardware.placement import Placement
-
-if TYPE_CHECKING:
-    from anytalker.jobs.batch import Job
+from anytalker.jobs.job import Job
 
 RAY = "ray:"
 _DIED = "Its process ended without a word; most likely it ran out of memory."

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anytalker.checkpoints.convert import convert
 from anytalker.conditioning.face_detection.detectors import yunet_path
-from anytalker.denoising.schedule import make_scheduler
 from anytalker.errors import AnyTalkerError, InputError
+from anytalker.loading.convert import convert
 from anytalker.loading.presets import PRESETS, SHARED, Preset, models_home
+from anytalker.loading.scheduler import make_scheduler
 
 _MARGIN = 2**28
 YUNET = "opencv/face_detection_yunet"

@@ -22,10 +22,10 @@ from anytalker.checkpoints.wan_parts import (
 )
 from anytalker.checkpoints.weight_files import tensor_shapes
 from anytalker.conditioning.audio_features import audio_features_from_pretrained
-from anytalker.denoising.schedule import make_scheduler
 from anytalker.errors import InputError
 from anytalker.loading.found import FoundModel
 from anytalker.loading.presets import PRESETS, preset_for
+from anytalker.loading.scheduler import make_scheduler
 from anytalker.models.conversion import from_release, model_config
 from anytalker.models.precision import cast_transformer
 from anytalker.models.settings import PipelineSettings

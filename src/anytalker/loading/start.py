@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from anytalker.checkpoints.convert import WEIGHTS_NAME
 from anytalker.checkpoints.published import snapshot_of
-from anytalker.checkpoints.tensors import INDEX_SUFFIX
+from anytalker.checkpoints.tensors import INDEX_SUFFIX, WEIGHTS_NAME
 from anytalker.checkpoints.wan import write_start
 from anytalker.checkpoints.weight_files import check_whole
 from anytalker.errors import InputError

@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from anytalker.conditioning.log_mel import LogMelFeatures
 from anytalker.data.encoding import ClipEncoder
-from anytalker.denoising.schedule import make_scheduler
 from anytalker.errors import InputError
 from anytalker.files import atomic_path
 from anytalker.loading.components import model_folder
+from anytalker.loading.scheduler import make_scheduler
 from anytalker.miniature.corpus import CorpusSettings, build_corpus, render_clip
 from anytalker.miniature.guesses import GuessSettings, lessons, write_guesses
 from anytalker.miniature.world.clips import autoencoder_batches

@@ -10,9 +10,9 @@ from safetensors import SafetensorError, safe_open
 
 from anytalker.errors import InputError
 from anytalker.hardware.acceleration import Acceleration, accelerate, check_acceleration
+from anytalker.hardware.context_parallel import enable_context_parallel
 from anytalker.hardware.placement import Placement, place
 from anytalker.loading.components import model_settings
-from anytalker.models.context_parallel import enable_context_parallel
 from anytalker.models.lora import merge_lora
 from anytalker.pipelines.pipeline import AnyTalkerPipeline
 

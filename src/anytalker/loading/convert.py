@@ -10,14 +10,12 @@ import torch
 from safetensors.torch import save_file
 
 from anytalker.checkpoints.published import check_kind, choose_checkpoint, class_in, config_of, read_config
-from anytalker.checkpoints.tensors import TORCH_SUFFIXES, Checkpoint, write_shards
+from anytalker.checkpoints.tensors import TORCH_SUFFIXES, WEIGHTS_NAME, Checkpoint, write_shards
 from anytalker.checkpoints.weight_files import check_whole, tensor_shapes
 from anytalker.errors import InputError
 from anytalker.files import atomic_path, write_json_atomic
 from anytalker.models.conversion import Names, check_tensors, model_config, release_config
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
-
-WEIGHTS_NAME = "diffusion_pytorch_model"
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from anytalker import AnyTalkerTransformer3DModel, InputError
 from anytalker.checkpoints import tensors as checkpoints
-from anytalker.checkpoints.convert import convert
 from anytalker.checkpoints.tensors import Checkpoint, write_shards
+from anytalker.loading.convert import convert
 from anytalker.models.conversion import to_release
 from tests.models.test_transformer import small_model
 
