@@ -16,8 +16,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from anytalker import AnyTalkerPipeline, InputError
+from anytalker.hardware.context_parallel import enable_context_parallel
 from anytalker.miniature.demo import demo_scene
-from anytalker.models.context_parallel import RowsOfThisDevice, enable_context_parallel
+from anytalker.models.context_parallel import RowsOfThisDevice
 from tests.loading.full_size import save_small_model
 
 MAKE = """

@@ -212,7 +212,7 @@ def test_a_model_that_changed_makes_its_videos_again(folder, monkeypatch) -> Non
     weights = model / "weights.safetensors"
     weights.write_bytes(b"1")
     found = FoundModel(model, {"transformer": model}, None, model / "anytalker.json")
-    monkeypatch.setattr(module, "find_model", lambda name: found)
+    monkeypatch.setattr("anytalker.jobs.job.find_model", lambda name: found)
     one = read_jobs(write_jobs(folder, first=job()))["first"]
     before = one.fingerprint("mine")
     assert one.fingerprint("mine") == before
