@@ -19,7 +19,8 @@ from PIL import Image
 from anytalker import AnyTalkerPipeline
 from anytalker.evaluation.lip_sync.mouths import background_psnr, follows_voice, mouth_motion
 from anytalker.media.recordings import load_audio
-from anytalker.miniature.voices.speech import augment, random_utterance
+from anytalker.miniature.voices.augmentation import augment
+from anytalker.miniature.voices.speech import random_utterance
 from anytalker.miniature.world.scenes import UNSEEN_SEED, Scene
 
 

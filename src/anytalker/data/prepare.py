@@ -157,14 +157,14 @@ def prepare(
     for index, record in enumerate(records):
         digest = _digest_of(record)
         alike[digest] += 1
-        known.add(f"{digest}-{alike[digest]}")
+        name = f"{digest}-{alike[digest]}"
+        known.add(name)
         rng = np.random.default_rng([settings.seed, int(digest, 16), alike[digest]])
         try:
-            views = _views(record, settings, rng, left_out.append)
-            keys = [f"{digest}-{alike[digest]}-{number}" for number in range(len(views))]
-            missing = [
-                (key, view) for key, view in zip(keys, views, strict=True) if key not in writers[view.folder].keys
-            ]
+            views = {
+                f"{name}-{number}": view for number, view in enumerate(_views(record, settings, rng, left_out.append))
+            }
+            missing = [(key, view) for key, view in views.items() if key not in writers[view.folder].keys]
             if missing:
                 _encode(record, encoder, embed_text, missing, writers)
             seen += len(views)

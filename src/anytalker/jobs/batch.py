@@ -6,7 +6,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,46 +62,41 @@ def run_batch(
     given = {path for job in jobs.values() for path in (*job.files(), jobs_file) if path is not None}
     check_batch_destinations([output / f"{name}.mp4" for name in jobs], output / RESULTS, sorted(given))
     output.mkdir(parents=True, exist_ok=True)
-    prints = {name: job.fingerprint(model, placement.weights) for name, job in jobs.items()}
-    done = finished_jobs(output, prints)
-    results = {name: JobResult(name, None, 0.0) for name in done}
+    log = _Log(output / RESULTS, {name: job.fingerprint(model, placement.weights) for name, job in jobs.items()})
+    log.results.update({name: JobResult(name, None, 0.0) for name in finished_jobs(output, log.fingerprints)})
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     for name in jobs:
-        if name not in done:
+        if name not in log.results:
             waiting.put(name)
-    lock = threading.Lock()
-    on_progress(len(results), len(jobs))
+    on_progress(len(log.results), len(jobs))
 
     def tell(result: JobResult) -> None:
-        with lock, (output / RESULTS).open("a", encoding="utf-8") as file:
-            results[result.name] = result
-            file.write(json.dumps(vars(result) | {"fingerprint": prints[result.name]}) + "\n")
-            on_progress(len(results), len(jobs))
+        on_progress(log.add(result), len(jobs))
 
-    settled = (model, placement, jobs, output, waiting, tell)
-    failures: list[BaseException] = []
-
-    def serve(device: str) -> None:
-        try:
-            _serve(device, *settled)
-        except BaseException as error:  # raised below, by the thread that can say it
-            failures.append(error)
-            for _ in _taken(waiting):
-                pass
-
-    threads = [threading.Thread(target=serve, args=(device,)) for device in devices]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures and isinstance(failures[0], OSError):
-        raise AnyTalkerError(f"{output / RESULTS} can't be written: {failures[0].strerror}.") from failures[0]
-    if failures:
-        raise failures[0]
-    return [results[name] for name in jobs]
+    try:
+        _in_threads(devices, waiting, lambda device: _serve(device, model, placement, jobs, output, waiting, tell))
+    except OSError as error:
+        raise AnyTalkerError(f"{output / RESULTS} can't be written: {error.strerror}.") from error
+    return [log.results[name] for name in jobs]
 
 
-def finished_jobs(output: Path, prints: dict[str, str]) -> set[str]:
+class _Log:
+    """How jobs ended, by name, in memory and as lines of a file; threads may share it."""
+
+    def __init__(self, path: Path, fingerprints: Mapping[str, str]) -> None:
+        self.path, self.fingerprints = path, fingerprints
+        self.results: dict[str, JobResult] = {}
+        self._lock = threading.Lock()
+
+    def add(self, result: JobResult) -> int:
+        """Write a result down; how many there are now."""
+        with self._lock, self.path.open("a", encoding="utf-8") as file:
+            self.results[result.name] = result
+            file.write(json.dumps(vars(result) | {"fingerprint": self.fingerprints[result.name]}) + "\n")
+            return len(self.results)
+
+
+def finished_jobs(output: Path, prints: Mapping[str, str]) -> set[str]:
     """Names of the jobs whose videos are there, made from the same files and settings."""
     known: dict[str, bool] = {}
     path = output / RESULTS
@@ -110,6 +105,27 @@ def finished_jobs(output: Path, prints: dict[str, str]) -> set[str]:
             line = json.loads(text)
             known[line["name"]] = line["reason"] is None and prints.get(line["name"]) == line["fingerprint"]
     return {name for name, good in known.items() if good and (output / f"{name}.mp4").is_file()}
+
+
+def _in_threads(devices: Sequence[str], waiting: queue.SimpleQueue[str], serve: Callable[[str], None]) -> None:
+    """Serve every device in a thread of its own; after a failure, which is raised, no further job is begun."""
+    failures: list[BaseException] = []
+
+    def run(device: str) -> None:
+        try:
+            serve(device)
+        except BaseException as error:  # raised below, by the thread that can say it
+            failures.append(error)
+            for _ in _taken(waiting):
+                pass
+
+    threads = [threading.Thread(target=run, args=(device,)) for device in devices]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
 
 
 def _serve(
