@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from anytalker.errors import AnyTalkerError, InputError
-from anytalker.miniature.voices import sentences
+from anytalker.miniature.voices import augmentation, sentences
 from anytalker.miniature.voices import speech as voices
 
 
@@ -78,14 +78,14 @@ def test_opening_follows_loudness_and_pauses_are_closed() -> None:
 def test_augmentation_keeps_length_and_bounds() -> None:
     clean = voices.synthesize("A short test of noise.").waveform
     for seed in range(30):
-        first, again = (voices.augment(clean, np.random.default_rng(seed)) for _ in range(2))
+        first, again = (augmentation.augment(clean, np.random.default_rng(seed)) for _ in range(2))
         np.testing.assert_array_equal(first, again)
         assert first.shape == clean.shape
         assert first.dtype == np.float32
         assert np.isfinite(first).all()
         assert 0.05 < np.abs(first).max() <= 1
     for silent in (np.zeros(0, np.float32), np.zeros(1600, np.float32)):
-        assert np.isfinite(voices.augment(silent, np.random.default_rng(0))).all()
+        assert np.isfinite(augmentation.augment(silent, np.random.default_rng(0))).all()
 
 
 def test_resampled_visemes_are_means_then_rest() -> None:
