@@ -21,21 +21,21 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from anytalker.conditioning.audio import SAMPLE_RATE, mix
 from anytalker.conditioning.timeline import speaking_spans
 from anytalker.errors import NoScoreError
 from anytalker.evaluation import interactivity
-from anytalker.evaluation.binding import binding
 from anytalker.evaluation.clips import VideoFrames, find_clips
-from anytalker.evaluation.crops import crop_faces
-from anytalker.evaluation.lip_sync import embed_tracks, lip_sync_of
+from anytalker.evaluation.eye_motion.tracks import FaceTracks
+from anytalker.evaluation.lip_sync.binding import binding
+from anytalker.evaluation.lip_sync.crops import crop_faces
+from anytalker.evaluation.lip_sync.scores import embed_tracks, lip_sync_of
+from anytalker.evaluation.lip_sync.silence import mouth_motions
 from anytalker.evaluation.run import evaluate
 from anytalker.evaluation.scoring import ScoringSettings, Tools
-from anytalker.evaluation.silence import mouth_motions
-from anytalker.evaluation.tracks import FaceTracks
+from anytalker.media.recordings import SAMPLE_RATE, mix
+from anytalker.media.video import write_video
 from anytalker.miniature.corpus import CorpusSettings, RenderedClip, render_clip
 from anytalker.miniature.landmarks import scene_tracks
-from anytalker.pipelines.output import write_video
 
 FPS, FIRST_SEED = 24.0, 7_000_000
 

@@ -34,7 +34,7 @@ from anytalker.conditioning.faces import (
     yunet_path,
 )
 from anytalker.miniature.demo import demo_scene
-from anytalker.miniature.scenes import Scene
+from anytalker.miniature.world.scenes import Scene
 
 LEAST_SHARE = 0.03
 """Height of the smallest face that counts, as a share of the picture's height."""

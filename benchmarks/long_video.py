@@ -28,13 +28,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from anytalker.denoising.windows import plan_windows
 from anytalker.evaluation.clips import VideoFrames
+from anytalker.loading.components import model_folder
 from anytalker.miniature.corpus import RenderedClip
 from anytalker.miniature.exam import exam_clip
-from anytalker.miniature.truth import FaceReader
-from anytalker.pipelines.components import model_folder
-from anytalker.pipelines.settings import PipelineSettings
-from anytalker.pipelines.windows import plan_windows
+from anytalker.miniature.world.truth import FaceReader
+from anytalker.models.settings import PipelineSettings
 
 _SCENE_SECONDS = 30
 _PICTURE_HEIGHT = 288

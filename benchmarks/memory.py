@@ -16,7 +16,7 @@ _VIDEO = """
 import json, resource, sys, numpy as np, torch
 from PIL import Image
 from anytalker import AnyTalkerPipeline
-from anytalker.pipelines.doctor import plan_video, this_machine
+from anytalker.doctor.report import plan_video, this_machine
 width, height, frames, persons = map(int, sys.argv[1:])
 pipe = AnyTalkerPipeline.from_pretrained("tiny")
 pipe.settings = type(pipe.settings)(**(vars(pipe.settings) | {"face_size": None, "max_area": width * height}))
@@ -51,8 +51,8 @@ print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
 """
 _PLAN = """
 import json, sys, torch
-from anytalker.pipelines.doctor import model_shape, this_machine
-from anytalker.pipelines.memory import plan_memory, simulate_step, transformer_bytes
+from anytalker.doctor.report import model_shape, this_machine
+from anytalker.doctor.memory import plan_memory, simulate_step, transformer_bytes
 import anytalker.pipelines.pipeline, numpy
 what, *numbers = sys.argv[1:]
 rest = this_machine().rest

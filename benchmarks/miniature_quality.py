@@ -17,10 +17,11 @@ import torch
 from PIL import Image
 
 from anytalker import AnyTalkerPipeline
-from anytalker.conditioning.audio import load_audio
-from anytalker.evaluation.mouths import background_psnr, follows_voice, mouth_motion
-from anytalker.miniature.scenes import UNSEEN_SEED, Scene
-from anytalker.miniature.voices import augment, random_utterance
+from anytalker.evaluation.lip_sync.mouths import background_psnr, follows_voice, mouth_motion
+from anytalker.media.recordings import load_audio
+from anytalker.miniature.voices.augmentation import augment
+from anytalker.miniature.voices.speech import random_utterance
+from anytalker.miniature.world.scenes import UNSEEN_SEED, Scene
 
 
 def voices_of(recordings: list[Path], seed: int) -> np.ndarray:

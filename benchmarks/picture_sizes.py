@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from anytalker import AnyTalkerPipeline
-from anytalker.miniature.scenes import UNSEEN_SEED, Scene
+from anytalker.miniature.world.scenes import UNSEEN_SEED, Scene
 
 PICTURES = ((640, 480), (1024, 768), (1920, 1080), (1080, 1920), (4000, 3000))
 SHARES = (0.4, 0.2, 0.1)

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from anytalker import AnyTalkerPipeline
+from anytalker.hardware.acceleration import Acceleration, accelerate
+from anytalker.hardware.placement import Placement, place
 from anytalker.miniature.demo import demo_scene
-from anytalker.pipelines.acceleration import Acceleration, accelerate
-from anytalker.pipelines.placement import Placement, place
 
 Change = Callable[[AnyTalkerPipeline], object]
 

@@ -21,15 +21,15 @@ import cv2
 import numpy as np
 import torch
 
-from anytalker.conditioning.audio import SAMPLE_RATE
 from anytalker.errors import NoScoreError
-from anytalker.evaluation.binding import binding
-from anytalker.evaluation.crops import crop_faces
-from anytalker.evaluation.lip_sync import SyncTracks, embed_tracks, lip_sync_of
-from anytalker.evaluation.silence import MOUTH, mouth_motions, silence
-from anytalker.evaluation.syncnet import SyncModel, load_sync_model
-from anytalker.miniature.behaviour import is_speaking
+from anytalker.evaluation.lip_sync.binding import binding
+from anytalker.evaluation.lip_sync.crops import crop_faces
+from anytalker.evaluation.lip_sync.scores import SyncTracks, embed_tracks, lip_sync_of
+from anytalker.evaluation.lip_sync.silence import MOUTH, mouth_motions, silence
+from anytalker.evaluation.lip_sync.syncnet import SyncModel, load_sync_model
+from anytalker.media.recordings import SAMPLE_RATE
 from anytalker.miniature.corpus import CorpusSettings, RenderedClip, render_clip
+from anytalker.miniature.world.behaviour import is_speaking
 
 FIRST_SEED = 6_000_000
 CLIPS = {1: 100, 2: 40, 3: 20, 4: 20}

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 from PIL import Image
 
-from anytalker.pipelines.output import read_video
+from anytalker.media.video import read_video
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from anytalker.miniature.corpus import CorpusSettings, render_clip
-from anytalker.miniature.people import FaceState
-from anytalker.miniature.scenes import UNSEEN_SEED, Scene
+from anytalker.miniature.world.people import FaceState
+from anytalker.miniature.world.scenes import UNSEEN_SEED, Scene
 
 SHAPES = (
     (0.0, 0.5, 0.0, 0.0),

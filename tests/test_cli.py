@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 
 from anytalker import AnyTalkerPipeline, cli
-from anytalker.pipelines.denoising import DenoisingRun
-from anytalker.pipelines.output import read_video, write_video
+from anytalker.denoising.denoiser import DenoisingRun
+from anytalker.media.video import read_video, write_video
 from tests.training.fixtures import make_config
 
 

@@ -14,11 +14,14 @@ import pytest
 import torch
 
 from anytalker import InputError, cli, failures
+from anytalker.doctor import report as doctor
 from anytalker.errors import OUT_OF_MEMORY
 from anytalker.evaluation.clips import ClipSource
 from anytalker.evaluation.run import score_safely
-from anytalker.pipelines import batch, doctor, loading, workers
-from anytalker.pipelines.placement import Placement
+from anytalker.hardware.placement import Placement
+from anytalker.jobs import batch, workers
+from anytalker.jobs.job import Job
+from anytalker.pipelines import ready as loading
 from tests.test_cli import run
 
 
@@ -169,7 +172,7 @@ def test_a_batch_keeps_one_line_and_the_traceback(home, tmp_path, monkeypatch) -
     monkeypatch.setattr(batch, "worker_for", lambda device: Here())
     monkeypatch.setattr(loading, "load_pipeline", broken)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
-    jobs = {name: batch.Job(image=f"{name}.png", audio=[None]) for name in ("a", "b")}
+    jobs = {name: Job(image=f"{name}.png", audio=[None]) for name in ("a", "b")}
     batch.run_batch(jobs, "tiny", tmp_path / "out", ["cpu"])
     lines = [json.loads(line) for line in (tmp_path / "out" / "batch.jsonl").read_text().splitlines()]
     (log,) = logs(home)
@@ -187,7 +190,7 @@ def test_workers_tell_expected_errors_as_they_are(home, tmp_path, monkeypatch) -
 
     monkeypatch.setattr(loading, "load_pipeline", refuse)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
-    job = batch.Job(image="a.png", audio=[None])
+    job = Job(image="a.png", audio=[None])
     assert workers.make_video("tiny", "cpu", Placement(), job, tmp_path / "a.mp4") == "the picture is empty"
     assert not home.exists()
 

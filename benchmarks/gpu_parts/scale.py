@@ -26,12 +26,12 @@ from transformers import (
 
 from anytalker import AnyTalkerPipeline
 from anytalker.conditioning.audio_features import Wav2Vec2Features
+from anytalker.doctor.memory import ModelShape
+from anytalker.doctor.report import model_shape
+from anytalker.loading.scheduler import make_scheduler
 from anytalker.models.precision import cast_transformer
+from anytalker.models.settings import PipelineSettings
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
-from anytalker.pipelines.doctor import model_shape
-from anytalker.pipelines.memory import ModelShape
-from anytalker.pipelines.schedule import make_scheduler
-from anytalker.pipelines.settings import PipelineSettings
 
 GIB = 2**30
 Row = dict[str, Any]

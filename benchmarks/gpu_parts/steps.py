@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from anytalker.errors import InputError
+from anytalker.hardware.acceleration import check_attention_backend, set_attention_backend
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
-from anytalker.pipelines.acceleration import check_attention_backend, set_attention_backend
 from gpu_parts.scale import GIB, Row, Scale, random_transformer, relative_error, reset_peak, shape_of, timed
 
 KERNELS = ("_native_flash", "_native_cudnn", "_native_efficient", "flash", "_flash_3", "sage")

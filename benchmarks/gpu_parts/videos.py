@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import torch
 
-from anytalker.pipelines.doctor import GPU_REST, GPU_WORKSPACE
-from anytalker.pipelines.memory import plan_memory
-from anytalker.pipelines.placement import Memory, Placement, Weights, place
+from anytalker.doctor.memory import plan_memory
+from anytalker.doctor.report import GPU_REST, GPU_WORKSPACE
+from anytalker.hardware.placement import Memory, Placement, Weights, place
 from gpu_parts.scale import GIB, Row, Scale, inputs_of, random_pipeline, reset_peak, shape_of, taken, timed
 
 _PEOPLE = 2

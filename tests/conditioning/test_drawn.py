@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from anytalker.cli.app import app
 from anytalker.conditioning.drawn import flatness, looks_photographed
-from anytalker.miniature.scenes import UNSEEN_SEED, Scene
+from anytalker.miniature.world.scenes import UNSEEN_SEED, Scene
 
 
 def compressed(image: Image.Image, quality: int) -> Image.Image:

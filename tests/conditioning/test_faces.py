@@ -22,7 +22,7 @@ from anytalker.conditioning.faces import (
     scale_box,
     square_box,
 )
-from anytalker.miniature.scenes import UNSEEN_SEED, Scene
+from anytalker.miniature.world.scenes import UNSEEN_SEED, Scene
 
 ORIGINAL_SCORES = [[-9.2486, -7.3769, -10.1898], [-13.0158, -2.9432, -2.9842], [-11.3367, -3.694, -3.7722]]
 ORIGINAL_BOX = [-2.3974, -2.6163, 32.7709, 32.755]

@@ -17,8 +17,8 @@ from anytalker.data.encoding import Clip, ClipEncoder, forth_and_back
 from anytalker.data.prepare import PrepareSettings, cut_frames, move_box, prepare, views_of
 from anytalker.data.records import ClipRecord, read_records
 from anytalker.data.shards import read_all
+from anytalker.media.video import read_video, write_video
 from anytalker.pipelines.inputs import prepare_inputs
-from anytalker.pipelines.output import read_video, write_video
 from anytalker.training.batches import silenced
 from tests.training.fixtures import FEATURES, write_model
 

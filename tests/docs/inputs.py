@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from anytalker.conditioning.audio import load_audio
-from anytalker.conditioning.image import load_image
+from anytalker.media.pictures import load_image
+from anytalker.media.recordings import load_audio
+from anytalker.media.video import write_video
 from anytalker.miniature.demo import write_picture
-from anytalker.miniature.voices import SAMPLE_RATE, random_utterance
-from anytalker.pipelines.output import write_video
+from anytalker.miniature.voices.speech import SAMPLE_RATE, random_utterance
 from tests.docs.pages import ROOT, blocks
 from tests.evaluation.test_run import write_clip
-from tests.pipelines.full_size import small_parts
-from tests.pipelines.published import CONFIGS, LARGE, OWN, SMALL, make_quick, write_tree
+from tests.loading.full_size import small_parts
+from tests.loading.published import CONFIGS, LARGE, OWN, SMALL, make_quick, write_tree
 
 VOICES = ("anna.wav", "ben.wav", "a.wav", "b.wav", "c.wav")
 PICTURES = {"two.png": 2, "group.png": 3}

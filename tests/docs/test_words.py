@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from pathlib import Path
 
@@ -41,3 +42,13 @@ def test_measurements_name_command_and_commit(page: Path, section: str) -> None:
     source = section.split("\n\n")[1]
     assert source.startswith("Command: "), page
     assert re.search(r"commits? `[0-9a-f]{7}`", source), page
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_names_and_files_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for name in sorted(set(re.findall(r"`(anytalker(?:\.\w+)+)", text))):
+        if name != "anytalker.json":
+            pkgutil.resolve_name(name)
+    for file in set(re.findall(r"`((?:benchmarks|configs|examples|tests|tools)/[\w/.-]+\w/?)", text)):
+        assert (ROOT / file).exists(), file

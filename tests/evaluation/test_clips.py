@@ -10,8 +10,8 @@ import pytest
 
 from anytalker.errors import InputError
 from anytalker.evaluation.clips import Folders, VideoFrames, find_clips, find_voices, read_spans
-from anytalker.evaluation.tracks import FaceTracks
-from anytalker.pipelines.output import write_video
+from anytalker.evaluation.eye_motion.tracks import FaceTracks
+from anytalker.media.video import write_video
 
 
 @pytest.fixture

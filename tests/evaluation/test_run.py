@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from anytalker import cli
-from anytalker.conditioning.audio import SAMPLE_RATE, mix
 from anytalker.conditioning.timeline import speaking_spans
 from anytalker.errors import InputError
 from anytalker.evaluation.clips import Folders, find_clips
 from anytalker.evaluation.run import evaluate
 from anytalker.evaluation.scoring import ScoringSettings
+from anytalker.media.recordings import SAMPLE_RATE, mix
+from anytalker.media.video import write_video
 from anytalker.miniature.corpus import CorpusSettings, render_clip
 from anytalker.miniature.landmarks import scene_tracks
-from anytalker.pipelines.output import write_video
 from tests.evaluation.videos import write_uneven_video
 
 FPS = 24.0

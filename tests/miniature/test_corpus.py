@@ -14,10 +14,10 @@ from anytalker.cli.app import app
 from anytalker.conditioning.log_mel import LogMelFeatures
 from anytalker.data.encoding import ClipEncoder
 from anytalker.data.shards import read_all
-from anytalker.evaluation.mouths import mouth_signal
+from anytalker.evaluation.lip_sync.mouths import mouth_signal
 from anytalker.miniature import recipe
-from anytalker.miniature.autoencoder import MiniatureAutoencoder
 from anytalker.miniature.corpus import CorpusSettings, build_corpus, render_clip
+from anytalker.models.autoencoder import MiniatureAutoencoder
 
 DUO = CorpusSettings(persons=2, frames=97)
 

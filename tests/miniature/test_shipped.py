@@ -11,9 +11,9 @@ from PIL import Image
 
 import anytalker
 from anytalker import AnyTalkerPipeline
-from anytalker.evaluation.mouths import background_psnr, follows_voice, mouth_motion
-from anytalker.miniature.scenes import UNSEEN_SEED, Scene
-from anytalker.miniature.voices import random_utterance
+from anytalker.evaluation.lip_sync.mouths import background_psnr, follows_voice, mouth_motion
+from anytalker.miniature.voices.speech import random_utterance
+from anytalker.miniature.world.scenes import UNSEEN_SEED, Scene
 
 SCENES = 3
 

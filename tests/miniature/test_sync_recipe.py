@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from anytalker.evaluation.small_syncnet import SmallSyncModel
-from anytalker.evaluation.syncnet import load_sync_model
+from anytalker.evaluation.lip_sync.small_syncnet import SmallSyncModel
+from anytalker.evaluation.lip_sync.syncnet import load_sync_model
 from anytalker.miniature.corpus import CorpusSettings
 from anytalker.miniature.sync_recipe import (
     CROP,

@@ -14,7 +14,7 @@ from anytalker.models.conversion import Names
 from anytalker.models.lora import merge_lora
 from anytalker.training.adapters import add_adapter, save_adapter
 from anytalker.training.config import LoraConfig
-from tests.pipelines.full_size import small_parts
+from tests.loading.full_size import small_parts
 
 
 def small(layout: str = "A") -> AnyTalkerTransformer3DModel:

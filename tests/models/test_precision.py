@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from anytalker import AnyTalkerTransformer3DModel, InputError
+from anytalker.doctor.memory import transformer_bytes
 from anytalker.models.precision import cast_transformer, stays_float32
-from anytalker.pipelines.memory import transformer_bytes
 from tests.models.test_transformer import run, small_inputs, small_model
 
 

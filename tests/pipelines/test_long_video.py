@@ -19,12 +19,13 @@ from PIL import Image
 from anytalker import AnyTalkerPipeline, InputError
 from anytalker.conditioning.binding import FaceMask
 from anytalker.errors import AnyTalkerError
-from anytalker.miniature.autoencoder import MiniatureAutoencoder
+from anytalker.media import destination
+from anytalker.media.video import read_video
+from anytalker.models.autoencoder import MiniatureAutoencoder
 from anytalker.models.latents import CHUNK, SETTLED_GREY, decode_chunks, decode_video, picture_latents, regroup
-from anytalker.pipelines import destination, long_video, parts
+from anytalker.pipelines import long_video, parts
 from anytalker.pipelines.long_video import Production
-from anytalker.pipelines.output import read_video
-from tests.pipelines.full_size import small_parts
+from tests.loading.full_size import small_parts
 from tests.pipelines.test_pipeline import FACES, make_pipeline
 
 SECONDS = 5.75

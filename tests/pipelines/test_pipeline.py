@@ -12,13 +12,13 @@ from diffusers import AutoencoderKLWan
 from PIL import Image
 
 from anytalker import AnyTalkerPipeline, InputError
+from anytalker.denoising.denoiser import Denoiser
+from anytalker.loading.components import model_settings
+from anytalker.loading.scheduler import make_scheduler
 from anytalker.miniature.demo import demo_scene
 from anytalker.miniature.recipe import make_untrained
-from anytalker.pipelines.components import model_settings
-from anytalker.pipelines.denoising import Denoiser
+from anytalker.models.settings import PipelineSettings
 from anytalker.pipelines.inputs import load_voice, prepare_inputs, video_size
-from anytalker.pipelines.schedule import make_scheduler
-from anytalker.pipelines.settings import PipelineSettings
 from tests.models.test_transformer import small_model
 
 SETTINGS = PipelineSettings(

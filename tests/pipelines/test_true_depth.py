@@ -15,18 +15,18 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from anytalker import AnyTalkerPipeline, InputError, cli
+from anytalker.hardware.acceleration import Acceleration
+from anytalker.hardware.placement import Placement, stream_layers
+from anytalker.jobs.batch import Job
+from anytalker.jobs.workers import make_video
+from anytalker.loading.convert import convert
 from anytalker.models.conversion import to_release
-from anytalker.models.convert import convert
+from anytalker.models.settings import SETTINGS_FILE
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
-from anytalker.pipelines.acceleration import Acceleration
-from anytalker.pipelines.batch import Job
 from anytalker.pipelines.calibration import measure_magnitudes, write_magnitudes
-from anytalker.pipelines.loading import load_pipeline
-from anytalker.pipelines.placement import Placement, stream_layers
-from anytalker.pipelines.settings import SETTINGS_FILE
-from anytalker.pipelines.workers import make_video
-from tests.pipelines.full_size import save_small_model, small_parts
-from tests.pipelines.published import wan_clip, wan_t5, wan_vae
+from anytalker.pipelines.ready import load_pipeline
+from tests.loading.full_size import save_small_model, small_parts
+from tests.loading.published import wan_clip, wan_t5, wan_vae
 
 DEPTH = {"A": 30, "B": 40}
 WINDOWS = {"window": 2, "window_overlap": 1, "trained_frames": 9}

@@ -9,9 +9,9 @@ import torch
 from anytalker import AnyTalkerPipeline
 from anytalker.conditioning.log_mel import LogMelFeatures
 from anytalker.data.shards import ShardWriter
-from anytalker.miniature.autoencoder import MiniatureAutoencoder
-from anytalker.pipelines.schedule import make_scheduler
-from anytalker.pipelines.settings import PipelineSettings
+from anytalker.loading.scheduler import make_scheduler
+from anytalker.models.autoencoder import MiniatureAutoencoder
+from anytalker.models.settings import PipelineSettings
 from anytalker.training.config import TrainingConfig
 from anytalker.training.trainer import Trainer
 from tests.models.test_transformer import small_model

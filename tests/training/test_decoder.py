@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from anytalker import AnyTalkerError
-from anytalker.miniature.autoencoder import MiniatureAutoencoder
-from anytalker.miniature.clips import autoencoder_batches
+from anytalker.miniature.world.clips import autoencoder_batches
+from anytalker.models.autoencoder import MiniatureAutoencoder
 from anytalker.models.digest import encoder_digest, weights_digest
 from anytalker.models.latents import decode_video, encode_video
 from anytalker.training.decoder import DecoderTraining, PatchDiscriminator, decoding_parameters, train_decoder

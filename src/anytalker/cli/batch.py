@@ -49,10 +49,11 @@ def batch(
     num_inference_steps, guidance_scale, audio_guidance_scale, voice_strengths, guidance_interval, batch_guidance,
     window, size, scale, rounding, seed.
     """
-    from anytalker.pipelines.batch import read_jobs, run_batch
-    from anytalker.pipelines.components import model_folder
-    from anytalker.pipelines.placement import Placement
-    from anytalker.pipelines.workers import ray_devices
+    from anytalker.hardware.placement import Placement
+    from anytalker.jobs.batch import run_batch
+    from anytalker.jobs.job import read_jobs
+    from anytalker.jobs.workers import ray_devices
+    from anytalker.loading.components import model_folder
 
     placement = Placement(memory.value, weights.value)
     known = read_jobs(jobs)

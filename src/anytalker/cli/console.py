@@ -15,7 +15,7 @@ from anytalker.errors import AnyTalkerError, InputError
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from anytalker.pipelines.acceleration import Acceleration
+    from anytalker.hardware.acceleration import Acceleration
     from anytalker.pipelines.pipeline import AnyTalkerPipeline
     from anytalker.pipelines.result import VideoFile
 
@@ -44,7 +44,7 @@ def check_output(output: Path, suffix: str) -> None:
 def check_video(output: Path, inputs: Iterable[str | Path] = ()) -> None:
     """Make sure that a video and its record can be written, and overwrite neither an input nor anything unrelated."""
     check_output(output, ".mp4")
-    from anytalker.pipelines.destination import check_destination
+    from anytalker.media.destination import check_destination
 
     check_destination(output, inputs)
 
@@ -64,7 +64,7 @@ def settle_output(
     Raises:
         InputError: if an input or anything unrelated would be overwritten, or the file can't be written.
     """
-    from anytalker.pipelines.destination import check_replaceable_video, free_output
+    from anytalker.media.destination import check_replaceable_video, free_output
 
     chosen = output or Path(default)
     if output is None and not force:
@@ -79,7 +79,7 @@ def settle_output(
 
 def remark(message: str) -> None:
     """Say once, however many processes make the video together, what is no mistake but may be one."""
-    from anytalker.pipelines.processes import is_first
+    from anytalker.processes import is_first
 
     if is_first():
         typer.echo(message, err=True)
@@ -123,7 +123,7 @@ def load_pipeline(
     acceleration: Acceleration | None = None,
     adapters: Sequence[tuple[Path, float]] = (),
 ) -> AnyTalkerPipeline:
-    from anytalker.pipelines.components import model_folder
+    from anytalker.loading.components import model_folder
 
     model_folder(model)
     import torch
@@ -131,10 +131,10 @@ def load_pipeline(
     quiet_libraries()
     if device is Device.cuda and not torch.cuda.is_available():
         raise InputError("--device is cuda, but no CUDA GPU can be used here; leave it out or give --device cpu.")
-    from anytalker.pipelines import loading
-    from anytalker.pipelines.acceleration import Acceleration
-    from anytalker.pipelines.placement import Placement
-    from anytalker.pipelines.processes import join_processes, processes_together
+    from anytalker.hardware.acceleration import Acceleration
+    from anytalker.hardware.placement import Placement
+    from anytalker.pipelines import ready as loading
+    from anytalker.processes import join_processes, processes_together
 
     chosen = device.value if device else ("cuda" if torch.cuda.is_available() else "cpu")
     together = processes_together() > 1
@@ -167,7 +167,7 @@ def make_video(pipeline: AnyTalkerPipeline, seed: int, output: Path, **inputs: A
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     from anytalker.cli.progress import StageLog
-    from anytalker.pipelines.processes import is_first, leave_processes
+    from anytalker.processes import is_first, leave_processes
 
     console = Console(stderr=True)
     columns = (

@@ -12,8 +12,8 @@ from anytalker.cli.console import MemoryMode, WeightsMode, check_range, quiet_li
 from anytalker.errors import InputError
 
 if TYPE_CHECKING:
-    from anytalker.pipelines.doctor import Machine
-    from anytalker.pipelines.placement import Placement
+    from anytalker.doctor.report import Machine
+    from anytalker.hardware.placement import Placement
 
 commands = typer.Typer()
 
@@ -53,9 +53,9 @@ def doctor(
         if size is not None or model is None:
             raise InputError("--scale goes with --model and without --size, which says the same in pixels.")
     quiet_libraries()
-    from anytalker.pipelines import doctor as examination
-    from anytalker.pipelines.advice import model_size
-    from anytalker.pipelines.placement import Placement
+    from anytalker.doctor import report as examination
+    from anytalker.doctor.advice import model_size
+    from anytalker.hardware.placement import Placement
 
     machine = examination.with_memory(examination.this_machine(), card)
     findings = [] if card else examination.examine_machine(machine)
@@ -71,7 +71,7 @@ def doctor(
 
 def _all_models(machine: Machine, pixels: tuple[int, int] | None, seconds: float, persons: int) -> None:
     """A line a model, and below it the commands for those that run."""
-    from anytalker.pipelines.advice import MODELS, model_size, outlook
+    from anytalker.doctor.advice import MODELS, model_size, outlook
 
     where = "GPU" if machine.device == "cuda" else "CPU"
     typer.echo(f"{_people(persons)}, {seconds:g} s, {where} with {machine.memory / 2**30:.1f} GiB:")
@@ -114,8 +114,8 @@ def _one_model(
     placement: Placement,
 ) -> None:
     """The peak of one video, what it is made of, and what to do if it doesn't fit."""
-    from anytalker.pipelines.advice import advice
-    from anytalker.pipelines.doctor import plan_video
+    from anytalker.doctor.advice import advice
+    from anytalker.doctor.report import plan_video
 
     plan, chosen, frames = plan_video(model, machine, pixels, seconds, persons, placement)
     where = "GPU" if machine.device == "cuda" else "CPU"

@@ -83,7 +83,7 @@ def evaluate(
     check_range("--workers", workers, 1, 256)
     metrics, folder = _asked(what)
     from anytalker.evaluation.clips import Folders, find_clips
-    from anytalker.evaluation.reference import ALL
+    from anytalker.evaluation.report.reference import ALL
     from anytalker.evaluation.run import evaluate as run
     from anytalker.evaluation.scoring import ScoringSettings
 
@@ -98,7 +98,7 @@ def evaluate(
     with progress_bar("Scoring") as report_progress:
         outcome = run(clips, settings, report, workers, ALL, f"Evaluation of {folder}", report_progress)
     for summary in outcome.summaries:
-        from anytalker.evaluation.summary import METRICS
+        from anytalker.evaluation.report.summary import METRICS
 
         if summary.clips:
             typer.echo(f"{METRICS[summary.metric][0]:<14} {summary.mean:8.3f}   {summary.clips} of {len(clips)} clips")
@@ -140,10 +140,10 @@ def benchmark(
     check_range("--seed", seed, 0, 2**63 - 1)
     from anytalker.cli.console import load_pipeline
     from anytalker.evaluation.clips import SPANS_FILE, Folders, find_clips
-    from anytalker.evaluation.interactive_eyes import generate_benchmark, missing_videos, read_benchmark
-    from anytalker.evaluation.reference import INTERACTIVE_EYES
+    from anytalker.evaluation.report.reference import INTERACTIVE_EYES
     from anytalker.evaluation.run import evaluate as run
     from anytalker.evaluation.scoring import ScoringSettings
+    from anytalker.jobs.interactive_eyes import generate_benchmark, missing_videos, read_benchmark
 
     items = read_benchmark(folder)
     options = {"num_inference_steps": steps, "max_frames": max_frames, "rounding": "release"}

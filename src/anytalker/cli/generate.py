@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from anytalker.conditioning.binding import FaceChoice, People
-    from anytalker.pipelines.acceleration import Acceleration
+    from anytalker.denoising.windows import WindowChoice
+    from anytalker.hardware.acceleration import Acceleration
     from anytalker.pipelines.inputs import Voice
-    from anytalker.pipelines.windows import WindowChoice
 
 commands = typer.Typer()
 _DEMO = "demo"
@@ -276,7 +276,7 @@ def _sources(
     image: Path, audio: Sequence[str], face: Sequence[str] | None, adapters: Sequence[tuple[Path, float]]
 ) -> list[str | Path]:
     """All that is read, the model apart; boxes among the faces are no files."""
-    from anytalker.conditioning.channels import split_channel
+    from anytalker.media.channels import split_channel
 
     recordings = [split_channel(path)[0] for path in audio if path != "none"]
     return [image, *recordings, *(face or ()), *(path for path, _ in adapters)]
@@ -291,7 +291,7 @@ def _check_overwriting(
 ) -> None:
     """Make sure that the video can be written where it is wanted, and that nothing that it needs lies there."""
     from anytalker.files import check_writable_output
-    from anytalker.pipelines.destination import check_inputs_kept
+    from anytalker.media.destination import check_inputs_kept
 
     check_writable_output(output or Path(_DEFAULT), ".mp4")
     check_inputs_kept(output or Path(_DEFAULT), _sources(image, audio, face, adapters))
@@ -341,8 +341,8 @@ def _face_choices(
 
 def _check_files(image: Path, audio: Sequence[str], adapters: Sequence[tuple[Path, float]], model: str) -> None:
     """Make sure that everything that is named is there, before anything of it is read."""
-    from anytalker.conditioning.channels import split_channel
-    from anytalker.pipelines.locate import find_model
+    from anytalker.loading.locate import find_model
+    from anytalker.media.channels import split_channel
 
     if not image.exists():
         raise InputError(f"There is no picture {image}. Check the path.")
@@ -356,8 +356,8 @@ def _check_files(image: Path, audio: Sequence[str], adapters: Sequence[tuple[Pat
 
 
 def _acceleration(cache: CacheMode, threshold: float, attention: str | None, compiled: bool) -> Acceleration:
-    from anytalker.pipelines.acceleration import Acceleration, check_acceleration
-    from anytalker.pipelines.processes import processes_together
+    from anytalker.hardware.acceleration import Acceleration, check_acceleration
+    from anytalker.processes import processes_together
 
     acceleration = Acceleration(cache.value, threshold, attention, compiled)
     if attention is None:  # which ones there are, only diffusers knows; the model's ratios are checked with the model
@@ -366,7 +366,7 @@ def _acceleration(cache: CacheMode, threshold: float, attention: str | None, com
 
 
 def _fingerprint(sources: Sequence[str | Path], settings: Any) -> str:
-    from anytalker.pipelines.destination import fingerprint_of
+    from anytalker.media.destination import fingerprint_of
 
     return fingerprint_of([path for path in sources if Path(path).is_file()], settings)
 
@@ -376,8 +376,8 @@ def _load_inputs(
 ) -> tuple[Image.Image, list[Voice | None], People]:
     """The picture, the voices, and everybody's face; says who speaks where that isn't plain."""
     from anytalker.conditioning.binding import People, bind_faces, describe_people, is_box
-    from anytalker.conditioning.image import load_image
     from anytalker.conditioning.picture_record import recorded_faces
+    from anytalker.media.pictures import load_image
 
     picture = load_image(image, at)
     loaded = {path: _voice(path) for path in dict.fromkeys(audio) if path != "none"}
@@ -394,10 +394,10 @@ def _check_together(
     picture: Image.Image, voices: Sequence[Voice | None], people: People, model: str, options: dict[str, Any]
 ) -> None:
     """Make sure, before the model is loaded, that all inputs go together."""
-    from anytalker.pipelines.components import model_settings
+    from anytalker.denoising.windows import check_positions, with_window
+    from anytalker.loading.components import model_settings
     from anytalker.pipelines.inputs import prepare_inputs
     from anytalker.pipelines.limits import check_strengths
-    from anytalker.pipelines.windows import check_positions, with_window
 
     check_strengths(options["voice_strengths"], len(people))
     names = ("mode", "fps", "max_frames", "size", "scale", "rounding")
@@ -409,7 +409,7 @@ def _check_together(
 def _say_what_to_expect(image: Path, picture: Image.Image, model: str) -> None:
     """Say so if a model that has only seen drawn people is given a photograph."""
     from anytalker.conditioning.drawn import looks_photographed
-    from anytalker.pipelines.components import model_settings
+    from anytalker.loading.components import model_settings
 
     if model_settings(model).trained_on == "drawn" and looks_photographed(picture):
         remark(
@@ -459,7 +459,7 @@ def _window(text: str | None) -> WindowChoice:
 
 def _preview(picture: Image.Image, boxes: People, voices: list[Voice | None], output: Path) -> None:
     from anytalker.files import atomic_path
-    from anytalker.pipelines.destination import preview_path
+    from anytalker.media.destination import preview_path
     from anytalker.pipelines.preview import draw_preview
 
     shown = preview_path(output)

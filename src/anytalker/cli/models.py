@@ -33,7 +33,7 @@ def convert(
     """Convert the weights of the release to ours or back, tensor by tensor and bit for bit."""
     if not force and (destination.is_file() or (destination.is_dir() and any(destination.iterdir()))):
         raise InputError(f"{destination} is there already. Give another destination, or --force to replace it.")
-    from anytalker.models.convert import convert as convert_checkpoint
+    from anytalker.loading.convert import convert as convert_checkpoint
 
     done = convert_checkpoint(source, destination, config)
     typer.echo(
@@ -50,8 +50,8 @@ def download(
 
     ANYTALKER_HOME says where to.
     """
-    from anytalker.pipelines.download import download as download_model
-    from anytalker.pipelines.download import download_faces
+    from anytalker.loading.download import download as download_model
+    from anytalker.loading.download import download_faces
 
     if model == "faces":
         download_faces(log=typer.echo)
@@ -75,9 +75,9 @@ def calibrate(
     """Measure once what --cache magcache has to know of a model, and write it into the model's settings."""
     if model == "tiny":
         raise InputError("tiny knows its ratios already; calibrate a model of your own by its folder.")
+    from anytalker.loading.components import find_model
     from anytalker.miniature.demo import demo_scene
     from anytalker.pipelines.calibration import measure_magnitudes, write_magnitudes
-    from anytalker.pipelines.components import find_model
 
     if (image is None) != (not audio):
         raise InputError("--image and --audio belong together; leave both out for drawn people.")

@@ -66,7 +66,7 @@ def train_start(
     seed: Annotated[int, typer.Option(help="Of the new layers.")] = 0,
 ) -> None:
     """Make the model that stage 1 starts from: Wan with audio-face layers that add nothing yet."""
-    from anytalker.training.start import start_from_wan
+    from anytalker.loading.start import start_from_wan
 
     start_from_wan(wan, like, folder, seed, typer.echo)
     typer.echo(f"Wrote {folder}. In the run's configuration:  model: {folder}")

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from anytalker.conditioning.audio import SAMPLE_RATE, normalize_waveform
 from anytalker.conditioning.log_mel import LogMelFeatures, windows
 from anytalker.errors import InputError
+from anytalker.media.recordings import SAMPLE_RATE, normalize_waveform
 
 
 class AudioFeatures(Protocol):

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from anytalker.conditioning.faces import Box, box_overlap, check_boxes, detect_people, parse_box
-from anytalker.conditioning.image import load_image
 from anytalker.errors import InputError
+from anytalker.media.pictures import load_image
 
 _SAME = 0.3
 """Overlap from which two searches have found the same face."""

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from anytalker.conditioning.audio import SAMPLE_RATE, frame_loudness
-from anytalker.conditioning.sound import Sound
+from anytalker.media.recordings import SAMPLE_RATE, frame_loudness
+from anytalker.media.sound import Sound
 
 _STEP = 0.02
 _SILENCE = 3e-4

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from anytalker.conditioning.audio import SAMPLE_RATE
 from anytalker.conditioning.audio_features import AudioFeatures, audio_rows
 from anytalker.conditioning.faces import clip_pixels, crop_face
 from anytalker.conditioning.log_mel import windows
 from anytalker.conditioning.timeline import longest_pause
 from anytalker.data.records import Box
+from anytalker.media.recordings import SAMPLE_RATE
 from anytalker.models.digest import encoder_digest, weights_digest
 from anytalker.models.latents import SETTLED_STILL, encode_video, picture_latents, still_latents
 

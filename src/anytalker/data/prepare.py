@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 import torch
 
-from anytalker.conditioning.audio import load_audio
 from anytalker.data.encoding import ClipEncoder
 from anytalker.data.records import Box, ClipRecord
 from anytalker.data.shards import ShardWriter
 from anytalker.errors import InputError
-from anytalker.pipelines.output import read_video
+from anytalker.media.recordings import load_audio
+from anytalker.media.video import read_video
 
 
 @dataclass(frozen=True)
@@ -157,14 +157,14 @@ def prepare(
     for index, record in enumerate(records):
         digest = _digest_of(record)
         alike[digest] += 1
-        known.add(f"{digest}-{alike[digest]}")
+        name = f"{digest}-{alike[digest]}"
+        known.add(name)
         rng = np.random.default_rng([settings.seed, int(digest, 16), alike[digest]])
         try:
-            views = _views(record, settings, rng, left_out.append)
-            keys = [f"{digest}-{alike[digest]}-{number}" for number in range(len(views))]
-            missing = [
-                (key, view) for key, view in zip(keys, views, strict=True) if key not in writers[view.folder].keys
-            ]
+            views = {
+                f"{name}-{number}": view for number, view in enumerate(_views(record, settings, rng, left_out.append))
+            }
+            missing = [(key, view) for key, view in views.items() if key not in writers[view.folder].keys]
             if missing:
                 _encode(record, encoder, embed_text, missing, writers)
             seen += len(views)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from anytalker.errors import InputError
-from anytalker.evaluation.tracks import find_tracks
+from anytalker.evaluation.eye_motion.tracks import find_tracks
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 SPANS_FILE = "speaker_duration.json"

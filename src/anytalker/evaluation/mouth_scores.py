@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from anytalker.conditioning.audio import SAMPLE_RATE, load_audio
 from anytalker.conditioning.timeline import speaking_spans
 from anytalker.errors import InputError, NoScoreError
-from anytalker.evaluation.binding import binding
 from anytalker.evaluation.clips import ClipSource
-from anytalker.evaluation.lip_sync import LipSync, SyncTracks, embed_tracks, lip_sync_of, sync_c_star
-from anytalker.evaluation.silence import mouth_motions, silence
+from anytalker.evaluation.lip_sync.binding import binding
+from anytalker.evaluation.lip_sync.scores import LipSync, SyncTracks, embed_tracks, lip_sync_of, sync_c_star
+from anytalker.evaluation.lip_sync.silence import mouth_motions, silence
+from anytalker.media.recordings import SAMPLE_RATE, load_audio
 
 Spans = Sequence[tuple[float, float]]
 

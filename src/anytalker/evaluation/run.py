@@ -18,10 +18,10 @@ import numpy as np
 
 from anytalker.errors import InputError, NoScoreError
 from anytalker.evaluation.clips import ClipSource
-from anytalker.evaluation.reference import ReferenceRow
-from anytalker.evaluation.report import LINES_FILE, read_lines, write_report
+from anytalker.evaluation.report.page import LINES_FILE, read_lines, write_report
+from anytalker.evaluation.report.reference import ReferenceRow
+from anytalker.evaluation.report.summary import MetricSummary
 from anytalker.evaluation.scoring import ScoringSettings, Tools, score_clip
-from anytalker.evaluation.summary import MetricSummary
 from anytalker.failures import explain
 
 FEATURES_FOLDER = "features"

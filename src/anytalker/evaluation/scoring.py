@@ -16,12 +16,12 @@ import numpy as np
 
 from anytalker.errors import InputError, NoScoreError
 from anytalker.evaluation.clips import ClipSource, VideoFrames
-from anytalker.evaluation.crops import FaceCrop, crop_faces, present
-from anytalker.evaluation.eye_motion import eye_motion, interactivity
+from anytalker.evaluation.eye_motion.scores import eye_motion, interactivity
+from anytalker.evaluation.eye_motion.tracks import FaceTracks, FrameDetector, track_faces
 from anytalker.evaluation.fidelity import ClipSample, FrameComparison, clip_features
+from anytalker.evaluation.lip_sync.crops import FaceCrop, crop_faces, present
+from anytalker.evaluation.lip_sync.silence import MOUTH
 from anytalker.evaluation.mouth_scores import MouthScores
-from anytalker.evaluation.silence import MOUTH
-from anytalker.evaluation.tracks import FaceTracks, FrameDetector, track_faces
 from anytalker.files import atomic_path
 
 MOUTH_SCORES = ("sync_c", "sync_d", "sync_c_star", "sync_offset", "binding", "silence")
@@ -67,7 +67,7 @@ class Tools:
     @cached_property
     def detector(self) -> FrameDetector | None:
         """Finds faces; None: nothing does."""
-        from anytalker.evaluation.detectors import BoxFrameDetector, CascadeFrameDetector, UnifaceDetector
+        from anytalker.evaluation.eye_motion.detectors import BoxFrameDetector, CascadeFrameDetector, UnifaceDetector
 
         if self.settings.detector == "uniface":
             return UnifaceDetector()
@@ -78,7 +78,7 @@ class Tools:
     @cached_property
     def syncnet(self) -> Any:
         """The network of lip sync."""
-        from anytalker.evaluation.syncnet import load_sync_model
+        from anytalker.evaluation.lip_sync.syncnet import load_sync_model
 
         return load_sync_model(self.settings.syncnet)
 

@@ -12,13 +12,13 @@ import numpy as np
 
 from anytalker.data.records import Box
 from anytalker.errors import InputError
-from anytalker.evaluation.crops import crop_faces
-from anytalker.evaluation.small_syncnet import SmallSyncModel
-from anytalker.evaluation.summary import mean_interval
+from anytalker.evaluation.lip_sync.crops import crop_faces
+from anytalker.evaluation.lip_sync.small_syncnet import SmallSyncModel
+from anytalker.evaluation.report.summary import mean_interval
 from anytalker.files import atomic_path, write_json_atomic
 from anytalker.miniature.corpus import RenderedClip
 from anytalker.miniature.exam import Scores, examine
-from anytalker.miniature.truth import FaceReader
+from anytalker.miniature.world.truth import FaceReader
 from anytalker.training.config import TrainingConfig
 
 MULTI_SHARE = 0.25

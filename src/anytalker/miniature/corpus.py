@@ -14,10 +14,11 @@ from anytalker.data.encoding import ClipEncoder
 from anytalker.data.records import Box, ClipPerson, ClipRecord
 from anytalker.data.shards import INDEX, ShardWriter, read_index
 from anytalker.errors import InputError
-from anytalker.miniature.behaviour import converse, talk
-from anytalker.miniature.people import FaceState
-from anytalker.miniature.scenes import UNSEEN_SEED, Scene
-from anytalker.miniature.voices import SAMPLE_RATE, augment, random_utterance, resample_visemes
+from anytalker.miniature.voices.augmentation import augment
+from anytalker.miniature.voices.speech import SAMPLE_RATE, random_utterance, resample_visemes
+from anytalker.miniature.world.behaviour import converse, talk
+from anytalker.miniature.world.people import FaceState
+from anytalker.miniature.world.scenes import UNSEEN_SEED, Scene
 
 
 @dataclass(frozen=True)

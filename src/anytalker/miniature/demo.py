@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from anytalker.files import atomic_path, write_json_atomic
-from anytalker.miniature.scenes import UNSEEN_SEED, Scene
-from anytalker.miniature.voices import SAMPLE_RATE, random_utterance
+from anytalker.miniature.voices.speech import SAMPLE_RATE, random_utterance
+from anytalker.miniature.world.scenes import UNSEEN_SEED, Scene
 
 PICTURE_HEIGHT = 288
 _OVERLAP_SECONDS = 0.1

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from anytalker.evaluation.mouths import background_psnr, mouth_motion
-from anytalker.miniature.behaviour import LOOK, attention, is_speaking
+from anytalker.evaluation.lip_sync.mouths import background_psnr, mouth_motion
 from anytalker.miniature.corpus import CorpusSettings, RenderedClip, render_clip
-from anytalker.miniature.truth import FaceReader
+from anytalker.miniature.world.behaviour import LOOK, attention, is_speaking
+from anytalker.miniature.world.truth import FaceReader
 
 EXAM_SEED = 5_000_000
 """Seed of the first scene; no corpus uses seeds this high."""

@@ -18,16 +18,16 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 
-from anytalker.conditioning.audio import SAMPLE_RATE
-from anytalker.conditioning.sound import Sound
+from anytalker.denoising.denoiser import ContextCache, Denoiser
+from anytalker.denoising.windows import Window
 from anytalker.errors import InputError
 from anytalker.files import atomic_path, write_json_atomic
+from anytalker.media.recordings import SAMPLE_RATE
+from anytalker.media.sound import Sound
 from anytalker.miniature.corpus import CorpusSettings, RenderedClip, Renders
 from anytalker.models.digest import encoder_digest, weights_digest
 from anytalker.models.latents import encode_video
-from anytalker.pipelines.denoising import ContextCache, Denoiser
 from anytalker.pipelines.inputs import Inputs, Voice
-from anytalker.pipelines.windows import Window
 from anytalker.training.losses import add_noise
 
 PIECE = 3

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from anytalker.evaluation.tracks import FaceTracks
-from anytalker.miniature.brush import Brush
-from anytalker.miniature.drawing import EYE_Y, face_outline, mouth_center
-from anytalker.miniature.people import FaceState, Person
-from anytalker.miniature.scenes import Scene
+from anytalker.evaluation.eye_motion.tracks import FaceTracks
+from anytalker.miniature.world.brush import Brush
+from anytalker.miniature.world.drawing import EYE_Y, face_outline, mouth_center
+from anytalker.miniature.world.people import FaceState, Person
+from anytalker.miniature.world.scenes import Scene
 
 _EYES = ((35, 41, 42, 39, 37, 36), (89, 95, 96, 93, 91, 90))
 _BROWS = ((43, 48, 49, 51, 50), (102, 103, 104, 105, 101))

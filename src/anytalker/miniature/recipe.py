@@ -15,15 +15,15 @@ from anytalker.conditioning.log_mel import LogMelFeatures
 from anytalker.data.encoding import ClipEncoder
 from anytalker.errors import InputError
 from anytalker.files import atomic_path
-from anytalker.miniature.autoencoder import MiniatureAutoencoder
-from anytalker.miniature.clips import autoencoder_batches
+from anytalker.loading.components import model_folder
+from anytalker.loading.scheduler import make_scheduler
 from anytalker.miniature.corpus import CorpusSettings, build_corpus, render_clip
 from anytalker.miniature.guesses import GuessSettings, lessons, write_guesses
+from anytalker.miniature.world.clips import autoencoder_batches
+from anytalker.models.autoencoder import MiniatureAutoencoder
+from anytalker.models.settings import PipelineSettings
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
-from anytalker.pipelines.components import model_folder
 from anytalker.pipelines.pipeline import AnyTalkerPipeline
-from anytalker.pipelines.schedule import make_scheduler
-from anytalker.pipelines.settings import PipelineSettings
 from anytalker.training.autoencoder import AutoencoderTraining, train_autoencoder
 from anytalker.training.decoder import DecoderTraining, train_decoder
 

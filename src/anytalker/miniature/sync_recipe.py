@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, IterableDataset
 
 from anytalker.conditioning.log_mel import LogMelFeatures
-from anytalker.evaluation.crops import FaceCrop, crop_faces
-from anytalker.evaluation.small_syncnet import (
+from anytalker.evaluation.lip_sync.crops import FaceCrop, crop_faces
+from anytalker.evaluation.lip_sync.small_syncnet import (
     MEL_BINS,
     SUBSTEPS,
     WINDOW,

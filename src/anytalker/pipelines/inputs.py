@@ -12,7 +12,13 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from anytalker.conditioning.audio import (
+from anytalker.conditioning.binding import bind_faces
+from anytalker.conditioning.faces import Box, scale_box, square_box
+from anytalker.conditioning.picture_record import recorded_faces
+from anytalker.errors import InputError
+from anytalker.media.channels import two_voices_remark
+from anytalker.media.pictures import frame_size, load_image, resize_image
+from anytalker.media.recordings import (
     SAMPLE_RATE,
     audio_array,
     combine,
@@ -20,15 +26,9 @@ from anytalker.conditioning.audio import (
     frame_count,
     read_recording,
 )
-from anytalker.conditioning.binding import bind_faces
-from anytalker.conditioning.channels import two_voices_remark
-from anytalker.conditioning.faces import Box, scale_box, square_box
-from anytalker.conditioning.image import frame_size, load_image, resize_image
-from anytalker.conditioning.picture_record import recorded_faces
-from anytalker.conditioning.sound import Sound
-from anytalker.errors import InputError
+from anytalker.media.sound import Sound
+from anytalker.models.settings import PipelineSettings
 from anytalker.pipelines.limits import MAX_FPS, MIN_FRAMES, check_number, check_size
-from anytalker.pipelines.settings import PipelineSettings
 
 Rounding = Literal["up", "release"]
 """Whether the frames, 4n+1, cover all of the sound, or are the largest number within it as in the release."""

@@ -14,19 +14,19 @@ import numpy as np
 import torch
 from diffusers.utils.torch_utils import empty_device_cache
 
-from anytalker.conditioning.audio import SAMPLE_RATE
+from anytalker.denoising.denoiser import Conditioning, Denoiser, DenoisingRun
+from anytalker.denoising.noise import Noise
 from anytalker.errors import AnyTalkerError
 from anytalker.files import write_json_atomic
+from anytalker.hardware.placement import Memory
+from anytalker.media.destination import check_record, making, parts_folder, record_path
+from anytalker.media.recordings import SAMPLE_RATE
+from anytalker.media.video import Stopwatch, write_video
 from anytalker.models.latents import CHUNK, decode_chunks
-from anytalker.pipelines.denoising import Conditioning, Denoiser, DenoisingRun
-from anytalker.pipelines.destination import check_record, making, parts_folder, record_path
 from anytalker.pipelines.inputs import Inputs
-from anytalker.pipelines.noise import Noise
-from anytalker.pipelines.output import Stopwatch, write_video
 from anytalker.pipelines.parts import INTERVAL, VIDEO, Parts, identity_of
-from anytalker.pipelines.placement import Memory
-from anytalker.pipelines.processes import is_first
 from anytalker.pipelines.result import TalkingVideo, VideoFile
+from anytalker.processes import is_first
 
 Progress = Callable[[str, int, int], None]
 

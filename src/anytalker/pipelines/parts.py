@@ -16,11 +16,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from anytalker.conditioning.sound import Sound
 from anytalker.errors import InputError
 from anytalker.files import atomic_path
+from anytalker.media.destination import STATE
+from anytalker.media.sound import Sound
 from anytalker.models.digest import weights_digest
-from anytalker.pipelines.destination import STATE
 
 INTERVAL = 20.0
 """Seconds of work between two savings; what takes less leaves nothing on disk."""

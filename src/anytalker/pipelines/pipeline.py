@@ -15,28 +15,28 @@ from PIL import Image
 
 from anytalker.conditioning.audio_features import audio_rows
 from anytalker.conditioning.binding import FaceMask
-from anytalker.conditioning.channels import split_channel
 from anytalker.conditioning.faces import clip_pixels, crop_face
-from anytalker.conditioning.image import to_video_tensor
 from anytalker.conditioning.log_mel import windows
 from anytalker.conditioning.masks import condition_mask, face_token_masks
+from anytalker.denoising.denoiser import Conditioning, Denoiser
+from anytalker.denoising.guidance import Guidance
+from anytalker.denoising.noise import Noise
+from anytalker.denoising.windows import WindowChoice, check_positions, window_remark, with_window
+from anytalker.hardware.placement import Memory
+from anytalker.loading.components import load_components, save_components
+from anytalker.loading.quiet import quiet_bars
+from anytalker.media.channels import split_channel
+from anytalker.media.destination import check_destination
+from anytalker.media.pictures import to_video_tensor
+from anytalker.media.video import Stopwatch
 from anytalker.models.latents import condition_latents
+from anytalker.models.settings import PipelineSettings
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
-from anytalker.pipelines.components import load_components, save_components
-from anytalker.pipelines.denoising import Conditioning, Denoiser
-from anytalker.pipelines.destination import check_destination
-from anytalker.pipelines.guidance import Guidance
 from anytalker.pipelines.inputs import Inputs, Rounding, prepare_inputs
 from anytalker.pipelines.limits import MAX_STEPS, check_number, check_strengths
 from anytalker.pipelines.long_video import Production, Progress
-from anytalker.pipelines.noise import Noise
-from anytalker.pipelines.output import Stopwatch
 from anytalker.pipelines.parts import INTERVAL
-from anytalker.pipelines.placement import Memory
-from anytalker.pipelines.quiet import quiet_bars
 from anytalker.pipelines.result import TalkingVideo, VideoFile
-from anytalker.pipelines.settings import PipelineSettings
-from anytalker.pipelines.windows import WindowChoice, check_positions, window_remark, with_window
 
 
 class AnyTalkerPipeline(DiffusionPipeline):

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from anytalker.conditioning.audio import SAMPLE_RATE, mix
-from anytalker.conditioning.sound import Mixture
 from anytalker.conditioning.timeline import speaking_spans
+from anytalker.media.recordings import SAMPLE_RATE, mix
+from anytalker.media.sound import Mixture
+from anytalker.media.video import PersonRecord, RunRecord, write_video
 from anytalker.pipelines.inputs import Inputs
-from anytalker.pipelines.output import PersonRecord, RunRecord, write_video
 
 
 @dataclass(frozen=True)

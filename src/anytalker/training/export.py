@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from anytalker.errors import AnyTalkerError
+from anytalker.loading.components import load_components
 from anytalker.models.digest import weights_digest
 from anytalker.models.lora import merge_lora
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
-from anytalker.pipelines.components import load_components
 from anytalker.pipelines.pipeline import AnyTalkerPipeline
 
 

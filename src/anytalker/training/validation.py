@@ -13,11 +13,11 @@ import torch
 
 from anytalker.data.encoding import Clip
 from anytalker.data.shards import read_all
-from anytalker.evaluation.mouths import follows_voice
+from anytalker.denoising.denoiser import Conditioning, Denoiser
+from anytalker.denoising.guidance import Guidance
+from anytalker.evaluation.lip_sync.mouths import follows_voice
+from anytalker.media.video import write_video
 from anytalker.models.latents import decode_video
-from anytalker.pipelines.denoising import Conditioning, Denoiser
-from anytalker.pipelines.guidance import Guidance
-from anytalker.pipelines.output import write_video
 from anytalker.training.batches import Batch, make_batch, window_of
 from anytalker.training.config import BatchConfig, TrainingConfig
 from anytalker.training.model import TextEmbeddings, TrainedModel, group_loss

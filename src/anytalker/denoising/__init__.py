@@ -1,0 +1,1 @@
+"""From noise and conditioning to latents: sampler, guidance, windows."""

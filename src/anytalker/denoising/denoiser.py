@@ -1,0 +1,264 @@
+"""The denoising loop: guidance, windows and the sampler around the transformer."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from diffusers import UniPCMultistepScheduler
+
+from anytalker.denoising.guidance import Branch, Guidance
+from anytalker.denoising.schedule import set_timesteps
+from anytalker.denoising.wavefront import NoiseSource, Wavefront
+from anytalker.denoising.windows import Window, plan_windows
+from anytalker.hardware.acceleration import fit_cache, forget_cached, tell_step
+from anytalker.models.transformer import AnyTalkerTransformer3DModel, TransformerContext
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """All that the transformer is told, for one video of N people and f latent frames.
+
+    `condition` (1, 20, up to f, h, w): 4 mask channels and 16 latents, the last frame stands for all later ones;
+    `prompt_embeds` and `negative_prompt_embeds` (1, tokens, channels); `image_embeds` (1, tokens, channels);
+    `face_embeds` (1, N, tokens, channels); `audio_embeds` (1, N, 4(f-1)+1, window, blocks, channels); `face_masks`
+    (1, N, f, h/2, w/2). For long videos the last two are views that take no memory of that size.
+    """
+
+    condition: torch.Tensor
+    prompt_embeds: torch.Tensor
+    negative_prompt_embeds: torch.Tensor
+    image_embeds: torch.Tensor
+    face_embeds: torch.Tensor
+    audio_embeds: torch.Tensor
+    face_masks: torch.Tensor
+
+    @property
+    def latent_frames(self) -> int:
+        """Latent frames f of the video."""
+        return self.face_masks.shape[2]
+
+    def window(self, window: Window) -> Conditioning:
+        """The same for the latent frames of a window."""
+        frames, rows = window.latent_frames(), window.video_frames()
+        last = self.condition.shape[2] - 1
+        return Conditioning(
+            self.condition[:, :, [min(frame, last) for frame in frames]],
+            self.prompt_embeds,
+            self.negative_prompt_embeds,
+            self.image_embeds,
+            self.face_embeds,
+            self.audio_embeds[:, :, rows],
+            self.face_masks[:, :, frames],
+        )
+
+    def branches(self, branches: Sequence[Branch]) -> tuple[torch.Tensor, ...]:
+        """Arguments of the transformer's `make_context` for several branches of guidance as one batch."""
+        rows = [
+            (
+                self.negative_prompt_embeds if branch == "null" else self.prompt_embeds,
+                self.image_embeds,
+                self.face_embeds,
+                self.audio_embeds if branch == "all" else torch.zeros_like(self.audio_embeds),
+                self.face_masks,
+            )
+            for branch in branches
+        ]
+        length = max(row[0].shape[1] for row in rows)
+        texts = [torch.nn.functional.pad(row[0], (0, 0, 0, length - row[0].shape[1])) for row in rows]
+        return torch.cat(texts), *(torch.cat([row[part] for row in rows]) for part in range(1, 5))
+
+
+class ContextCache:
+    """Contexts of the transformer, kept from step to step as far as a budget of memory goes.
+
+    Args:
+        transformer: makes the contexts.
+        budget: bytes; contexts beyond it are made anew whenever they are needed.
+    """
+
+    def __init__(self, transformer: AnyTalkerTransformer3DModel, budget: int) -> None:
+        self.transformer, self.budget = transformer, budget
+        self._kept: dict[tuple[int, tuple[Branch, ...]], TransformerContext] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __call__(self, number: int, part: Conditioning, branches: tuple[Branch, ...]) -> TransformerContext:
+        """The context of window `number`, whose conditioning is `part`, for branches of guidance."""
+        known = self._kept.get((number, branches))
+        if known is not None:
+            return known
+        hook = getattr(self.transformer, "_hf_hook", None)
+        if hook is not None:  # offloading: brings the weights, which only a call of the model itself would do
+            hook.pre_forward(self.transformer)
+        context = self.transformer.make_context(*part.branches(branches))
+        if context.nbytes <= self.budget:
+            self.budget -= context.nbytes
+            self._kept[number, branches] = context
+        return context
+
+    def drop(self, number: int) -> None:
+        """Forget the contexts of a window that is finished, and have their memory for others."""
+        for key in [key for key in self._kept if key[0] == number]:
+            self.budget += self._kept.pop(key).nbytes
+
+
+@dataclass
+class Denoiser:
+    """Turns noise into latents.
+
+    Attributes:
+        transformer: the model.
+        scheduler: a UniPC scheduler with flow sigmas.
+        num_inference_steps: steps of the sampler.
+        guidance: how far to push towards text and voices.
+        window: latent frames denoised together, see `plan_windows`.
+        window_overlap: latent frames that neighbouring windows share.
+        context_budget: bytes for what stays the same from step to step, see `ContextCache`.
+        keep_contexts: False makes it anew inside every step of every block, for transformers that are not on the device
+            as a whole.
+    """
+
+    transformer: AnyTalkerTransformer3DModel
+    scheduler: UniPCMultistepScheduler
+    num_inference_steps: int
+    guidance: Guidance = field(default_factory=Guidance)
+    window: int | None = None
+    window_overlap: int = 2
+    context_budget: int = 4 * 2**30
+    keep_contexts: bool = True
+
+    @torch.no_grad()
+    def __call__(
+        self, noise: torch.Tensor, conditioning: Conditioning, on_step: Callable[[int, int], None] | None = None
+    ) -> torch.Tensor:
+        """Denoise (B, 16, f, h, w) latents; `on_step(done, total)` is called after every step of a window."""
+        run = self.begin(lambda start, stop: noise[:, :, start:stop], conditioning)
+        finished: list[torch.Tensor] = []
+        while run.done < run.total:
+            run.advance()
+            finished += run.finished()
+            if on_step is not None:
+                on_step(run.done, run.total)
+        return torch.cat(finished, dim=2)
+
+    def begin(self, noise: NoiseSource, conditioning: Conditioning) -> DenoisingRun:
+        """A run that is advanced bit by bit, in memory that does not grow with the length of the video."""
+        self.forget()
+        fit_cache(self.transformer, self.num_inference_steps)
+        scheduler = copy.copy(self.scheduler)
+        set_timesteps(scheduler, self.num_inference_steps, conditioning.condition.device)
+        total = conditioning.latent_frames
+        windows = plan_windows(total, self.window, self.window_overlap)
+        wavefront = Wavefront(windows, self.window_overlap, total, scheduler, noise)
+        return DenoisingRun(self, conditioning, wavefront)
+
+    def velocity(
+        self,
+        latents: torch.Tensor,
+        step: int,
+        timestep: torch.Tensor,
+        number: int,
+        part: Conditioning,
+        contexts: ContextCache,
+    ) -> torch.Tensor:
+        """The guided velocity of a window's latents.
+
+        Args:
+            latents: (B, 16, frames of the window, h, w).
+            step: of the sampler, from 0.
+            timestep: the sampler's at that step, in 0..1000.
+            number: of the window.
+            part: its conditioning.
+            contexts: kept from step to step.
+        """
+        guidance = self.guidance.at_step(step, self.num_inference_steps)
+        coefficients = guidance.coefficients(part.face_masks)
+        branches = tuple(coefficients)
+        batches = [branches] if guidance.batched else [(branch,) for branch in branches]
+        hidden_states = torch.cat([latents, part.condition], dim=1)
+        total = torch.zeros_like(latents)
+        for batch in batches:
+            given = () if self.keep_contexts else part.branches(batch)
+            with self._cache_of(number, batch):
+                tell_step(self.transformer, step)
+                predicted = self.transformer(
+                    hidden_states.expand(len(batch), -1, -1, -1, -1),
+                    timestep.expand(len(batch)).to(latents),
+                    *given,
+                    context=contexts(number, part, batch) if self.keep_contexts else None,
+                    return_dict=False,
+                )[0]
+            for branch, velocity in zip(batch, predicted, strict=True):
+                total += coefficients[branch] * velocity
+        return total
+
+    def _cache_of(self, number: int, batch: tuple[Branch, ...]) -> AbstractContextManager[None]:
+        """Caches of blocks, if there are any, know windows and branches apart."""
+        if not self.transformer.is_cache_enabled:
+            return nullcontext()
+        return self.transformer.cache_context(f"{number}: {' '.join(batch)}")
+
+    def forget(self, number: int | None = None) -> None:
+        """Let go of what caches of blocks keep of a window; None: of all."""
+        if self.transformer.is_cache_enabled:
+            forget_cached(self.transformer, "" if number is None else f"{number}:")
+
+
+class DenoisingRun:
+    """One video on its way from noise to latents, a step of a window at a time.
+
+    Args:
+        denoiser: settings and models.
+        conditioning: of the whole video.
+        wavefront: where the run is.
+    """
+
+    def __init__(self, denoiser: Denoiser, conditioning: Conditioning, wavefront: Wavefront) -> None:
+        self.denoiser, self.conditioning, self.wavefront = denoiser, conditioning, wavefront
+        self.contexts = ContextCache(denoiser.transformer, denoiser.context_budget)
+        self._parts: dict[int, Conditioning] = {}
+
+    @property
+    def done(self) -> int:
+        """Steps of windows that have been taken."""
+        return self.wavefront.done
+
+    @property
+    def total(self) -> int:
+        """Steps of windows in all."""
+        return len(self.wavefront.windows) * self.wavefront.steps
+
+    @torch.no_grad()
+    def advance(self) -> None:
+        """Take the next step of a window.
+
+        Raises:
+            StopIteration: if there is none left.
+        """
+        number, step = self.wavefront.next()
+        if number not in self._parts:
+            self._parts[number] = self.conditioning.window(self.wavefront.windows[number])
+        latents = self.wavefront.latents(number, step)
+        timestep = self.wavefront.timesteps[step]
+        velocity = self.denoiser.velocity(latents, step, timestep, number, self._parts[number], self.contexts)
+        if self.wavefront.add(number, velocity):
+            del self._parts[number]
+            self.contexts.drop(number)
+            self.denoiser.forget(number)
+
+    def finished(self) -> list[torch.Tensor]:
+        """Final latents (B, 16, n, h, w) that have not been taken yet, in order."""
+        return list(self.wavefront.finished())
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Where the run is, as tensors on the CPU; the noise's own state is not among them."""
+        return self.wavefront.state()
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on where `state` was taken."""
+        self.wavefront.restore(state, self.conditioning.condition)

@@ -1,0 +1,311 @@
+"""How much memory a video will take, before it is made.
+
+The model is run on tensors that have shapes but no data, and what it would allocate is counted.
+"""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from anytalker.denoising.denoiser import Denoiser
+from anytalker.denoising.windows import plan_windows
+from anytalker.hardware.placement import STREAMED, Placement
+from anytalker.models.audio_face_attention import Streams
+from anytalker.models.face_regions import FaceRegions
+from anytalker.models.latents import CHUNK
+from anytalker.models.precision import stays_float32
+from anytalker.models.settings import PipelineSettings
+from anytalker.models.transformer import WHOLE_LAYERS, AnyTalkerTransformer3DModel, TransformerContext
+
+_SIMULATED: dict[tuple[str, str, str], Any] = {}
+_SIMULATED_LAYERS = 2
+_FACE_SHARE = 3
+_COPIES = 3
+"""Copies of a chunk of frames on their way from the autoencoder to the encoder of the file."""
+_ENCODER_LAYERS = 4
+"""The encoders' largest layers, their embeddings, are less than this part of them."""
+_AHEAD = 2
+"""Layers on the device at a time where they come one by one: the one that computes and the next."""
+_BLOCKS_AHEAD = 5
+"""The same of the transformer's blocks, which go faster than their memory is given back; 5.9 measured with the 14B."""
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes that making a video takes on its device.
+
+    Attributes:
+        weights: of each part.
+        layer: of the largest layer of each part, for parts that come layer by layer.
+        placement: what is on the device at a time.
+        context: keys and values that are kept between denoising steps.
+        denoising: what a denoising step takes besides.
+        decoding: what a chunk of frames takes while it is decoded.
+        latents: of the whole video with noise and conditioning.
+        rest: the process and its libraries, or the GPU's.
+    """
+
+    weights: dict[str, int]
+    layer: dict[str, int]
+    placement: Placement
+    context: int
+    denoising: int
+    decoding: int
+    latents: int
+    rest: int
+
+    @property
+    def peak(self) -> int:
+        """Most that is needed at any moment."""
+        denoising = self.context + self.denoising
+        return (
+            self.rest
+            + self.latents
+            + max(
+                self._resident("text encoder"),
+                self._resident("image encoder"),
+                self._resident("transformer") + denoising,
+                self._resident("vae") + self.decoding,
+            )
+        )
+
+    @property
+    def resident(self) -> int:
+        """Most weights that are on the device at any moment."""
+        return max(map(self._resident, self.weights))
+
+    def _resident(self, working: str) -> int:
+        """Bytes of weights on the device while one part works."""
+        if self.placement.memory == "high":
+            return sum(self.weights.values())
+        if self.placement.memory == "balanced":
+            return self.weights.get(working, 0) + (self.weights["vae"] if working == "transformer" else 0)
+        staying = sum(size for name, size in self.weights.items() if name.replace(" ", "_") not in STREAMED)
+        ahead = _BLOCKS_AHEAD if working == "transformer" else _AHEAD
+        return staying + min(ahead * self.layer.get(working, 0), self.weights.get(working, 0))
+
+    @property
+    def reason(self) -> str:
+        """What takes most of it."""
+        kept = self.weights if self.placement.memory != "low" else self.layer
+        parts = {f"the weights of the {name}": size for name, size in kept.items()}
+        parts |= {"keys and values": self.context, "a denoising step": self.denoising, "decoding": self.decoding}
+        return max(parts, key=lambda name: parts[name])
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """What a plan needs to know of a model: configurations of transformer and autoencoder, settings, other weights.
+
+    `vae` holds "_class_name"; `others` bytes of the other parts' weights.
+    """
+
+    transformer: Mapping[str, Any]
+    vae: Mapping[str, Any]
+    settings: PipelineSettings
+    others: dict[str, int]
+
+
+def plan_memory(
+    shape: ModelShape,
+    size: tuple[int, int],
+    frames: int,
+    persons: int,
+    dtype: torch.dtype,
+    rest: int,
+    batched: bool = False,
+    placement: Placement = Placement(),
+    workspace: float = 1.0,
+) -> MemoryPlan:
+    """The memory of one video.
+
+    Args:
+        shape: of the model.
+        size: (width, height) of the video in pixels.
+        frames: of the video.
+        persons: people in it.
+        dtype: of the transformer.
+        rest: bytes that the process or the GPU takes without any model.
+        batched: both branches of guidance at once.
+        placement: what is on the device at a time, and how the transformer's weights are kept.
+        workspace: what decoding takes on the device, times what its tensors take.
+    """
+    settings, total = shape.settings, (frames - 1) // 4 + 1
+    windows = plan_windows(total, settings.window, settings.window_overlap)
+    longest = 1 + max(window.stop - window.start for window in windows)
+    grid = (size[1] // 16, size[0] // 16)
+    branches = 1 if settings.guidance_scale == 1 else 2
+    step, context = _once(simulate_step, shape.transformer, (longest, *grid), persons, dtype, branches * batched or 1)
+    under_way = min(len(windows), settings.num_inference_steps + 1)
+    layers = int(_known(shape.transformer)["num_layers"])
+    kept = context * (1 if batched else branches) * under_way
+    if placement.memory == "low":
+        kept, step = 0, step + context // layers
+    latents = 4 * grid[0] * grid[1] * 4 * (16 * 6 * min(total, longest * under_way) + 20 * min(total, CHUNK))
+    transformer = _once(transformer_bytes, shape.transformer, dtype, Placement(weights=placement.weights))
+    return MemoryPlan(
+        weights={"transformer": transformer} | shape.others,
+        layer={"transformer": transformer // layers} | {k: v // _ENCODER_LAYERS for k, v in shape.others.items()},
+        placement=placement,
+        context=min(kept, Denoiser.context_budget) if kept > Denoiser.context_budget else kept,
+        denoising=step + (context if kept > Denoiser.context_budget else 0),
+        decoding=int(workspace * _once(simulate_decoding, shape.vae, (min(total, CHUNK), *grid))),
+        latents=latents,
+        rest=rest,
+    )
+
+
+def _once(simulate: Callable[..., Any], config: Mapping[str, Any], *arguments: Any) -> Any:
+    """What a simulation says; asked again, it is not run again: advice compares many plans."""
+    key = (simulate.__name__, repr(sorted(config.items())), repr(arguments))
+    if key not in _SIMULATED:
+        _SIMULATED[key] = simulate(config, *arguments)
+    return _SIMULATED[key]
+
+
+def transformer_bytes(config: Mapping[str, Any], dtype: torch.dtype, placement: Placement = Placement()) -> int:
+    """Bytes of a transformer's weights; some stay in float32, matrices of blocks may take a byte a value."""
+    small = placement.weights != "full"
+    with torch.device("meta"):
+        model = AnyTalkerTransformer3DModel(**_known(config))
+
+    def width(key: str, tensor: torch.Tensor) -> int:
+        if stays_float32(key):
+            return 4
+        shrunk = small and key.startswith("blocks.") and tensor.ndim == 2 and re.search(WHOLE_LAYERS, key) is None
+        return 1 if shrunk else dtype.itemsize
+
+    return sum(tensor.numel() * width(key, tensor) for key, tensor in model.state_dict().items())
+
+
+def simulate_step(
+    config: Mapping[str, Any], grid: tuple[int, int, int], persons: int, dtype: torch.dtype, batch: int = 1
+) -> tuple[int, int]:
+    """Bytes that a denoising step allocates at its peak, and bytes of the context of one batch.
+
+    Args:
+        config: of the transformer.
+        grid: latent frames, and token rows and columns.
+        persons: people, each with a face as wide as a third of the picture's height.
+        dtype: of the weights.
+        batch: branches of guidance in one batch.
+    """
+    frames, height, width = grid
+    values = _known(config)
+    layers = values["num_layers"]
+    regions = _regions(persons, grid, batch)
+    with _without_data(dtype):
+        model = AnyTalkerTransformer3DModel(**values | {"num_layers": min(layers, _SIMULATED_LAYERS)}).eval()
+        dim = values["num_attention_heads"] * values["attention_head_dim"]
+        audio_frames = 4 * (frames - 1) + 1 if values["audio_face_layout"] == "A" else frames
+        audio_dim = dim if values["audio_face_layout"] == "A" else values["audio_dim"]
+        streams = Streams(
+            torch.empty(batch, values["text_len"], dim),
+            torch.empty(batch, 257, dim),
+            torch.empty(batch, persons, 257, dim),
+            torch.empty(batch, persons, audio_frames, values["audio_tokens"], audio_dim),
+        )
+        blocks: list[Any] = list(model.blocks)
+        context = TransformerContext(tuple(block.context(streams) for block in blocks), regions)
+        hidden_states = torch.empty(batch, values["in_channels"], frames, 2 * height, 2 * width, dtype=torch.float32)
+        with AllocationCounter() as counter:
+            model(hidden_states, torch.full((batch,), 500.0), context=context)
+        return counter.peak, context.nbytes * layers // len(blocks)
+
+
+def simulate_decoding(config: Mapping[str, Any], grid: tuple[int, int, int]) -> int:
+    """Bytes that decoding allocates at its peak, for latent frames, token rows and columns; float32."""
+    frames, height, width = grid
+    name = config.get("_class_name", "AutoencoderKLWan")
+    own = {key: value for key, value in config.items() if not key.startswith("_")}
+    with _without_data(torch.float32):
+        vae: Any
+        if name == "MiniatureAutoencoder":
+            from anytalker.models.autoencoder import MiniatureAutoencoder
+
+            vae = MiniatureAutoencoder(**own).eval()
+        else:
+            from diffusers import AutoencoderKLWan
+
+            vae = AutoencoderKLWan(**own).eval()
+        latents = torch.empty(1, 16, frames, 2 * height, 2 * width)
+        with AllocationCounter() as counter:
+            pixels = vae.decode(latents).sample
+        return counter.peak + _COPIES * pixels.nbytes
+
+
+class AllocationCounter(TorchDispatchMode):
+    """Counts the bytes of tensors that are made, and let go, while it is active.
+
+    Attributes:
+        peak: most bytes that were alive at any moment.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = self._alive = 0
+        self._known: dict[int, Any] = {}
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation and count what it made."""
+        given = {id(t.untyped_storage()) for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
+        made = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                if id(storage) not in self._known and id(storage) not in given:
+                    self._count(storage)
+        return made
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key, size = id(storage), storage.nbytes()
+
+        def forget(_: Any) -> None:
+            self._known.pop(key, None)
+            self._alive -= size
+
+        self._known[key] = weakref.ref(storage, forget)
+        self._alive += size
+        self.peak = max(self.peak, self._alive)
+
+
+@contextmanager
+def _without_data(dtype: torch.dtype) -> Iterator[None]:
+    """Tensors made here have shapes but no data; floating point ones are of a type unless it is said otherwise."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+            yield
+    finally:
+        torch.set_default_dtype(default)
+
+
+def _regions(persons: int, grid: tuple[int, int, int], batch: int) -> FaceRegions:
+    frames, height, width = grid
+    side = max(1, height // _FACE_SHARE)
+    masks = torch.zeros(batch, persons, frames, height, width)
+    for person in range(persons):
+        left = person * max(0, width - side) // max(1, persons - 1)
+        masks[:, person, :, :side, left : left + side] = 1
+    return FaceRegions(masks)
+
+
+def _known(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Every value of a transformer's configuration, defaults where it doesn't say."""
+    import inspect
+
+    parameters = inspect.signature(AnyTalkerTransformer3DModel.__init__).parameters
+    defaults = {name: value.default for name, value in parameters.items() if name != "self"}
+    return defaults | {name: value for name, value in config.items() if name in defaults}

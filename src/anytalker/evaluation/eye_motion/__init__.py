@@ -1,0 +1,1 @@
+"""How eyes and brows move: tracks of landmarks, Interactivity."""

@@ -1,0 +1,1 @@
+"""How well lips and voices agree, and whose voice is whose."""

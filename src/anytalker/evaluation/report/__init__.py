@@ -1,0 +1,1 @@
+"""What an evaluation shows: summaries, plots, the page."""

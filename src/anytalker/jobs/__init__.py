@@ -1,0 +1,1 @@
+"""Many videos: batches, their workers, benchmark sets."""

@@ -1,0 +1,156 @@
+"""Many videos from one file of jobs: spread over devices, each on its own, gone on with after an interruption."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from anytalker.errors import AnyTalkerError
+from anytalker.hardware.placement import Placement
+from anytalker.jobs.job import Job
+from anytalker.jobs.workers import worker_for
+from anytalker.media.destination import check_batch_destinations
+
+RESULTS = "batch.jsonl"
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """How a job ended: `reason` is None if its video is there; `seconds` it took, 0 if it was there before."""
+
+    name: str
+    reason: str | None
+    seconds: float
+
+
+def run_batch(
+    jobs: dict[str, Job],
+    model: str,
+    output: Path,
+    devices: Sequence[str],
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    placement: Placement = Placement(),
+    jobs_file: Path | None = None,
+) -> list[JobResult]:
+    """Make all videos that are not there yet.
+
+    Every device has a process of its own that keeps the model. A job that fails, or takes its process down, is named
+    and the others go on; run again, failed and missing jobs are made.
+
+    Args:
+        jobs: by name.
+        model: name or folder.
+        output: folder for NAME.mp4, NAME.json, and batch.jsonl with a line a job.
+        devices: such as "cuda:0", see `workers.worker_for`; one several times: so many processes.
+        on_progress: called as (jobs done, jobs in all).
+        placement: what is on a device at a time.
+        jobs_file: where the jobs were read from.
+
+    Returns:
+        One result a job, in their order.
+
+    Raises:
+        InputError: if a video, its record or the results would overwrite the jobs file or an input of any job.
+        AnyTalkerError: if the results can't be written down, for example on a full disk; videos that are there stay.
+    """
+    given = {path for job in jobs.values() for path in (*job.files(), jobs_file) if path is not None}
+    check_batch_destinations([output / f"{name}.mp4" for name in jobs], output / RESULTS, sorted(given))
+    output.mkdir(parents=True, exist_ok=True)
+    log = _Log(output / RESULTS, {name: job.fingerprint(model, placement.weights) for name, job in jobs.items()})
+    log.results.update({name: JobResult(name, None, 0.0) for name in finished_jobs(output, log.fingerprints)})
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for name in jobs:
+        if name not in log.results:
+            waiting.put(name)
+    on_progress(len(log.results), len(jobs))
+
+    def tell(result: JobResult) -> None:
+        on_progress(log.add(result), len(jobs))
+
+    try:
+        _in_threads(devices, waiting, lambda device: _serve(device, model, placement, jobs, output, waiting, tell))
+    except OSError as error:
+        raise AnyTalkerError(f"{output / RESULTS} can't be written: {error.strerror}.") from error
+    return [log.results[name] for name in jobs]
+
+
+class _Log:
+    """How jobs ended, by name, in memory and as lines of a file; threads may share it."""
+
+    def __init__(self, path: Path, fingerprints: Mapping[str, str]) -> None:
+        self.path, self.fingerprints = path, fingerprints
+        self.results: dict[str, JobResult] = {}
+        self._lock = threading.Lock()
+
+    def add(self, result: JobResult) -> int:
+        """Write a result down; how many there are now."""
+        with self._lock, self.path.open("a", encoding="utf-8") as file:
+            self.results[result.name] = result
+            file.write(json.dumps(vars(result) | {"fingerprint": self.fingerprints[result.name]}) + "\n")
+            return len(self.results)
+
+
+def finished_jobs(output: Path, prints: Mapping[str, str]) -> set[str]:
+    """Names of the jobs whose videos are there, made from the same files and settings."""
+    known: dict[str, bool] = {}
+    path = output / RESULTS
+    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        with suppress(ValueError, KeyError, TypeError):
+            line = json.loads(text)
+            known[line["name"]] = line["reason"] is None and prints.get(line["name"]) == line["fingerprint"]
+    return {name for name, good in known.items() if good and (output / f"{name}.mp4").is_file()}
+
+
+def _in_threads(devices: Sequence[str], waiting: queue.SimpleQueue[str], serve: Callable[[str], None]) -> None:
+    """Serve every device in a thread of its own; after a failure, which is raised, no further job is begun."""
+    failures: list[BaseException] = []
+
+    def run(device: str) -> None:
+        try:
+            serve(device)
+        except BaseException as error:  # raised below, by the thread that can say it
+            failures.append(error)
+            for _ in _taken(waiting):
+                pass
+
+    threads = [threading.Thread(target=run, args=(device,)) for device in devices]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def _serve(
+    device: str,
+    model: str,
+    placement: Placement,
+    jobs: dict[str, Job],
+    output: Path,
+    waiting: queue.SimpleQueue[str],
+    tell: Callable[[JobResult], None],
+) -> None:
+    """Give a device one job after another."""
+    worker = worker_for(device)
+    try:
+        for name in _taken(waiting):
+            started = time.monotonic()
+            reason = worker.make(model, placement, jobs[name], output / f"{name}.mp4")
+            tell(JobResult(name, reason, round(time.monotonic() - started, 2)))
+    finally:
+        worker.close()
+
+
+def _taken(waiting: queue.SimpleQueue[str]) -> Iterator[str]:
+    while True:
+        try:
+            yield waiting.get_nowait()
+        except queue.Empty:
+            return

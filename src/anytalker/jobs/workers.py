@@ -1,0 +1,140 @@
+"""Processes that make one video after another, each with a device and a model of its own, here or wherever ray is."""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, Protocol
+
+from anytalker.errors import InputError
+from anytalker.failures import explain
+from anytalker.hardware.placement import Placement
+from anytalker.jobs.job import Job
+
+RAY = "ray:"
+_DIED = "Its process ended without a word; most likely it ran out of memory."
+_PIPELINES: dict[tuple[str, str, Placement], Any] = {}
+
+
+class Worker(Protocol):
+    """Makes videos somewhere."""
+
+    def make(self, model: str, placement: Placement, job: Job, path: Path) -> str | None:
+        """Make one video; why it could not be made."""
+
+    def close(self) -> None:
+        """Let go of the device."""
+
+
+def worker_for(device: str) -> Worker:
+    """A worker for "cpu", "cuda:0", …, or for "ray:cpu" and "ray:cuda", one of the devices that ray knows of."""
+    return RayWorker(device.removeprefix(RAY)) if device.startswith(RAY) else LocalWorker(device)
+
+
+class LocalWorker:
+    """A process of this machine; one that dies is replaced."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self._pool: ProcessPoolExecutor | None = None
+
+    def make(self, model: str, placement: Placement, job: Job, path: Path) -> str | None:
+        """Make one video; why it could not be made."""
+        self._pool = self._pool or ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+        try:
+            return self._pool.submit(make_video, model, self.device, placement, job, path).result()
+        except BrokenProcessPool:
+            self._pool.shutdown(wait=False)
+            self._pool = None
+            return _DIED
+
+    def close(self) -> None:
+        """End the process."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+
+class RayWorker:
+    """A process on any machine of ray's cluster, with one GPU or CPU of it; one that dies is replaced.
+
+    The machines must see the same files under the same paths.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self._actor: Any = None
+
+    def make(self, model: str, placement: Placement, job: Job, path: Path) -> str | None:
+        """Make one video; why it could not be made."""
+        import ray
+
+        if self._actor is None:
+            share = {"num_gpus": 1} if self.device == "cuda" else {"num_cpus": 1}
+            self._actor = ray.remote(**share)(_Maker).remote()
+        try:
+            return ray.get(self._actor.make.remote(model, self.device, placement, job, path))
+        except ray.exceptions.RayActorError:
+            self._actor = None
+            return _DIED
+        except ray.exceptions.RayError as error:
+            return f"ray could not run it: {str(error).splitlines()[0]}"
+
+    def close(self) -> None:
+        """End the process."""
+        import ray
+
+        if self._actor is not None:
+            ray.kill(self._actor)
+
+
+class _Maker:
+    def make(self, model: str, device: str, placement: Placement, job: Job, path: Path) -> str | None:
+        return make_video(model, device, placement, job, path)
+
+
+def ray_devices(address: str) -> list[str]:
+    """Connect to ray; its devices, every GPU, or without one every CPU.
+
+    Args:
+        address: "local" starts ray on this machine, "auto" takes the cluster that this machine belongs to, "ray://…"
+            or "host:port" another one.
+
+    Raises:
+        InputError: if ray is not installed, or the cluster can't be reached.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError("--ray needs ray:  pip install 'anytalker[cluster]'") from error
+    try:
+        ray.init(address=address, include_dashboard=False if address == "local" else None, logging_level="ERROR")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"There is no ray cluster at {address!r} ({error}). Start one with:  ray start --head"
+        ) from error
+    resources = ray.cluster_resources()
+    gpus = int(resources.get("GPU", 0))
+    return [f"{RAY}cuda"] * gpus or [f"{RAY}cpu"] * max(1, int(resources.get("CPU", 1)))
+
+
+def make_video(model: str, device: str, placement: Placement, job: Job, path: Path) -> str | None:
+    """Make one video, in the device's process; why it could not be made."""
+    import torch
+
+    from anytalker.pipelines.ready import load_pipeline
+
+    try:
+        key = (model, device, placement)
+        if key not in _PIPELINES:
+            if device == "cpu":
+                torch.set_num_threads(1)  # the same sums in the same order, however many processes there are
+            _PIPELINES[key] = load_pipeline(model, device, placement)
+            _PIPELINES[key].set_progress_bar_config(disable=True)
+        options = job.model_dump(exclude={"image", "audio", "seed"})
+        generator = torch.Generator().manual_seed(job.seed)
+        _PIPELINES[key].generate_to(path, job.image, job.audio, generator=generator, **options)
+    except Exception as error:  # one broken job must not end the others
+        return explain(error)
+    return None

@@ -1,0 +1,164 @@
+"""For each part of a model, wherever and in whatever format it was found, what loads it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anytalker.checkpoints.published import read_config
+from anytalker.checkpoints.tensors import Checkpoint
+from anytalker.checkpoints.wan_parts import (
+    autoencoder_sizes,
+    clip_from_wan,
+    clip_image_size,
+    load_wan_file,
+    t5_from_wan,
+    vae_from_wan,
+)
+from anytalker.checkpoints.weight_files import tensor_shapes
+from anytalker.conditioning.audio_features import audio_features_from_pretrained
+from anytalker.errors import InputError
+from anytalker.loading.found import FoundModel
+from anytalker.loading.presets import PRESETS, preset_for
+from anytalker.loading.scheduler import make_scheduler
+from anytalker.models.conversion import from_release, model_config
+from anytalker.models.precision import cast_transformer
+from anytalker.models.settings import PipelineSettings
+from anytalker.models.transformer import AnyTalkerTransformer3DModel
+
+_LOCAL: dict[str, Any] = {"local_files_only": True}
+_WEIGHTS: dict[str, Any] = _LOCAL | {"use_safetensors": True}
+
+
+def loaders(found: FoundModel, torch_dtype: torch.dtype | None) -> dict[str, Callable[[], Any]]:
+    """For each part what loads it.
+
+    Args:
+        found: the model.
+        torch_dtype: of the transformer and the text encoder; None: as they are stored.
+    """
+    from transformers import AutoTokenizer
+
+    parts = found.parts
+    return {
+        "transformer": lambda: _transformer(found, torch_dtype),
+        "vae": lambda: _autoencoder(parts["vae"]),
+        "text_encoder": lambda: _text_encoder(parts["text_encoder"], torch_dtype),
+        "tokenizer": lambda: AutoTokenizer.from_pretrained(parts["tokenizer"], **_LOCAL),
+        "image_encoder": lambda: _image_encoder(parts["image_encoder"]),
+        "scheduler": lambda: _scheduler(found),
+        "audio_features": lambda: audio_features_from_pretrained(parts["audio_features"]),
+    }
+
+
+def transformer_config(found: FoundModel) -> dict[str, Any]:
+    """The configuration of a model's transformer, without loading it.
+
+    Raises:
+        InputError: if it lacks something.
+    """
+    path = found.parts["transformer"]
+    if found.config is not None:
+        with Checkpoint(path) as checkpoint:
+            return model_config(checkpoint.shapes, read_config(found.config))
+    return dict(AnyTalkerTransformer3DModel.load_config(path, **_LOCAL))
+
+
+def autoencoder_config(found: FoundModel) -> dict[str, Any]:
+    """The configuration of a model's autoencoder as Diffusers writes it, without loading it."""
+    path = found.parts["vae"]
+    if path.is_dir():
+        return dict(json.loads((path / "config.json").read_text(encoding="utf-8")))
+    sizes = autoencoder_sizes(tensor_shapes(path)) if tensor_shapes(path) else {}
+    return {"_class_name": "AutoencoderKLWan"} | sizes
+
+
+def settings_of(found: FoundModel) -> PipelineSettings:
+    """Sizes and defaults of a model: its own, else those of the preset that it is like.
+
+    Raises:
+        InputError: for a key that is not a setting.
+        OSError, ValueError: if the file can't be read, or is not JSON.
+    """
+    if found.settings.exists():
+        return PipelineSettings.from_dict(json.loads(found.settings.read_text(encoding="utf-8")))
+    config = transformer_config(found)
+    width = config.get("num_attention_heads", 12) * config.get("attention_head_dim", 128)
+    preset = preset_for(width, config.get("audio_face_layout", "A"))
+    return replace(
+        PRESETS[preset].settings,
+        name=found.path.name.partition(".")[0] if found.config else found.path.name,
+        text_len=config.get("text_len", 512),
+        image_size=_image_size(found.parts["image_encoder"]),
+    )
+
+
+def _image_size(path: Path) -> int:
+    if path.is_dir():
+        return int(json.loads((path / "config.json").read_text(encoding="utf-8")).get("image_size", 224))
+    shapes = tensor_shapes(path)
+    return clip_image_size(shapes) if shapes else PipelineSettings.image_size
+
+
+def _transformer(found: FoundModel, torch_dtype: torch.dtype | None) -> Any:
+    path = found.parts["transformer"]
+    if found.config is None:
+        return AnyTalkerTransformer3DModel.from_pretrained(path, torch_dtype=torch_dtype, **_WEIGHTS).eval()
+    with Checkpoint(path) as tensors:
+        model = from_release(dict(tensors), read_config(found.config))
+        return model if torch_dtype is None else cast_transformer(model, torch_dtype)
+
+
+def _autoencoder(path: Path) -> Any:
+    if path.is_file():
+        return _cast(load_wan_file(path, vae_from_wan), torch.float32)
+    return _autoencoder_class(path).from_pretrained(path, torch_dtype=torch.float32, **_WEIGHTS).eval()
+
+
+def _text_encoder(path: Path, torch_dtype: torch.dtype | None) -> Any:
+    from transformers import UMT5EncoderModel
+
+    if path.is_file():
+        return _cast(load_wan_file(path, t5_from_wan), torch_dtype)
+    return UMT5EncoderModel.from_pretrained(path, dtype=torch_dtype or "auto", **_WEIGHTS).eval()
+
+
+def _image_encoder(path: Path) -> Any:
+    from transformers import CLIPVisionModel
+
+    if path.is_file():
+        return _cast(load_wan_file(path, clip_from_wan), torch.float32)
+    return CLIPVisionModel.from_pretrained(path, dtype=torch.float32, **_WEIGHTS).eval()
+
+
+def _scheduler(found: FoundModel) -> Any:
+    from diffusers import UniPCMultistepScheduler
+
+    path = found.parts.get("scheduler")
+    # Without settings of ours the scheduler is that of a plain Wan pipeline, if there is one at all.
+    if path is None or not found.settings.exists():
+        return make_scheduler(settings_of(found).shift)
+    return UniPCMultistepScheduler.from_pretrained(path, **_LOCAL)
+
+
+def _cast(module: torch.nn.Module, torch_dtype: torch.dtype | None) -> torch.nn.Module:
+    """The module with parameters of that type; None: as they are."""
+    return module if torch_dtype is None else module.to(torch_dtype)
+
+
+def _autoencoder_class(folder: Path) -> Any:
+    name = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("_class_name")
+    if name == "MiniatureAutoencoder":
+        from anytalker.models.autoencoder import MiniatureAutoencoder
+
+        return MiniatureAutoencoder
+    if name == "AutoencoderKLWan":
+        from diffusers import AutoencoderKLWan
+
+        return AutoencoderKLWan
+    raise InputError(f"{folder} holds a {name}; AnyTalker works with AutoencoderKLWan and MiniatureAutoencoder.")

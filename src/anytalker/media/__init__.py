@@ -1,0 +1,1 @@
+"""Reading and writing pictures, sound and video files."""

@@ -1,0 +1,1 @@
+"""The drawn world's voices: sentences and speech with its visemes."""

@@ -1,0 +1,1 @@
+"""The drawn world: people, scenes, and the truth about them."""

@@ -1,0 +1,102 @@
+"""A model, loaded and put where it works: precision, adapters, caches, memory, and several devices for one video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from anytalker.errors import InputError
+from anytalker.hardware.acceleration import Acceleration, accelerate, check_acceleration
+from anytalker.hardware.context_parallel import enable_context_parallel
+from anytalker.hardware.placement import Placement, place
+from anytalker.loading.components import model_settings
+from anytalker.models.lora import merge_lora
+from anytalker.pipelines.pipeline import AnyTalkerPipeline
+
+_SMALL = "tiny"
+"""Name in the settings of the miniature and of models trained from it: too small for bfloat16 to help."""
+
+
+def working_dtype(model: str, device: str) -> torch.dtype:
+    """Floating point type of the large parts: bfloat16 for full-size models on a GPU, else float32."""
+    if device == "cpu":
+        return torch.float32
+    try:
+        name = model_settings(model).name
+    except InputError:  # what is wrong with the model is said when it is loaded
+        name = ""
+    return torch.float32 if name == _SMALL else torch.bfloat16
+
+
+def load_pipeline(
+    model: str,
+    device: str,
+    placement: Placement = Placement(),
+    acceleration: Acceleration = Acceleration(),
+    adapters: Sequence[tuple[Path, float]] = (),
+    together: bool = False,
+) -> AnyTalkerPipeline:
+    """Load a model and put it where videos are made.
+
+    Args:
+        model: name or path, see `find_model`.
+        device: such as "cpu" or "cuda:0".
+        placement: what is on the device at a time, and how the transformer's weights are kept.
+        acceleration: what makes it faster than exact.
+        adapters: files of low-rank adapters to merge in, and their strengths.
+        together: share every video with the other processes of this run, which have joined.
+
+    Raises:
+        InputError: if there is no such model, or something of it can't be had together.
+    """
+    if together and acceleration.cache != "none" and placement.memory == "low":
+        raise InputError("--cache can't be used with --memory low by several processes; leave one of them out.")
+    # What can be wrong is found before the model is loaded, which may take minutes.
+    check_acceleration(acceleration, model_settings(model).magnitude_ratios, together)
+    for path, _ in adapters:
+        _check_adapter(path)
+    pipeline = AnyTalkerPipeline.from_pretrained(model, torch_dtype=working_dtype(model, device))
+    for path, strength in adapters:
+        merge_lora(pipeline.transformer, path, strength)
+    ratios = pipeline.settings.magnitude_ratios
+    if together:
+        place(pipeline, device, placement)
+        enable_context_parallel(pipeline.transformer)
+        accelerate(pipeline.transformer, acceleration, ratios)
+    else:
+        # Caches first: streamed layers take hooks of theirs off again, and with them what came later.
+        accelerate(pipeline.transformer, acceleration, ratios)
+        place(pipeline, device, placement)
+    pipeline.variant = _variant(placement, acceleration, adapters)
+    return pipeline
+
+
+def _check_adapter(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"There is no adapter {path}. Check the path.")
+    try:
+        with safe_open(path, "pt"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} can't be read as safetensors: {error}.") from error
+
+
+def _variant(
+    placement: Placement, acceleration: Acceleration, adapters: Sequence[tuple[Path, float]]
+) -> dict[str, object]:
+    """What changes the numbers of a video, for its record; what is as usual is left out."""
+    variant: dict[str, object] = {}
+    if placement.weights != "full":
+        variant["weights"] = placement.weights
+    if acceleration.cache != "none":
+        variant["cache"] = acceleration.cache
+        if acceleration.cache != "taylorseer":
+            variant["cache_threshold"] = acceleration.threshold
+    if acceleration.attention is not None:
+        variant["attention"] = acceleration.attention
+    if adapters:
+        variant["lora"] = [f"{path.name}:{strength:g}" for path, strength in adapters]
+    return variant

@@ -1,0 +1,111 @@
+"""One video in two processes that talk through gloo: the numbers of one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from anytalker import AnyTalkerPipeline, InputError
+from anytalker.hardware.context_parallel import enable_context_parallel
+from anytalker.miniature.demo import demo_scene
+from anytalker.models.context_parallel import RowsOfThisDevice
+from tests.loading.full_size import save_small_model
+
+MAKE = """
+import sys
+from pathlib import Path
+from safetensors.torch import save_file
+from torch import distributed
+from anytalker.hardware.context_parallel import enable_context_parallel
+from tests.hardware.test_context_parallel import load, make_frames
+
+distributed.init_process_group("gloo")
+for name in sys.argv[2:]:
+    pipeline = load(name)
+    enable_context_parallel(pipeline.transformer)
+    path = Path(sys.argv[1]) / f"{Path(name).name}.{distributed.get_rank()}.safetensors"
+    save_file({"frames": make_frames(pipeline)}, path)
+distributed.destroy_process_group()
+"""
+
+
+def load(name: str) -> AnyTalkerPipeline:
+    pipeline = AnyTalkerPipeline.from_pretrained(name)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.settings = replace(pipeline.settings, size_multiple=32)  # what two processes take
+    return pipeline
+
+
+def make_frames(pipeline: AnyTalkerPipeline) -> torch.Tensor:
+    """Two people whose faces lie on the rows of both processes; three windows of the miniature."""
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 255, (64, 96, 3), dtype=np.uint8))
+    boxes, voices = [(8, 4, 20, 20), (50, 14, 36, 36)], [rng.normal(0, 0.1, 16000).astype(np.float32), None]
+    if pipeline.settings.window:
+        image, boxes, voices = demo_scene(2, 3.4, 0)
+    production = pipeline.prepare(
+        image,
+        voices,
+        faces=boxes,
+        prompt="two people",
+        num_inference_steps=2,
+        guidance_scale=2.0,
+        max_frames=81 if pipeline.settings.window else 9,
+        generator=torch.Generator().manual_seed(0),
+    )
+    return torch.from_numpy(np.concatenate(list(production.frames()))).contiguous()
+
+
+def run_together(*arguments: str, **options) -> subprocess.CompletedProcess:
+    """Run Python in two processes that know of each other."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300, **options)
+
+
+def test_two_processes_make_the_video_of_one(tmp_path) -> None:
+    script, models = tmp_path / "make.py", ["tiny"]
+    script.write_text(MAKE)
+    for layout in ("A", "B"):
+        models.append(str(save_small_model(tmp_path / layout, layout)))
+    done = run_together(str(script), str(tmp_path), *models)
+    assert done.returncode == 0, done.stderr
+    for model in models:
+        alone = make_frames(load(model))
+        assert alone.std() > 0.01
+        for rank in (0, 1):
+            together = load_file(tmp_path / f"{Path(model).name}.{rank}.safetensors")["frames"]
+            assert (together - alone).abs().max() < 1e-5
+
+
+def test_the_command_line_in_two_processes(tmp_path, write_wave, tone) -> None:
+    picture = [sys.executable, "-m", "anytalker", "miniature", "picture", "--persons", "1", "--output", "one.png"]
+    subprocess.run(picture, cwd=tmp_path, check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    box = ",".join(map(str, json.loads((tmp_path / "one.json").read_text())["persons"][0]["box_xywh"]))
+    options = ["--image", "one.png", "--audio", "voice.wav", "--face", box, "--steps", "1", "--max-frames", "9"]
+    write_wave(tone[:8000], "voice.wav")
+    done = run_together("-m", "anytalker", "generate", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Wrote talk.mp4") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"one.png", "one.json", "voice.wav", "talk.mp4", "talk.json"}
+
+
+def test_what_cannot_be_shared_is_named() -> None:
+    with pytest.raises(InputError, match="torchrun"):
+        enable_context_parallel(load("tiny").transformer)
+    rows = RowsOfThisDevice()
+    rows.check(7)
+    rows.devices = 4
+    with pytest.raises(InputError, match=r"480 pixels high; 4 devices .* multiples of 64"):
+        rows.check(30)
