@@ -45,6 +45,10 @@ NOT_RUN = {
 """How a command begins that is not run, and why; the longer of two beginnings stands first. Seconds: one core."""
 
 
+RUN_ONCE: dict[str, bool] = {"anytalker demo": False}
+"""Commands that several pages print and one run is enough for, and whether they ran."""
+
+
 def reason(command: object) -> str | None:
     """How the listed exception begins that a command is, if it is one."""
     return next((start for start in NOT_RUN if f"{command} ".startswith(f"{start} ")), None)
@@ -70,8 +74,10 @@ def names_of(page: str, folder: Path) -> dict[str, object]:
 
 def run_shell(block: Block, page: str, variables: dict[str, str], capsys) -> None:
     for command in commands(block, variables):
-        if reason(command):
+        if reason(command) or RUN_ONCE.get(str(command)):
             continue
+        if str(command) in RUN_ONCE:
+            RUN_ONCE[str(command)] = True
         assert command.words[0] == "anytalker", f"{page}:{command.line}: nothing here runs {command}"
         code = run(*command.words[1:])
         said = capsys.readouterr()
