@@ -19,6 +19,7 @@ from anytalker.data.records import ClipRecord, read_records
 from anytalker.data.shards import read_all
 from anytalker.media.video import read_video, write_video
 from anytalker.pipelines.inputs import prepare_inputs
+from anytalker.pipelines.options import GenerationOptions
 from anytalker.training.batches import silenced
 from tests.training.fixtures import FEATURES, write_model
 
@@ -240,9 +241,9 @@ def test_training_hears_what_generation_hears(tmp_path, encoder, wav2vec2, tone,
     voices = [tone[: int(seconds * 16000)], None]
     boxes = [(8, 8, 32, 32), (56, 8, 32, 32)]
     frames = np.zeros((13, 64, 96, 3), np.uint8)
-    inputs = prepare_inputs(
-        Image.fromarray(frames[0]), [*voices[:1], np.zeros(16000, np.float32)], boxes, pipeline.settings, max_frames=13
-    )
+    heard = [*voices[:1], np.zeros(16000, np.float32)]
+    options = GenerationOptions(max_frames=13)
+    inputs = prepare_inputs(Image.fromarray(frames[0]), heard, boxes, pipeline.settings, options)
     assert inputs.frames == 13
     generated = pipeline.encode_voices(inputs)
     sample = replace(encoder, audio_features=wav2vec2)(frames, voices, boxes, 24.0)

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-from anytalker import AnyTalkerPipeline
 from anytalker.cli.generate import generate
 from anytalker.conditioning.face_detection import detectors
 from anytalker.loading.components import model_settings
@@ -20,6 +19,7 @@ from anytalker.loading.presets import PRESETS
 from anytalker.loading.scheduler import make_scheduler
 from anytalker.models.settings import PipelineSettings
 from anytalker.pipelines import ready as loading
+from anytalker.pipelines.options import GenerationOptions
 
 NEGATIVE_PROMPT_SHA256 = "3c1b589315ce40a31ee4d46bd1877730b9255a0bd02dc81512474d6289ad6cb2"
 RELEASE: dict[str, dict[str, Any]] = {
@@ -68,10 +68,10 @@ def test_the_sampler_is_the_releases() -> None:
 
 
 def test_where_our_defaults_differ_is_known() -> None:
-    options = inspect.signature(AnyTalkerPipeline.prepare).parameters
-    assert options["mode"].default == "pad"  # as the release's
-    assert options["rounding"].default == "up"  # release: ((frames - 1) // 4) * 4 + 1, cut
-    assert (options["guidance_interval"].default, options["audio_guidance_scale"].default) == ((0.0, 1.0), None)
+    options = GenerationOptions()
+    assert options.mode == "pad"  # as the release's
+    assert options.rounding == "up"  # release: ((frames - 1) // 4) * 4 + 1, cut
+    assert (options.guidance_interval, options.audio_guidance_scale) == ((0.0, 1.0), None)
     assert inspect.signature(generate).parameters["seed"].default == 0  # release: -1, a random one; 44 in its commands
     assert all(preset.settings.window == 20 for preset in PRESETS.values())  # release: all at once
     assert detectors.SURE == 0.65  # another detector; release: 0.3 of SCRFD's, 0.15 in its commands

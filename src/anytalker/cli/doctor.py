@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anytalker.cli.console import MemoryMode, WeightsMode, check_range, quiet_libraries
+from anytalker.cli.console import check_range, quiet_libraries
+from anytalker.cli.options import takes
 from anytalker.errors import InputError
+from anytalker.pipelines.loading_options import PlacementOptions
 
 if TYPE_CHECKING:
     from anytalker.doctor.report import Machine
@@ -24,7 +26,9 @@ commands = typer.Typer()
     "  anytalker doctor --model 14b --seconds 5 --persons 2\n\n"
     "  anytalker doctor --model 14b --card 24 --memory low",
 )
+@takes(placement=PlacementOptions)
 def doctor(
+    *,
     model: Annotated[
         str | None,
         typer.Option(help="tiny, 1.3b, 14b, a model's folder, or a published checkpoint; left out: all with a name."),
@@ -35,8 +39,7 @@ def doctor(
     ] = None,
     seconds: Annotated[float, typer.Option(help="Length of the video.")] = 5.0,
     persons: Annotated[int, typer.Option(help="How many people.")] = 2,
-    memory: Annotated[MemoryMode, typer.Option(help="As for generate; needs --model.")] = MemoryMode.high,
-    weights: Annotated[WeightsMode, typer.Option(help="As for generate; needs --model.")] = WeightsMode.full,
+    placement: PlacementOptions,
     card: Annotated[float | None, typer.Option(help="Plan for a GPU with so many GiB instead of this machine.")] = None,
 ) -> None:
     """Say what is installed, which models run here with which command, and why a video does or doesn't fit."""
@@ -45,7 +48,7 @@ def doctor(
         raise InputError(f"--seconds is {seconds:g}; it must be from 0.2 to 21600.")
     if card is not None and not 0.1 <= card <= 10000:
         raise InputError(f"--card is {card:g}; it must be from 0.1 to 10000 GiB.")
-    if model is None and (memory is not MemoryMode.high or weights is not WeightsMode.full):
+    if model is None and placement != PlacementOptions():
         raise InputError("--memory and --weights say how one model is run; name it with --model, or leave them out.")
     pixels = _pixels(size)
     if scale is not None:
@@ -66,7 +69,7 @@ def doctor(
         _all_models(machine, pixels, seconds, persons)
     else:
         pixels = model_size(model, scale) if scale is not None else pixels
-        _one_model(model, machine, pixels, seconds, persons, Placement(memory.value, weights.value))
+        _one_model(model, machine, pixels, seconds, persons, Placement(placement.memory, placement.weights))
 
 
 def _all_models(machine: Machine, pixels: tuple[int, int] | None, seconds: float, persons: int) -> None:

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from anytalker.cli.console import Device, MemoryMode, WeightsMode, check_range, load_pipeline
+from anytalker.cli.console import Device, check_range, load_pipeline
+from anytalker.cli.options import takes
 from anytalker.errors import InputError
+from anytalker.pipelines.loading_options import LoadingOptions, PlacementOptions
 
 commands = typer.Typer()
 
@@ -63,14 +65,15 @@ def download(
     epilog="Examples:\n\n  anytalker calibrate runs/mine/model --steps 16\n\n"
     "  anytalker calibrate 14b --image two.png --audio anna.wav --audio ben.wav",
 )
+@takes(placement=PlacementOptions)
 def calibrate(
+    *,
     model: Annotated[str, typer.Argument(help="1.3b, 14b, a model's folder, or a published checkpoint.")],
     image: Annotated[Path | None, typer.Option(help="A picture of people; left out: two drawn ones.")] = None,
     audio: Annotated[list[Path] | None, typer.Option(help="One voice a person, with --image.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the sampler; left out: the model's default.")] = None,
     device: Annotated[Device | None, typer.Option(help="Left out: the GPU if there is one.")] = None,
-    memory: Annotated[MemoryMode, typer.Option(help="As for generate.")] = MemoryMode.high,
-    weights: Annotated[WeightsMode, typer.Option(help="As for generate.")] = WeightsMode.full,
+    placement: PlacementOptions,
 ) -> None:
     """Measure once what --cache magcache has to know of a model, and write it into the model's settings."""
     if model == "tiny":
@@ -83,7 +86,7 @@ def calibrate(
         raise InputError("--image and --audio belong together; leave both out for drawn people.")
     if steps is not None:
         check_range("--steps", steps, 4, 1000)
-    pipeline = load_pipeline(model, device, memory, weights)
+    pipeline = load_pipeline(model, device, LoadingOptions(memory=placement.memory, weights=placement.weights))
     faces = None
     if image is None:
         image, faces, audio = demo_scene(2, 4.0, 0)  # type: ignore[assignment]

@@ -12,6 +12,8 @@ from anytalker.errors import InputError
 from anytalker.files import write_json_atomic
 
 SETTINGS_FILE = "anytalker.json"
+MAX_POSITIONS = 1024
+"""Latent frames, and token rows and columns, that Wan's rotary positions reach."""
 NEGATIVE_PROMPT = (
     "This shot begins with a scene, then becomes a distorted scene with subtitles, captions, and words on the bottom,"
     " featuring an ugly, incomplete or unnatural-looking character or object with extra fingers, poorly drawn hands "

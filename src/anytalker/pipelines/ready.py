@@ -14,6 +14,7 @@ from anytalker.hardware.context_parallel import enable_context_parallel
 from anytalker.hardware.placement import Placement, place
 from anytalker.loading.components import model_settings
 from anytalker.models.lora import merge_lora
+from anytalker.pipelines.loading_options import LoadingOptions
 from anytalker.pipelines.pipeline import AnyTalkerPipeline
 
 _SMALL = "tiny"
@@ -72,6 +73,36 @@ def load_pipeline(
         place(pipeline, device, placement)
     pipeline.variant = _variant(placement, acceleration, adapters)
     return pipeline
+
+
+def load_for(
+    model: str, device: str, options: LoadingOptions = LoadingOptions(), together: bool = False
+) -> AnyTalkerPipeline:
+    """The same with options as they were asked for; see `load_pipeline`."""
+    placement = Placement(options.memory, options.weights)
+    return load_pipeline(model, device, placement, acceleration_of(options), options.lora, together)
+
+
+def acceleration_of(options: LoadingOptions) -> Acceleration:
+    """What of the options makes a model faster."""
+    return Acceleration(options.cache, options.cache_threshold, options.attention, options.compile)
+
+
+def check_loading(options: LoadingOptions, together: bool = False) -> None:
+    """Find, before anything is loaded, what can't go together; the model's own limits are found with the model.
+
+    Args:
+        options: how a model is to be loaded.
+        together: whether several processes share every video.
+
+    Raises:
+        InputError: if something can't be had together, or an adapter is not there.
+    """
+    for path, _ in options.lora:
+        if not path.exists():
+            raise InputError(f"There is no adapter {path}. Check the path.")
+    if options.attention is None:  # which kernels there are, only diffusers knows
+        check_acceleration(acceleration_of(options), (1.0,), together)
 
 
 def _check_adapter(path: Path) -> None:
