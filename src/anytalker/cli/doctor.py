@@ -15,7 +15,6 @@ from anytalker.pipelines.loading_options import PlacementOptions
 
 if TYPE_CHECKING:
     from anytalker.doctor.report import Machine
-    from anytalker.hardware.placement import Placement
 
 commands = typer.Typer()
 
@@ -58,7 +57,6 @@ def doctor(
     quiet_libraries()
     from anytalker.doctor import report as examination
     from anytalker.doctor.advice import model_size
-    from anytalker.hardware.placement import Placement
 
     machine = examination.with_memory(examination.this_machine(), card)
     findings = [] if card else examination.examine_machine(machine)
@@ -69,7 +67,7 @@ def doctor(
         _all_models(machine, pixels, seconds, persons)
     else:
         pixels = model_size(model, scale) if scale is not None else pixels
-        _one_model(model, machine, pixels, seconds, persons, Placement(placement.memory, placement.weights))
+        _one_model(model, machine, pixels, seconds, persons, placement)
 
 
 def _all_models(machine: Machine, pixels: tuple[int, int] | None, seconds: float, persons: int) -> None:
@@ -114,13 +112,13 @@ def _one_model(
     pixels: tuple[int, int] | None,
     seconds: float,
     persons: int,
-    placement: Placement,
+    placement: PlacementOptions,
 ) -> None:
     """The peak of one video, what it is made of, and what to do if it doesn't fit."""
     from anytalker.doctor.advice import advice
     from anytalker.doctor.report import plan_video
 
-    plan, chosen, frames = plan_video(model, machine, pixels, seconds, persons, placement)
+    plan, chosen, frames = plan_video(model, machine, pixels, seconds, persons, placement.placement)
     where = "GPU" if machine.device == "cuda" else "CPU"
     typer.echo(f"{Path(model).name}, {_people(persons)}, {chosen[0]}×{chosen[1]}, {frames} frames, {where}:")
     for what, amount in (
@@ -136,7 +134,7 @@ def _one_model(
     if plan.peak <= machine.memory:
         typer.echo("It fits.")
     else:
-        typer.echo(f"It does not fit. {advice(model, machine, pixels, seconds, persons, placement)}")
+        typer.echo(f"It does not fit. {advice(model, machine, pixels, seconds, persons, placement.placement)}")
 
 
 def _people(persons: int) -> str:

@@ -207,17 +207,13 @@ def _fingerprint(sources: _Sources, settings: Any) -> str:
 
 def _read(sources: _Sources, faces: Sequence[FaceChoice] | None) -> Scene:
     """The picture, the voices, and everybody's face; says who speaks where that isn't plain."""
-    from anytalker.conditioning.binding import describe_people
-    from anytalker.conditioning.timeline import is_silent
     from anytalker.pipelines.inputs import read_scene
+    from anytalker.pipelines.remarks import silent_voices, who_speaks
 
     audio = [None if path == "none" else path for path in sources.audio]
     scene = read_scene(sources.image, audio, faces, sources.at, remark)
-    for path, voice in dict(zip(sources.audio, scene.voices, strict=True)).items():
-        if voice is not None and is_silent(voice.waveform):
-            remark(f"{path} is silent throughout: whoever has it for a voice keeps their mouth shut.")
-    if len(scene.people) > 1:
-        remark(describe_people(scene.people, [voice.name if voice else None for voice in scene.voices]))
+    for message in (*silent_voices(scene, sources.audio), *who_speaks(scene)):
+        remark(message)
     return scene
 
 
@@ -232,10 +228,10 @@ def _fit(scene: Scene, model: str, options: GenerationOptions) -> Inputs:
 
 def _say_what_to_expect(image: Path, scene: Scene, model: str) -> None:
     """Say so if a model that has only seen drawn people is given a photograph."""
-    from anytalker.conditioning.drawn import looks_photographed
     from anytalker.loading.components import model_settings
+    from anytalker.pipelines.remarks import photograph_of_drawn
 
-    if model_settings(model).trained_on == "drawn" and looks_photographed(scene.picture):
+    if photograph_of_drawn(scene, model_settings(model)):
         remark(
             f"{image} looks like a photograph, and {model} has only seen drawn faces: don't expect it to talk well. "
             "For photographs take --model 1.3b or 14b; `anytalker doctor` says which of them runs here."

@@ -135,11 +135,6 @@ class Wavefront:
         """Steps of windows that have been taken, out of windows × steps."""
         return sum(self.active.values()) + (self._entered - len(self.active)) * self.steps
 
-    @property
-    def emitted(self) -> int:
-        """Latent frames that have left."""
-        return self._emitted
-
     def next(self) -> tuple[int, int]:
         """Number and step of the next window to take a step; the earliest that can, or one that enters for it.
 

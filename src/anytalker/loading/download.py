@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anytalker.conditioning.face_detection.detectors import yunet_path
+from anytalker.conditioning.faces import yunet_path
 from anytalker.errors import AnyTalkerError, InputError
 from anytalker.loading.convert import convert
 from anytalker.loading.presets import PRESETS, SHARED, Preset, models_home

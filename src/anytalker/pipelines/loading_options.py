@@ -37,6 +37,13 @@ class PlacementOptions(BaseModel):
         description="Keep the transformer's weights as they are, or in 8 bits: less memory, slightly other.",
     )
 
+    @property
+    def placement(self) -> Any:
+        """The same as a `Placement`."""
+        from anytalker.hardware.placement import Placement
+
+        return Placement(self.memory, self.weights)
+
     @field_validator(*_CHOICES, mode="before", check_fields=False)
     @classmethod
     def _one_of(cls, value: Any, info: ValidationInfo) -> Any:

@@ -93,7 +93,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
         with quiet_bars():
             return cls(**load_components(model, **kwargs))
 
-    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # type: ignore[override]
+    def save_pretrained(self, save_directory: str | Path) -> None:  # type: ignore[override]
         """Write all components and the settings to a folder that `from_pretrained` reads."""
         parts = dict(self.components)
         save_components(Path(save_directory), parts, self.settings)

@@ -79,8 +79,7 @@ def load_for(
     model: str, device: str, options: LoadingOptions = LoadingOptions(), together: bool = False
 ) -> AnyTalkerPipeline:
     """The same with options as they were asked for; see `load_pipeline`."""
-    placement = Placement(options.memory, options.weights)
-    return load_pipeline(model, device, placement, acceleration_of(options), options.lora, together)
+    return load_pipeline(model, device, options.placement, acceleration_of(options), options.lora, together)
 
 
 def acceleration_of(options: LoadingOptions) -> Acceleration:
