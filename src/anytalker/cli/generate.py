@@ -87,6 +87,7 @@ class _Sources:
     "  anytalker generate --image group.png --audio a.wav --face 120,80,90,90 --audio b.wav --face 300,70,95,95",
 )
 @takes(options=GenerationOptions, loading=LoadingOptions)
+# Long because its options are parameters with their help.
 def generate(
     *,
     image: Annotated[Path, typer.Option(help="The picture, or a video: its first frame that isn't black.")],

@@ -1,5 +1,7 @@
 """AnyTalkerTransformer3DModel: Wan 2.1's image-to-video transformer with Audio-Face Cross Attention."""
 
+# Long because a model is read in one file: small modules first, the model last.
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -326,6 +328,7 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
             tuple(block.context(stream) for block, stream in zip(blocks, streams, strict=True)), regions
         )
 
+    # Long because it names and documents all inputs.
     def forward(
         self,
         hidden_states: torch.Tensor,
