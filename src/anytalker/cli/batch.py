@@ -47,7 +47,7 @@ def batch(
 
     A job must have image and audio, a list. It may have prompt, negative_prompt, faces, mode, fps, max_frames,
     num_inference_steps, guidance_scale, audio_guidance_scale, voice_strengths, guidance_interval, batch_guidance,
-    window, size, scale, rounding, seed.
+    window, size, scale, rounding, separate, seed.
     """
     from anytalker.hardware.placement import Placement
     from anytalker.jobs.batch import read_jobs, run_batch

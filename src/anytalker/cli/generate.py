@@ -152,6 +152,12 @@ def generate(
         bool,
         typer.Option("--release-length", help="End up to 4 frames before the sound, as the authors' release does."),
     ] = False,
+    no_separate: Annotated[
+        bool,
+        typer.Option(
+            "--no-separate", help="Let 1.3b and 14b hear the recordings as they are, music and noise included."
+        ),
+    ] = False,
     device: Annotated[Device | None, typer.Option(help="cpu or cuda; left out: a GPU if there is one.")] = None,
     memory: Annotated[
         MemoryMode,
@@ -230,6 +236,7 @@ def generate(
         "size": _size(size, scale),
         "scale": scale,
         "rounding": "release" if release_length else "up",
+        "separate": not no_separate,
     }
     _check_numbers(options, seed, save_every, cache_threshold)
     choices = _face_choices(face, audio, voice_strength)

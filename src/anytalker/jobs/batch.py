@@ -37,7 +37,7 @@ class Job(BaseModel):
         prompt: what happens ("enhance_caption", "caption").
         faces: whose voices they are, as for `AnyTalkerPipeline.prepare`.
         negative_prompt, mode, fps, max_frames, num_inference_steps, guidance_scale, audio_guidance_scale,
-            voice_strengths, guidance_interval, batch_guidance, window, size, scale, rounding: as for
+            voice_strengths, guidance_interval, batch_guidance, window, size, scale, rounding, separate: as for
             `AnyTalkerPipeline.prepare`.
         seed: of the noise.
     """
@@ -62,6 +62,7 @@ class Job(BaseModel):
     size: tuple[int, int] | None = None
     scale: float | None = None
     rounding: Literal["up", "release"] = "up"
+    separate: bool = True
     seed: int = Field(default=0, ge=0, lt=2**63)
 
     @model_validator(mode="before")

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from anytalker.conditioning.binding import bind_faces
-from anytalker.conditioning.faces import Box, scale_box, square_box
+from anytalker.conditioning.faces import Box, scale_box, square_box, square_face
 from anytalker.conditioning.picture_record import recorded_faces
 from anytalker.errors import InputError
 from anytalker.media.channels import two_voices_remark
@@ -38,11 +38,12 @@ _SHAPE_TOLERANCE = 0.05
 @dataclass(frozen=True)
 class Voice:
     """One person's audio: `waveform` (samples,) at 16 kHz, in `Inputs` all of one length; `name` for the record;
-    `remark` on what is no mistake but may be one."""
+    `remark` on what is no mistake but may be one; `vocals` what a separator took out of the recording."""
 
     name: str | None
     waveform: Sound
     remark: str | None = None
+    vocals: Sound | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,9 @@ class Inputs:
         voices: one voice a person, in the order of the boxes.
         frames: video frames, 4n+1.
         fps: video frames a second.
+        mode: "pad" or "concat", how the recordings lie in time.
+        picture: the picture as it was given; None: `image`.
+        faces: the same faces as `boxes`, in pixels of `picture`; None: `boxes`.
     """
 
     image: Image.Image
@@ -62,6 +66,9 @@ class Inputs:
     voices: list[Voice]
     frames: int
     fps: float
+    mode: str = "pad"
+    picture: Image.Image | None = None
+    faces: list[Box] | None = None
 
     @property
     def listeners(self) -> list[int]:
@@ -118,18 +125,19 @@ def prepare_inputs(
     frames = _frames(len(waveforms[0]) / SAMPLE_RATE, fps, max_frames, names, rounding)
     samples = int(round(frames / fps * SAMPLE_RATE))
     known = recorded_faces(image, picture.size) if isinstance(image, (str, Path)) else None
-    boxes = bind_faces(picture, faces, len(waveforms), known=known)
-    listeners = len(boxes) - len(waveforms)
+    bound = bind_faces(picture, faces, len(waveforms), known=known)
+    listeners = len(bound) - len(waveforms)
     voices = [
         Voice(_name(entry), waveform.placed(0, samples))
         for entry, waveform in zip(
             [*audio, *[None] * listeners], [*waveforms, *[Sound(np.zeros(0, np.float32))] * listeners], strict=True
         )
     ]
-    height, width = video_size(picture, boxes, settings, size, scale)
+    height, width = video_size(picture, bound, settings, size, scale)
     resized = resize_image(picture, height, width)
-    scaled = [square_box(scale_box(box, picture.size, (width, height)), (width, height)) for box in boxes]
-    return Inputs(resized, scaled, voices, frames, fps)
+    scaled = [square_box(scale_box(box, picture.size, (width, height)), (width, height)) for box in bound]
+    squares = [square_face(box, picture.size) for box in bound]
+    return Inputs(resized, scaled, voices, frames, fps, mode, picture, squares)
 
 
 def video_size(

@@ -13,21 +13,21 @@ import torch
 from diffusers import DiffusionPipeline, UniPCMultistepScheduler
 from PIL import Image
 
-from anytalker.conditioning.audio_features import audio_rows
+from anytalker.conditioning.audio_features import VoiceWindows, hear_voices
 from anytalker.conditioning.binding import FaceMask
-from anytalker.conditioning.faces import clip_pixels, crop_face
-from anytalker.conditioning.log_mel import windows
+from anytalker.conditioning.faces import Box, clip_pixels, crop_face
 from anytalker.conditioning.masks import condition_mask, face_token_masks
+from anytalker.conditioning.text import clean_prompt
 from anytalker.denoising.denoiser import Conditioning, Denoiser
 from anytalker.denoising.guidance import Guidance
 from anytalker.denoising.noise import Noise
 from anytalker.denoising.windows import WindowChoice, check_positions, window_remark, with_window
 from anytalker.hardware.placement import Memory
-from anytalker.loading.components import load_components, save_components
+from anytalker.loading.components import find_model, load_components, save_components
 from anytalker.loading.quiet import quiet_bars
 from anytalker.media.channels import split_channel
 from anytalker.media.destination import check_destination
-from anytalker.media.pictures import to_video_tensor
+from anytalker.media.pictures import resized_video_tensor, to_video_tensor
 from anytalker.media.video import Stopwatch
 from anytalker.models.latents import condition_latents
 from anytalker.models.settings import PipelineSettings
@@ -37,6 +37,7 @@ from anytalker.pipelines.limits import MAX_STEPS, check_number, check_strengths
 from anytalker.pipelines.long_video import Production, Progress
 from anytalker.pipelines.parts import INTERVAL
 from anytalker.pipelines.result import TalkingVideo, VideoFile
+from anytalker.pipelines.separators import find_separator, separate_voices
 
 
 class AnyTalkerPipeline(DiffusionPipeline):
@@ -79,6 +80,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
         self.settings = settings or PipelineSettings()
         self.memory: Memory = "high"
         self.variant: dict[str, Any] = {}
+        self.separator_file: Path | None = None
 
     @classmethod
     def from_pretrained(cls, model: str | Path = "tiny", **kwargs: Any) -> AnyTalkerPipeline:
@@ -92,7 +94,9 @@ class AnyTalkerPipeline(DiffusionPipeline):
             InputError: if there is no such model, or its folder lacks something.
         """
         with quiet_bars():
-            return cls(**load_components(model, **kwargs))
+            pipeline = cls(**load_components(model, **kwargs))
+        pipeline.separator_file = find_separator(find_model(model), pipeline.settings.separator)
+        return pipeline
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # type: ignore[override]
         """Write all components and the settings to a folder that `from_pretrained` reads."""
@@ -188,6 +192,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
         size: tuple[int, int] | None = None,
         scale: float | None = None,
         rounding: Rounding = "up",
+        separate: bool = True,
         on_progress: Progress | None = None,
     ) -> Production:
         """Check and encode everything that a video is made of.
@@ -217,6 +222,8 @@ class AnyTalkerPipeline(DiffusionPipeline):
             size: (width, height) of the video in pixels, of the picture's shape; None: what suits the model.
             scale: make the sides of the video that many times what suits the model, 0.1 to 8.
             rounding: "up": no sound is cut, and the video lasts under 4 frames longer; "release": up to 4 frames less.
+            separate: take the voices out of their recordings first, if the model was trained so and its separator is
+                there, see docs/models.md; False: hear the recordings as they are.
             on_progress: called as (stage, done, total) with stages "prepare", "denoise", in steps of windows, and
                 "decode", in chunks.
 
@@ -246,8 +253,11 @@ class AnyTalkerPipeline(DiffusionPipeline):
             inputs = prepare_inputs(image, audio, faces, settings, mode, fps, max_frames, size, scale, rounding)
             check_positions(inputs.frames, inputs.image.size, settings, self.transformer.config.rope_max_seq_len)
             strengths = check_strengths(voice_strengths, len(inputs.boxes))
+            device = self._execution_device.type
+            inputs, separation, missing = separate_voices(inputs, settings, self.separator_file, separate, device)
             conditioning = self.encode(inputs, prompt, negative_prompt)
             report("prepare", 1, 1)
+        remarks = [missing, window_remark(inputs.frames, settings) if window is None else None]
         guidance = Guidance(text_scale, audio_scale, strengths, interval, batch_guidance)
         choices = {
             "prompt": prompt,
@@ -261,6 +271,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
             "window": settings.window,
             "window_overlap": settings.window_overlap,
             **({"rounding": rounding} if rounding != "up" else {}),
+            **({"separation": separation} if separation is not None else {}),
             **self.variant,
         }
         return Production(
@@ -283,7 +294,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
             memory=self.memory,
             report=report,
             stopwatch=stopwatch,
-            remark=window_remark(inputs.frames, settings) if window is None else None,
+            remark="\n".join(filter(None, remarks)),
         )
 
     def encode(self, inputs: Inputs, prompt: str, negative_prompt: str | None = None) -> Conditioning:
@@ -292,38 +303,44 @@ class AnyTalkerPipeline(DiffusionPipeline):
         width, height = inputs.image.size
         # In the order of `model_cpu_offload_seq`: each part sends away the one before it.
         prompt_embeds, null_embeds = self.encode_text(prompt), self.encode_null_text(negative_prompt)
-        crops = [crop_face(inputs.image, box) for box in inputs.boxes]
-        images = self.encode_images([inputs.image, *crops])
-        picture = to_video_tensor(inputs.image).to(self._execution_device)
-        latents = condition_latents(self.vae, picture, latent_frames, self.settings.condition)
+        picture, faces = self.seen(inputs)
+        images = self.encode_images([picture, *(crop_face(picture, box) for box in faces)])
+        pixels = to_video_tensor(picture) if picture is inputs.image else resized_video_tensor(picture, height, width)
+        pixels = pixels.to(self._execution_device)
+        latents = condition_latents(self.vae, pixels, latent_frames, self.settings.condition)
         mask = self.picture_mask(inputs, latents.shape[2]).to(latents)
-        masks = face_token_masks(inputs.boxes, height, width, 1)
+        masks = face_token_masks(faces, height, width, 1, picture=picture.size)
         return Conditioning(
             condition=torch.cat([mask, latents], dim=1),
             prompt_embeds=prompt_embeds,
             negative_prompt_embeds=null_embeds,
             image_embeds=images[:1],
             face_embeds=images[None, 1:],
-            audio_embeds=self.encode_voices(inputs).to(latents)[None],
+            audio_embeds=self.encode_voices(inputs).to(latents),
             face_masks=masks[None].to(latents).expand(-1, -1, latent_frames, -1, -1),
         )
 
-    def encode_voices(self, inputs: Inputs) -> torch.Tensor:
-        """Audio features (N, frames, window, blocks, channels) of all people, a view of their frames alone."""
-        rows = [
-            audio_rows(self.audio_features, np.asarray(voice.waveform), inputs.frames, inputs.fps).clone()
-            for voice in inputs.voices
-        ]
-        return windows(torch.stack(rows, dim=1), self.audio_features.window).transpose(0, 2).transpose(1, 2)
+    def seen(self, inputs: Inputs) -> tuple[Image.Image, list[Box]]:
+        """The picture that encoders and masks are made of, and the faces in it, see `PipelineSettings.prepared`."""
+        if self.settings.prepared == "video" or inputs.picture is None or inputs.faces is None:
+            return inputs.image, inputs.boxes
+        return inputs.picture, inputs.faces
+
+    def encode_voices(self, inputs: Inputs) -> VoiceWindows:
+        """Audio features of all people."""
+        voices = [voice.waveform if voice.vocals is None else voice.vocals for voice in inputs.voices]
+        return hear_voices(self.audio_features, voices, inputs.frames, inputs.fps, inputs.mode)
 
     def picture_mask(self, inputs: Inputs, latent_frames: int) -> torch.Tensor:
         """The four mask channels (1, 4, f, h, w) in front of the condition latents."""
         width, height = inputs.image.size
-        return condition_mask(inputs.boxes, height, width, latent_frames)[None]
+        picture, faces = self.seen(inputs)
+        return condition_mask(faces, height, width, latent_frames, picture=picture.size)[None]
 
     def encode_text(self, prompt: str) -> torch.Tensor:
-        """Text embeddings (1, tokens, channels) of a prompt, without padding."""
-        tokens = self.tokenizer(prompt, truncation=True, max_length=self.settings.text_len, return_tensors="pt")
+        """Text embeddings (1, tokens, channels) of a prompt, cleaned, without padding."""
+        text = clean_prompt(prompt)
+        tokens = self.tokenizer(text, truncation=True, max_length=self.settings.text_len, return_tensors="pt")
         return self.text_encoder(**tokens.to(self._execution_device)).last_hidden_state
 
     def encode_null_text(self, negative_prompt: str | None) -> torch.Tensor:
