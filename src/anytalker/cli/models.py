@@ -46,17 +46,20 @@ def convert(
 
 @commands.command(epilog="Examples:\n\n  anytalker download 1.3b\n\n  anytalker download faces")
 def download(
-    model: Annotated[str, typer.Argument(help="1.3b, 14b, or faces for a face detector.")],
+    model: Annotated[str, typer.Argument(help="1.3b, 14b, faces (a face detector), or separator (of voices).")],
 ) -> None:
-    """Get a full-size model, or YuNet to find faces; run it again after an interruption, and it goes on.
+    """Get a full-size model, YuNet to find faces, or Kim_Vocal_2 to take voices out of recordings.
 
-    ANYTALKER_HOME says where to.
+    Run it again after an interruption, and it goes on. ANYTALKER_HOME says where to.
     """
     from anytalker.loading.download import download as download_model
-    from anytalker.loading.download import download_faces
+    from anytalker.loading.download import download_faces, download_separator
 
     if model == "faces":
         download_faces(log=typer.echo)
+        return
+    if model == "separator":
+        download_separator(log=typer.echo)
         return
     download_model(model, log=typer.echo)
 

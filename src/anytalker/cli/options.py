@@ -46,6 +46,12 @@ _SPELLINGS = {
         help="End up to 4 frames before the sound, as the authors' release does.",
         on="release",
     ),
+    "separate": _Spelling(
+        "--no-separate",
+        bool,
+        help="Let 1.3b and 14b hear the recordings as they are, music and noise included.",
+        on=False,
+    ),
     "lora": _Spelling(kind=list[str] | None, metavar="FILE[:STRENGTH]"),
 }
 

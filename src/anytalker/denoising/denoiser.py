@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from diffusers import UniPCMultistepScheduler
 
+from anytalker.conditioning.audio_features import VoiceWindows
 from anytalker.denoising.guidance import Branch, Guidance
 from anytalker.denoising.schedule import set_timesteps
 from anytalker.denoising.wavefront import NoiseSource, Wavefront
@@ -24,8 +25,8 @@ class Conditioning:
 
     `condition` (1, 20, up to f, h, w): 4 mask channels and 16 latents, the last frame stands for all later ones;
     `prompt_embeds` and `negative_prompt_embeds` (1, tokens, channels); `image_embeds` (1, tokens, channels);
-    `face_embeds` (1, N, tokens, channels); `audio_embeds` (1, N, 4(f-1)+1, window, blocks, channels); `face_masks`
-    (1, N, f, h/2, w/2). For long videos the last two are views that take no memory of that size.
+    `face_embeds` (1, N, tokens, channels); `audio_embeds` (1, N, 4(f-1)+1, window, blocks, channels), or what makes
+    them; `face_masks` (1, N, f, h/2, w/2). For long videos the last two take no memory of that size.
     """
 
     condition: torch.Tensor
@@ -33,7 +34,7 @@ class Conditioning:
     negative_prompt_embeds: torch.Tensor
     image_embeds: torch.Tensor
     face_embeds: torch.Tensor
-    audio_embeds: torch.Tensor
+    audio_embeds: torch.Tensor | VoiceWindows
     face_masks: torch.Tensor
 
     @property
@@ -44,25 +45,27 @@ class Conditioning:
     def window(self, window: Window) -> Conditioning:
         """The same for the latent frames of a window."""
         frames, rows = window.latent_frames(), window.video_frames()
-        last = self.condition.shape[2] - 1
+        last, audio = self.condition.shape[2] - 1, self.audio_embeds
         return Conditioning(
             self.condition[:, :, [min(frame, last) for frame in frames]],
             self.prompt_embeds,
             self.negative_prompt_embeds,
             self.image_embeds,
             self.face_embeds,
-            self.audio_embeds[:, :, rows],
+            audio.at(rows) if isinstance(audio, VoiceWindows) else audio[:, :, rows],
             self.face_masks[:, :, frames],
         )
 
     def branches(self, branches: Sequence[Branch]) -> tuple[torch.Tensor, ...]:
         """Arguments of the transformer's `make_context` for several branches of guidance as one batch."""
+        audio = self.audio_embeds
+        assert isinstance(audio, torch.Tensor), "of a window, see `window`"
         rows = [
             (
                 self.negative_prompt_embeds if branch == "null" else self.prompt_embeds,
                 self.image_embeds,
                 self.face_embeds,
-                self.audio_embeds if branch == "all" else torch.zeros_like(self.audio_embeds),
+                audio if branch == "all" else torch.zeros_like(audio),
                 self.face_masks,
             )
             for branch in branches

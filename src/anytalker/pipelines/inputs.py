@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from anytalker.conditioning.binding import People, bind_faces, is_box
-from anytalker.conditioning.faces import Box, scale_box, square_box
+from anytalker.conditioning.faces import Box, scale_box, square_box, square_face
 from anytalker.conditioning.picture_record import recorded_faces
 from anytalker.denoising.windows import check_positions, with_window
 from anytalker.errors import InputError
@@ -39,11 +39,12 @@ _SHAPE_TOLERANCE = 0.05
 @dataclass(frozen=True)
 class Voice:
     """One person's audio: `waveform` (samples,) at 16 kHz, in `Inputs` all of one length; `name` for the record;
-    `remark` on what is no mistake but may be one."""
+    `remark` on what is no mistake but may be one; `vocals` what a separator took out of the recording."""
 
     name: str | None
     waveform: Sound
     remark: str | None = None
+    vocals: Sound | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,9 @@ class Inputs:
         voices: one voice a person, in the order of the boxes.
         frames: video frames, 4n+1.
         fps: video frames a second.
+        mode: "pad" or "concat", how the recordings lie in time.
+        picture: the picture as it was given; None: `image`.
+        faces: the same faces as `boxes`, in pixels of `picture`; None: `boxes`.
     """
 
     image: Image.Image
@@ -63,6 +67,9 @@ class Inputs:
     voices: list[Voice]
     frames: int
     fps: float
+    mode: str = "pad"
+    picture: Image.Image | None = None
+    faces: list[Box] | None = None
 
     @property
     def listeners(self) -> list[int]:
@@ -144,7 +151,9 @@ def fit_scene(scene: Scene, settings: PipelineSettings, options: GenerationOptio
     check_positions(frames, (width, height), with_window(settings, options.window))
     scaled = (scale_box(box, scene.picture.size, (width, height)) for box in scene.people)
     boxes = [square_box(box, (width, height)) for box in scaled]
-    return Inputs(resize_image(scene.picture, height, width), boxes, voices, frames, fps)
+    resized = resize_image(scene.picture, height, width)
+    squares = [square_face(box, scene.picture.size) for box in scene.people]
+    return Inputs(resized, boxes, voices, frames, fps, options.mode, scene.picture, squares)
 
 
 def prepare_inputs(

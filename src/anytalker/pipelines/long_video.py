@@ -49,7 +49,7 @@ class Production:
         memory: what is on the device at a time.
         report: called as (stage, done, total).
         stopwatch: seconds by stage.
-        remark: what whoever asked for the video should know of it.
+        remark: what whoever asked for the video should know of it, in lines.
     """
 
     vae: Any
@@ -63,7 +63,7 @@ class Production:
     memory: Memory = "high"
     report: Progress = lambda stage, done, total: None
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
-    remark: str | None = None
+    remark: str = ""
 
     def latents(self) -> Iterator[torch.Tensor]:
         """Final latents (1, 16, n, h, w) in order, as soon as they are ready."""
@@ -112,7 +112,7 @@ class Production:
     ) -> VideoFile:
         """Make the video and write it and its record; see `AnyTalkerPipeline.generate_to`."""
         check_record(path)
-        if self.remark is not None and is_first():
+        if self.remark and is_first():
             say(self.remark)
         if self.denoiser.transformer.split_rows.devices > 1:
             return self._together(Path(path), fingerprint)
@@ -140,7 +140,8 @@ class Production:
             "anytalker": __version__,
             "image": np.asarray(inputs.image),
             "faces": inputs.boxes,
-            "voices": [voice.waveform for voice in inputs.voices],
+            "picture": None if inputs.picture is None else np.asarray(inputs.picture),
+            "voices": [voice.waveform.recording for voice in inputs.voices],
             "frames": inputs.frames,
             "fps": inputs.fps,
             "seed": self.noise.state(),

@@ -83,6 +83,12 @@ class GenerationOptions(BaseModel):
         description="up: no sound is cut. release: end up to 4 frames before the sound, as the release does.",
     )
 
+    separate: bool = Field(
+        default=True,
+        description="Take the voices out of their recordings first, if the model was trained so (1.3b and 14b) and "
+        "the separator is there.",
+    )
+
     def settled(self, settings: PipelineSettings) -> SettledOptions:
         """The same, with the model's defaults for what was left open."""
         text = settings.guidance_scale if self.guidance_scale is None else self.guidance_scale

@@ -11,21 +11,22 @@ import torch
 from diffusers import DiffusionPipeline, UniPCMultistepScheduler
 from PIL import Image
 
-from anytalker.conditioning.audio_features import audio_rows
+from anytalker.conditioning.audio_features import VoiceWindows, hear_voices
 from anytalker.conditioning.binding import FaceMask
-from anytalker.conditioning.faces import clip_pixels, crop_face
-from anytalker.conditioning.log_mel import windows
+from anytalker.conditioning.faces import Box, clip_pixels, crop_face
 from anytalker.conditioning.masks import condition_mask, face_token_masks
+from anytalker.conditioning.text import clean_prompt
 from anytalker.denoising.denoiser import Conditioning, Denoiser
 from anytalker.denoising.guidance import Guidance
 from anytalker.denoising.noise import Noise
 from anytalker.denoising.windows import check_positions, window_remark, with_window
 from anytalker.hardware.placement import Memory
-from anytalker.loading.components import load_components, save_components
+from anytalker.loading.components import find_model, load_components, save_components
 from anytalker.loading.quiet import quiet_bars
+from anytalker.loading.separator import find_separator
 from anytalker.media.channels import split_channel
 from anytalker.media.destination import check_destination
-from anytalker.media.pictures import to_video_tensor
+from anytalker.media.pictures import resized_video_tensor, to_video_tensor
 from anytalker.media.video import Stopwatch
 from anytalker.models.latents import condition_latents
 from anytalker.models.settings import PipelineSettings
@@ -36,6 +37,7 @@ from anytalker.pipelines.long_video import Production, Progress
 from anytalker.pipelines.options import GenerationOptions, SettledOptions, checked, record_of
 from anytalker.pipelines.parts import INTERVAL
 from anytalker.pipelines.result import TalkingVideo, VideoFile
+from anytalker.pipelines.separators import separate_voices
 
 
 class AnyTalkerPipeline(DiffusionPipeline):
@@ -78,6 +80,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
         self.settings = settings or PipelineSettings()
         self.memory: Memory = "high"
         self.variant: dict[str, Any] = {}
+        self.separator_file: Path | None = None
 
     @classmethod
     def from_pretrained(cls, model: str | Path = "tiny", **kwargs: Any) -> AnyTalkerPipeline:
@@ -91,7 +94,9 @@ class AnyTalkerPipeline(DiffusionPipeline):
             InputError: if there is no such model, or its folder lacks something.
         """
         with quiet_bars():
-            return cls(**load_components(model, **kwargs))
+            pipeline = cls(**load_components(model, **kwargs))
+        pipeline.separator_file = find_separator(find_model(model), pipeline.settings.separator)
+        return pipeline
 
     def save_pretrained(self, save_directory: str | Path) -> None:  # type: ignore[override]
         """Write all components and the settings to a folder that `from_pretrained` reads."""
@@ -232,9 +237,15 @@ class AnyTalkerPipeline(DiffusionPipeline):
         stopwatch = Stopwatch()
         with stopwatch.stage("prepare"):
             report("prepare", 0, 1)
+            device = self._execution_device.type
+            inputs, separation, missing = separate_voices(
+                inputs, settings, self.separator_file, options.separate, device
+            )
             conditioning = self.encode(inputs, options.prompt, options.negative_prompt)
             report("prepare", 1, 1)
         settled = options.settled(settings)
+        separated = {} if separation is None else {"separation": separation}
+        remarks = [missing, window_remark(inputs.frames, settings) if options.window is None else None]
         return Production(
             vae=self.vae,
             denoiser=self.denoiser(settled, settings, strengths),
@@ -242,12 +253,12 @@ class AnyTalkerPipeline(DiffusionPipeline):
             conditioning=conditioning,
             noise=self.noise_for(conditioning, generator),
             model=settings.name,
-            choices=record_of(settled, settings, strengths) | self.variant,
+            choices=record_of(settled, settings, strengths) | separated | self.variant,
             modules=self.components,
             memory=self.memory,
             report=report,
             stopwatch=stopwatch,
-            remark=window_remark(inputs.frames, settings) if options.window is None else None,
+            remark="\n".join(filter(None, remarks)),
         )
 
     def denoiser(
@@ -277,38 +288,44 @@ class AnyTalkerPipeline(DiffusionPipeline):
         width, height = inputs.image.size
         # In the order of `model_cpu_offload_seq`: each part sends away the one before it.
         prompt_embeds, null_embeds = self.encode_text(prompt), self.encode_null_text(negative_prompt)
-        crops = [crop_face(inputs.image, box) for box in inputs.boxes]
-        images = self.encode_images([inputs.image, *crops])
-        picture = to_video_tensor(inputs.image).to(self._execution_device)
-        latents = condition_latents(self.vae, picture, latent_frames, self.settings.condition)
+        picture, faces = self.seen(inputs)
+        images = self.encode_images([picture, *(crop_face(picture, box) for box in faces)])
+        pixels = to_video_tensor(picture) if picture is inputs.image else resized_video_tensor(picture, height, width)
+        pixels = pixels.to(self._execution_device)
+        latents = condition_latents(self.vae, pixels, latent_frames, self.settings.condition)
         mask = self.picture_mask(inputs, latents.shape[2]).to(latents)
-        masks = face_token_masks(inputs.boxes, height, width, 1)
+        masks = face_token_masks(faces, height, width, 1, picture=picture.size)
         return Conditioning(
             condition=torch.cat([mask, latents], dim=1),
             prompt_embeds=prompt_embeds,
             negative_prompt_embeds=null_embeds,
             image_embeds=images[:1],
             face_embeds=images[None, 1:],
-            audio_embeds=self.encode_voices(inputs).to(latents)[None],
+            audio_embeds=self.encode_voices(inputs).to(latents),
             face_masks=masks[None].to(latents).expand(-1, -1, latent_frames, -1, -1),
         )
 
-    def encode_voices(self, inputs: Inputs) -> torch.Tensor:
-        """Audio features (N, frames, window, blocks, channels) of all people, a view of their frames alone."""
-        rows = [
-            audio_rows(self.audio_features, np.asarray(voice.waveform), inputs.frames, inputs.fps).clone()
-            for voice in inputs.voices
-        ]
-        return windows(torch.stack(rows, dim=1), self.audio_features.window).transpose(0, 2).transpose(1, 2)
+    def seen(self, inputs: Inputs) -> tuple[Image.Image, list[Box]]:
+        """The picture that encoders and masks are made of, and the faces in it, see `PipelineSettings.prepared`."""
+        if self.settings.prepared == "video" or inputs.picture is None or inputs.faces is None:
+            return inputs.image, inputs.boxes
+        return inputs.picture, inputs.faces
+
+    def encode_voices(self, inputs: Inputs) -> VoiceWindows:
+        """Audio features of all people."""
+        voices = [voice.waveform if voice.vocals is None else voice.vocals for voice in inputs.voices]
+        return hear_voices(self.audio_features, voices, inputs.frames, inputs.fps, inputs.mode)
 
     def picture_mask(self, inputs: Inputs, latent_frames: int) -> torch.Tensor:
         """The four mask channels (1, 4, f, h, w) in front of the condition latents."""
         width, height = inputs.image.size
-        return condition_mask(inputs.boxes, height, width, latent_frames)[None]
+        picture, faces = self.seen(inputs)
+        return condition_mask(faces, height, width, latent_frames, picture=picture.size)[None]
 
     def encode_text(self, prompt: str) -> torch.Tensor:
-        """Text embeddings (1, tokens, channels) of a prompt, without padding."""
-        tokens = self.tokenizer(prompt, truncation=True, max_length=self.settings.text_len, return_tensors="pt")
+        """Text embeddings (1, tokens, channels) of a prompt, cleaned, without padding."""
+        text = clean_prompt(prompt)
+        tokens = self.tokenizer(text, truncation=True, max_length=self.settings.text_len, return_tensors="pt")
         return self.text_encoder(**tokens.to(self._execution_device)).last_hidden_state
 
     def encode_null_text(self, negative_prompt: str | None) -> torch.Tensor:
