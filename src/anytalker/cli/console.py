@@ -115,6 +115,13 @@ class CacheMode(str, Enum):
     taylorseer = "taylorseer"
 
 
+class DecoderMode(str, Enum):
+    """Precision of the autoencoder's decoder."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
 def load_pipeline(
     model: str,
     device: Device | None,

@@ -12,6 +12,7 @@ import typer
 
 from anytalker.cli.console import (
     CacheMode,
+    DecoderMode,
     Device,
     MemoryMode,
     WeightsMode,
@@ -185,8 +186,12 @@ def generate(
         str | None, typer.Option(help="Another attention kernel of diffusers, such as flash or sage, if installed.")
     ] = None,
     compiled: Annotated[
-        bool, typer.Option("--compile", help="Compile first; pays off for many or long videos.")
-    ] = False,
+        bool | None,
+        typer.Option("--compile/--no-compile", help="Compile first. [default: on a GPU, if the video is long]"),
+    ] = None,
+    decoder: Annotated[
+        DecoderMode, typer.Option(help="Precision of the autoencoder's decoder; bfloat16 is faster, slightly other.")
+    ] = DecoderMode.float32,
     guidance_interval: Annotated[
         str, typer.Option(metavar="FROM,TO", help="Shares of the steps between which there is guidance.")
     ] = "0,1",
@@ -234,7 +239,7 @@ def generate(
     _check_numbers(options, seed, save_every, cache_threshold)
     choices = _face_choices(face, audio, voice_strength)
     _check_files(image, audio, adapters, model)
-    acceleration = _acceleration(cache, cache_threshold, attention, compiled)
+    acceleration = _acceleration(cache, cache_threshold, attention, compiled, decoder)
     target, fingerprint = output or Path(_DEFAULT), ""
     if not preview:
         settings = [
@@ -355,11 +360,13 @@ def _check_files(image: Path, audio: Sequence[str], adapters: Sequence[tuple[Pat
     find_model(model)
 
 
-def _acceleration(cache: CacheMode, threshold: float, attention: str | None, compiled: bool) -> Acceleration:
+def _acceleration(
+    cache: CacheMode, threshold: float, attention: str | None, compiled: bool | None, decoder: DecoderMode
+) -> Acceleration:
     from anytalker.hardware.acceleration import Acceleration, check_acceleration
     from anytalker.processes import processes_together
 
-    acceleration = Acceleration(cache.value, threshold, attention, compiled)
+    acceleration = Acceleration(cache.value, threshold, attention, compiled, decoder.value)
     if attention is None:  # which ones there are, only diffusers knows; the model's ratios are checked with the model
         check_acceleration(acceleration, (1.0,), processes_together() > 1)
     return acceleration

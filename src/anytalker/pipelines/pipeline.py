@@ -22,6 +22,7 @@ from anytalker.denoising.denoiser import Conditioning, Denoiser
 from anytalker.denoising.guidance import Guidance
 from anytalker.denoising.noise import Noise
 from anytalker.denoising.windows import WindowChoice, check_positions, window_remark, with_window
+from anytalker.hardware.acceleration import compiling_pays
 from anytalker.hardware.placement import Memory
 from anytalker.loading.components import load_components, save_components
 from anytalker.loading.quiet import quiet_bars
@@ -79,6 +80,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
         self.settings = settings or PipelineSettings()
         self.memory: Memory = "high"
         self.variant: dict[str, Any] = {}
+        self.compile_where_it_pays = False
 
     @classmethod
     def from_pretrained(cls, model: str | Path = "tiny", **kwargs: Any) -> AnyTalkerPipeline:
@@ -249,6 +251,17 @@ class AnyTalkerPipeline(DiffusionPipeline):
             conditioning = self.encode(inputs, prompt, negative_prompt)
             report("prepare", 1, 1)
         guidance = Guidance(text_scale, audio_scale, strengths, interval, batch_guidance)
+        denoiser = Denoiser(
+            self.transformer,
+            self.scheduler,
+            steps,
+            guidance,
+            settings.window,
+            settings.window_overlap,
+            keep_contexts=self.memory != "low",
+        )
+        if self.compile_where_it_pays:
+            denoiser.compiled = self._pays(denoiser, conditioning)
         choices = {
             "prompt": prompt,
             "negative_prompt": settings.negative_prompt if negative_prompt is None else negative_prompt,
@@ -261,19 +274,12 @@ class AnyTalkerPipeline(DiffusionPipeline):
             "window": settings.window,
             "window_overlap": settings.window_overlap,
             **({"rounding": rounding} if rounding != "up" else {}),
+            **({"compiled": True} if denoiser.compiled else {}),
             **self.variant,
         }
         return Production(
             vae=self.vae,
-            denoiser=Denoiser(
-                self.transformer,
-                self.scheduler,
-                steps,
-                guidance,
-                settings.window,
-                settings.window_overlap,
-                keep_contexts=self.memory != "low",
-            ),
+            denoiser=denoiser,
             inputs=inputs,
             conditioning=conditioning,
             noise=self.noise_for(conditioning, generator),
@@ -285,6 +291,12 @@ class AnyTalkerPipeline(DiffusionPipeline):
             stopwatch=stopwatch,
             remark=window_remark(inputs.frames, settings) if window is None else None,
         )
+
+    def _pays(self, denoiser: Denoiser, conditioning: Conditioning) -> bool:
+        """Whether compiling saves time with one video; where guidance changes a batch's size there are two shapes."""
+        if denoiser.guidance.batched and denoiser.guidance.interval != (0.0, 1.0):
+            return False
+        return compiling_pays(self.transformer, denoiser.passes(conditioning), self._execution_device)
 
     def encode(self, inputs: Inputs, prompt: str, negative_prompt: str | None = None) -> Conditioning:
         """Run all encoders; see `Conditioning` for the shapes. `negative_prompt` None: the model's null text."""
