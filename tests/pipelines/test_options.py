@@ -97,8 +97,7 @@ def test_a_job_has_numbers_and_masks_for_faces(tmp_path, monkeypatch) -> None:
     Image.new("L", (64, 64), 255).save(tmp_path / "mask.png")
     job = Job(image="a.png", audio=["a.wav", None], faces=[2, "mask.png"], at=1.5).within(tmp_path)
     assert job.files() == [tmp_path / "a.png", tmp_path / "a.wav", tmp_path / "mask.png"]
-    number, mask = job.face_choices()
-    assert (number, mask.picture.size) == (2, (64, 64))
+    assert job.faces == [2, str(tmp_path / "mask.png")]
     other = LoadingOptions(cache="taylorseer")
     assert len({job.fingerprint("tiny"), job.fingerprint("tiny", other)}) == 2
     assert job.fingerprint("tiny") == job.fingerprint("tiny", LoadingOptions(memory="low"))

@@ -98,10 +98,12 @@ def options_from(model: type[BaseModel], given: Mapping[str, Any]) -> Any:
     Raises:
         InputError: for a value that can't be used, under its name on the command line.
     """
-    values = {name: value for name, value in given.items() if value is not None and value is not False}
-    for name in values.keys() & _SPELLINGS.keys():
-        if values[name] is True:
-            values[name] = _SPELLINGS[name].on
+    values = {name: value for name, value in given.items() if value is not None}
+    for name, spelling in _SPELLINGS.items():
+        if spelling.kind is bool and name in values and not values.pop(name):
+            continue
+        if spelling.kind is bool and given.get(name):
+            values[name] = spelling.on
     return checked(model, values, option_name)
 
 
@@ -111,7 +113,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     kind = spelling.kind or (str if words else field.annotation)
     default = False if kind is bool else None if spelling.kind else field.default
     option = typer.Option(
-        f"{option_name(name)}",
+        f"--{name}/--no-{name}" if kind == bool | None else option_name(name),
         help=spelling.help or field.description,
         metavar=spelling.metavar or ("|".join(words) or None),
         is_flag=True if kind is bool else None,

@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import AliasChoices, ConfigDict, Field, ValidationError, model_validator
 
-from anytalker.conditioning.binding import is_mask, parse_face
 from anytalker.errors import InputError
 from anytalker.loading.components import find_model
 from anytalker.media.channels import split_channel
@@ -50,16 +49,6 @@ class Job(GenerationOptions):
         """What is asked of the video besides its picture, people and voices."""
         return GenerationOptions(**{name: getattr(self, name) for name in GenerationOptions.model_fields})
 
-    def face_choices(self) -> list[Any] | None:
-        """The faces as `AnyTalkerPipeline.prepare` takes them.
-
-        Raises:
-            InputError: if a mask can't be read.
-        """
-        if self.faces is None:
-            return None
-        return [parse_face(face) if isinstance(face, str) else face for face in self.faces]
-
     @model_validator(mode="before")
     @classmethod
     def _no_slips(cls, values: Any) -> Any:
@@ -80,12 +69,12 @@ class Job(GenerationOptions):
     def within(self, folder: Path) -> Job:
         """The same with relative paths taken from a folder."""
         voices = [None if path is None or str(path).lower() == "none" else folder / path for path in self.audio]
-        faces = self.faces and [str(folder / str(face)) if is_mask(face) else face for face in self.faces]
+        faces = self.faces and [str(folder / face) if isinstance(face, str) else face for face in self.faces]
         return self.model_copy(update={"image": folder / self.image, "audio": voices, "faces": faces})
 
     def files(self) -> list[Path]:
         """What the video is made from: "talk.wav" for "talk.wav:left"."""
-        masks = [Path(str(face)) for face in self.faces or () if is_mask(face)]
+        masks = [Path(face) for face in self.faces or () if isinstance(face, str)]
         return [self.image, *(split_channel(path)[0] for path in self.audio if path is not None), *masks]
 
     def fingerprint(self, model: str, loading: LoadingOptions = LoadingOptions()) -> str:

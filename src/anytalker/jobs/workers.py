@@ -133,7 +133,7 @@ def make_video(model: str, device: str, loading: LoadingOptions, job: Job, path:
             _PIPELINES[key] = load_for(model, device, loading)
             _PIPELINES[key].set_progress_bar_config(disable=True)
         generator = torch.Generator().manual_seed(job.seed)
-        given = {"faces": job.face_choices(), "at": job.at, "generator": generator}
+        given = {"faces": job.faces, "at": job.at, "generator": generator}
         _PIPELINES[key].generate_to(path, job.image, job.audio, **given, **dict(job.options))
     except Exception as error:  # one broken job must not end the others
         return explain(error)

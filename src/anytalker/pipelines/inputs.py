@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from anytalker.conditioning.binding import People, bind_faces, is_box
+from anytalker.conditioning.binding import People, bind_faces, is_box, parse_face
 from anytalker.conditioning.faces import Box, scale_box, square_box, square_face
 from anytalker.conditioning.picture_record import recorded_faces
 from anytalker.denoising.windows import check_positions, with_window
@@ -118,6 +118,8 @@ def read_scene(
     if all(entry is None for entry in audio):
         raise InputError("No audio was given; give at least one recording, for example --audio voice.wav.")
     picture = load_image(image, at)
+    if faces is not None and not isinstance(faces, People):
+        faces = [parse_face(face) if isinstance(face, str) else face for face in faces]
     voices = _voices(audio, say or (lambda message: warnings.warn(message, stacklevel=6)))
     say = say or (lambda message: None)
     sought = faces is None or not all(is_box(face) for face in faces)

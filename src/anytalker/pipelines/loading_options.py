@@ -14,6 +14,7 @@ from anytalker.pipelines.options import called
 _CHOICES = {
     "memory": ("high", "balanced", "low"),
     "weights": ("full", "float8", "int8"),
+    "decoder": ("float32", "bfloat16"),
     "cache": ("none", "first-block", "magcache", "taylorseer"),
 }
 
@@ -71,7 +72,13 @@ class LoadingOptions(PlacementOptions):
     attention: str | None = Field(
         default=None, description="Another attention kernel of diffusers, such as flash or sage, if installed."
     )
-    compile: bool = Field(default=False, description="Compile first; pays off for many or long videos.")
+    compile: bool | None = Field(
+        default=None, description="Compile first, or not; left out: on a GPU, if the video is long enough."
+    )
+    decoder: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="Precision of the autoencoder's decoder; bfloat16 is faster, slightly other.",
+    )
 
     @property
     def changes(self) -> dict[str, Any]:

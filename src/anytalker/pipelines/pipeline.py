@@ -20,6 +20,7 @@ from anytalker.denoising.denoiser import Conditioning, Denoiser
 from anytalker.denoising.guidance import Guidance
 from anytalker.denoising.noise import Noise
 from anytalker.denoising.windows import check_positions, window_remark, with_window
+from anytalker.hardware.acceleration import compiling_pays
 from anytalker.hardware.placement import Memory
 from anytalker.loading.components import find_model, load_components, save_components
 from anytalker.loading.quiet import quiet_bars
@@ -81,6 +82,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
         self.memory: Memory = "high"
         self.variant: dict[str, Any] = {}
         self.separator_file: Path | None = None
+        self.compile_where_it_pays = False
 
     @classmethod
     def from_pretrained(cls, model: str | Path = "tiny", **kwargs: Any) -> AnyTalkerPipeline:
@@ -166,8 +168,8 @@ class AnyTalkerPipeline(DiffusionPipeline):
             AnyTalkerError: if disk or memory runs out; finished parts are kept.
             KeyboardInterrupt: its message says where the finished parts are.
         """
-        faces = options.get("faces")
-        masks = [] if faces is None else [face.name for face in faces if isinstance(face, FaceMask)]
+        named = [face.name if isinstance(face, FaceMask) else face for face in options.get("faces") or ()]
+        masks = [name for name in named if isinstance(name, str)]
         recordings = [split_channel(one)[0] for one in audio if isinstance(one, (str, Path))]
         check_destination(path, [*recordings, *([image] if isinstance(image, (str, Path)) else []), *masks])
         return self.prepare(image, audio, **options).to_file(path, say, interval, fingerprint)
@@ -190,7 +192,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
             audio: one entry a person: a path, a 16 kHz mono array (samples,), a `Voice` that was
                 loaded before, or None for a person who listens.
             faces: who speaks, the i-th for the i-th audio: face boxes (x, y, width, height) in pixels of the picture,
-                points (x, y), numbers from the left, or `FaceMask`s; None: the i-th person from the left.
+                points (x, y), numbers from the left, `FaceMask`s, or any of these as on the command line; None: the i-th person from the left.
                 Everybody else who is found listens. Faces of a record beside the picture (see
                 `conditioning.picture_record`) are not sought.
             prompt: what happens in the video.
@@ -246,14 +248,18 @@ class AnyTalkerPipeline(DiffusionPipeline):
         settled = options.settled(settings)
         separated = {} if separation is None else {"separation": separation}
         remarks = [missing, window_remark(inputs.frames, settings) if options.window is None else None]
+        denoiser = self.denoiser(settled, settings, strengths)
+        if self.compile_where_it_pays:
+            denoiser.compiled = self._pays(denoiser, conditioning)
+        compiled = {"compiled": True} if denoiser.compiled else {}
         return Production(
             vae=self.vae,
-            denoiser=self.denoiser(settled, settings, strengths),
+            denoiser=denoiser,
             inputs=inputs,
             conditioning=conditioning,
             noise=self.noise_for(conditioning, generator),
             model=settings.name,
-            choices=record_of(settled, settings, strengths) | separated | self.variant,
+            choices=record_of(settled, settings, strengths) | separated | compiled | self.variant,
             modules=self.components,
             memory=self.memory,
             report=report,
@@ -281,6 +287,12 @@ class AnyTalkerPipeline(DiffusionPipeline):
             settings.window_overlap,
             keep_contexts=self.memory != "low",
         )
+
+    def _pays(self, denoiser: Denoiser, conditioning: Conditioning) -> bool:
+        """Whether compiling saves time with one video; where guidance changes a batch's size there are two shapes."""
+        if denoiser.guidance.batched and denoiser.guidance.interval != (0.0, 1.0):
+            return False
+        return compiling_pays(self.transformer, denoiser.passes(conditioning), self._execution_device)
 
     def encode(self, inputs: Inputs, prompt: str, negative_prompt: str | None = None) -> Conditioning:
         """Run all encoders; see `Conditioning` for the shapes. `negative_prompt` None: the model's null text."""
