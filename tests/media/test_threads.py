@@ -11,10 +11,10 @@ import torch
 
 from anytalker import AnyTalkerPipeline, InputError
 from anytalker.media import video as output
+from anytalker.media.threads import consume_apart
 from anytalker.media.video import write_video
 from anytalker.miniature.demo import demo_scene
 from anytalker.pipelines.long_video import _on_cpu
-from anytalker.media.threads import consume_apart
 
 
 def test_items_arrive_in_order_and_few_wait() -> None:
