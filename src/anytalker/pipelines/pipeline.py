@@ -192,8 +192,8 @@ class AnyTalkerPipeline(DiffusionPipeline):
             audio: one entry a person: a path, a 16 kHz mono array (samples,), a `Voice` that was
                 loaded before, or None for a person who listens.
             faces: who speaks, the i-th for the i-th audio: face boxes (x, y, width, height) in pixels of the picture,
-                points (x, y), numbers from the left, `FaceMask`s, or any of these as on the command line; None: the i-th person from the left.
-                Everybody else who is found listens. Faces of a record beside the picture (see
+                points (x, y), numbers from the left, `FaceMask`s, or any of these as on the command line; None: the
+                i-th person from the left. Everybody else who is found listens. Faces of a record beside the picture (see
                 `conditioning.picture_record`) are not sought.
             prompt: what happens in the video.
             generator: source of the noise (on the CPU); None: a random one.
