@@ -193,8 +193,8 @@ class AnyTalkerPipeline(DiffusionPipeline):
                 loaded before, or None for a person who listens.
             faces: who speaks, the i-th for the i-th audio: face boxes (x, y, width, height) in pixels of the picture,
                 points (x, y), numbers from the left, `FaceMask`s, or any of these as on the command line; None: the
-                i-th person from the left. Everybody else who is found listens. Faces of a record beside the picture (see
-                `conditioning.picture_record`) are not sought.
+                i-th person from the left. Everybody else who is found listens. Faces of a record beside the picture
+                (see `conditioning.picture_record`) are not sought.
             prompt: what happens in the video.
             generator: source of the noise (on the CPU); None: a random one.
             on_progress: called as (stage, done, total) with stages "prepare", "denoise", in steps of windows, and
