@@ -62,6 +62,21 @@ def _autoencoder(scale: Any, device: str) -> Iterator[dict[str, Any]]:
     return measure_autoencoder(scale, device)
 
 
+def _denoising(name: str) -> Part:
+    def run(scale: Any, device: str) -> Iterator[dict[str, Any]]:
+        from gpu_parts.changes import measure_denoising
+
+        return measure_denoising(name, scale, device)
+
+    return run
+
+
+def _writing(scale: Any, device: str) -> Iterator[dict[str, Any]]:
+    from gpu_parts.changes import measure_writing
+
+    return measure_writing(scale, device)
+
+
 def _miniature(scale: Any, device: str) -> Iterator[dict[str, Any]]:
     from gpu_parts.miniature import measure_miniature
 
@@ -72,6 +87,8 @@ PARTS: dict[str, Part] = {
     "ceilings": _ceilings,
     "step-1.3b": _steps("1.3b", brief=False),
     "step-14b": _steps("14b", brief=True),
+    "changes-1.3b": _denoising("1.3b"),
+    "writing": _writing,
     "video-1.3b-high": _video("1.3b", "high", "full"),
     "vae": _autoencoder,
     "video-14b-low": _video("14b", "low", "full", 10),
@@ -82,6 +99,7 @@ PARTS: dict[str, Part] = {
     "video-1.3b-balanced": _video("1.3b", "balanced", "full"),
     "video-14b-balanced": _video("14b", "balanced", "full", 10),
     "video-14b-low-float8": _video("14b", "low", "float8", 10),
+    "changes-14b": _denoising("14b"),
     "miniature": _miniature,
 }
 

@@ -18,10 +18,10 @@ from anytalker.doctor import report as doctor
 from anytalker.errors import OUT_OF_MEMORY
 from anytalker.evaluation.clips import ClipSource
 from anytalker.evaluation.run import score_safely
-from anytalker.hardware.placement import Placement
 from anytalker.jobs import batch, workers
 from anytalker.jobs.job import Job
 from anytalker.pipelines import ready as loading
+from anytalker.pipelines.loading_options import LoadingOptions
 from tests.test_cli import run
 
 
@@ -191,7 +191,7 @@ def test_workers_tell_expected_errors_as_they_are(home, tmp_path, monkeypatch) -
     monkeypatch.setattr(loading, "load_pipeline", refuse)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     job = Job(image="a.png", audio=[None])
-    assert workers.make_video("tiny", "cpu", Placement(), job, tmp_path / "a.mp4") == "the picture is empty"
+    assert workers.make_video("tiny", "cpu", LoadingOptions(), job, tmp_path / "a.mp4") == "the picture is empty"
     assert not home.exists()
 
 

@@ -1,7 +1,8 @@
 """Draw the package's structure from its imports, in words: `python tools/structure.py [CHECKOUT]`.
 
-A room is a folder that holds modules; the modules right below the package are one room, "anytalker", together. An arrow
-runs from a room to another that it imports, at the top of a file, in a function, or for types alone.
+A room is a folder that holds modules. The modules right below the package (errors, files, processes) are the ground
+that every room stands on, and no room. An arrow runs from a room to another that it imports, at the top of a file, in
+a function, or for types alone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from itertools import chain
 from pathlib import Path
 
 PACKAGE = "anytalker"
+GROUND = ""
+"""The room of the modules right below the package, which is none."""
 
 
 @dataclass(frozen=True)
@@ -26,16 +29,18 @@ class Structure:
         modules: lines of every module, by its dotted name.
         imports: what every module imports of the package.
         functions: lines of every function, by module, name and the line where it begins.
+        explained: which of all these begin with a comment "# Long because ...", modules by their name alone.
     """
 
     modules: Mapping[str, int]
     imports: Mapping[str, frozenset[str]]
     functions: Mapping[tuple[str, str, int], int]
+    explained: frozenset[str | tuple[str, str, int]]
 
     @property
     def rooms(self) -> list[str]:
         """All rooms, by name."""
-        return sorted({room_of(module) for module in self.modules})
+        return sorted({room_of(module) for module in self.modules} - {GROUND})
 
     @property
     def arrows(self) -> dict[tuple[str, str], list[tuple[str, str]]]:
@@ -43,7 +48,7 @@ class Structure:
         found = defaultdict(list)
         for module in sorted(self.imports):
             for other in sorted(self.imports[module]):
-                if room_of(module) != room_of(other):
+                if room_of(module) != room_of(other) and GROUND not in (room_of(module), room_of(other)):
                     found[room_of(module), room_of(other)].append((module, other))
         return dict(found)
 
@@ -69,22 +74,39 @@ def read_structure(checkout: Path) -> Structure:
         for path in (source / PACKAGE).rglob("*.py")
         if path.stem not in ("__init__", "__main__")
     }
-    trees = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in paths.items()}
+    texts = {module: path.read_text(encoding="utf-8").splitlines() for module, path in paths.items()}
+    trees = {module: ast.parse("\n".join(lines)) for module, lines in texts.items()}
+    functions = {
+        (module, node.name, _begin(node)): (node.end_lineno or node.lineno) - node.lineno + 1
+        for module, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    }
     return Structure(
-        {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in paths.items()},
+        {module: len(lines) for module, lines in texts.items()},
         {module: frozenset(set(_imported(tree, paths)) - {module}) for module, tree in trees.items()},
-        {
-            (module, node.name, node.lineno): (node.end_lineno or node.lineno) - node.lineno + 1
-            for module, tree in trees.items()
-            for node in ast.walk(tree)
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-        },
+        functions,
+        frozenset(
+            [
+                *(module for module, lines in texts.items() if _explained(lines[:20])),
+                *(key for key in functions if _explained(texts[key[0]][key[2] - 2 : key[2] + functions[key] - 1])),
+            ]
+        ),
     )
 
 
+def _begin(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """The line of a function or of its first decorator."""
+    return min(node.lineno, *(one.lineno for one in node.decorator_list), node.lineno)
+
+
+def _explained(lines: list[str]) -> bool:
+    return any(line.strip().startswith("# Long because") for line in lines)
+
+
 def room_of(module: str) -> str:
-    """The room in which a module is."""
-    return ".".join(module.split(".")[1:-1]) or PACKAGE
+    """The room in which a module is; `GROUND` for those right below the package."""
+    return ".".join(module.split(".")[1:-1]) or GROUND
 
 
 def _imported(tree: ast.AST, known: Mapping[str, Path]) -> Iterator[str]:

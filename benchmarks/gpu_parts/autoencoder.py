@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from anytalker.hardware.acceleration import set_decoder_precision
 from anytalker.models.latents import CHUNK, decode_chunks, encode_video
 from gpu_parts.scale import Row, Scale, random_vae, reset_peak, taken, timed
 
@@ -42,13 +43,13 @@ def measure_autoencoder(scale: Scale, device: str) -> Iterator[Row]:
     torch.backends.cudnn.allow_tf32 = False
     yield row("float32, no TF32", "decode")
     torch.backends.cudnn.allow_tf32 = before
+    set_decoder_precision(vae, "bfloat16")
+    yield row("--decoder bfloat16, channels last", "decode")
     vae.to(torch.bfloat16)
+    for parameter in vae.parameters():
+        parameter.data = parameter.data.contiguous()
     yield row("bfloat16", "decode")
     yield row("bfloat16", "encode")
-    for parameter in vae.parameters():
-        if parameter.ndim == 5:
-            parameter.data = parameter.data.to(memory_format=torch.channels_last_3d)
-    yield row("bfloat16, channels last", "decode")
 
 
 def _encode(vae: object, pixels: torch.Tensor) -> torch.Tensor:

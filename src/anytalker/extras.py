@@ -10,6 +10,7 @@ EXTRAS = {
     "quantize": ("torchao",),
     "cluster": ("ray",),
     "heic": ("pillow_heif",),
+    "separate": ("onnxruntime",),
 }
 """For each extra the modules it needs, by the names they are imported under."""
 

@@ -24,6 +24,7 @@ def gpu(monkeypatch):
 
 def test_every_kind_of_part_measures_and_is_saved(gpu, tmp_path, capsys) -> None:
     parts = ["ceilings", "step-1.3b", "step-14b", "video-14b-low", "vae", "training-1.3b", "training-14b-lora"]
+    parts += ["changes-1.3b", "changes-14b", "writing"]
     output = tmp_path / "gpu.jsonl"
     gpu.main(["--small", "--together", "--output", str(output), "--parts", *parts])
     rows = [json.loads(line) for line in output.read_text().splitlines()]
@@ -35,6 +36,7 @@ def test_every_kind_of_part_measures_and_is_saved(gpu, tmp_path, capsys) -> None
             assert steps[part, "exact", persons]["s"] > 0
         assert 0 < steps[part, "weights float8", 2]["error"] < 0.1
         assert steps[part, "dense AFCA", 2]["error"] < 0.01
+    assert all(row["same file"] for row in rows if row["part"] == "writing" and "same file" in row)
     assert all(math.isfinite(row["loss"]) for row in rows if row["part"].startswith("training"))
     capsys.readouterr()
     gpu.main(["--table", str(output)])

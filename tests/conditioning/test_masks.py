@@ -10,7 +10,7 @@ from anytalker.conditioning.masks import condition_mask, expanded_mask, face_tok
 
 def box_of(case: dict) -> tuple[int, int, int, int]:
     left, top, right, bottom = case["box_xyxy"]
-    return left, top, right - left + 1, bottom - top + 1
+    return left, top, right - left, bottom - top
 
 
 @pytest.mark.parametrize("index", range(4))
@@ -33,6 +33,13 @@ def test_people_add_up_in_the_condition_mask_and_stay_apart_in_the_tokens() -> N
     assert torch.equal(together[:, 1:], alone[:, 1:])
     tokens = face_token_masks(boxes, 64, 128, 3)
     assert (tokens[0] * tokens[1]).max() == 0
+
+
+@pytest.mark.parametrize(("start", "length", "columns"), [(10, 40, (5, 54)), (10, 30, (6, 43)), (95, 25, (92, 120))])
+def test_a_box_grows_by_a_pixel_more_than_a_fifth(start, length, columns) -> None:
+    """As the release counts: both ends of the grown box belong to it."""
+    wide = expanded_mask((start, 0, length, 20), 20, 120)[0].nonzero()
+    assert (int(wide.min()), int(wide.max()) + 1) == columns
 
 
 def test_a_face_at_the_edge_stays_inside() -> None:

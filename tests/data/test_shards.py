@@ -11,13 +11,16 @@ import pytest
 import torch
 
 from anytalker import InputError
+from anytalker.data import samples as samples_module
 from anytalker.data import shards
-from anytalker.data.shards import HeldSamples, ShardStream, ShardWriter, decode_sample, read_all, read_index
+from anytalker.data.samples import HeldSamples, StoredSamples
+from anytalker.data.shards import ShardWriter, decode_sample, read_all, read_index
+from anytalker.data.tars import Contents, kept_contents, read_tars, survey
 from tests.training.fixtures import damage, sample, write_shards
 
 
-def keys(stream: ShardStream, count: int, start: int = 0) -> list[int]:
-    return [int(raw["__key__"]) for raw in itertools.islice(stream.read(start), count)]
+def keys(samples: StoredSamples, stream: int, count: int, start: int = 0) -> list[int]:
+    return [int(raw["__key__"]) for raw in itertools.islice(samples.read(stream, start), count)]
 
 
 def test_samples_come_back_as_they_were_written(tmp_path) -> None:
@@ -29,49 +32,119 @@ def test_samples_come_back_as_they_were_written(tmp_path) -> None:
         assert torch.equal(samples[3][name], tensor)
 
 
-@pytest.mark.parametrize(("streams", "per_shard"), [(1, 3), (2, 3), (4, 3), (5, 6)])
-def test_streams_share_every_epoch_without_doubles(tmp_path, streams: int, per_shard: int) -> None:
+@pytest.mark.parametrize("kind", [StoredSamples, HeldSamples])
+@pytest.mark.parametrize(("streams", "per_shard"), [(1, 3), (2, 3), (4, 5), (5, 6)])
+def test_streams_share_every_epoch_without_doubles(tmp_path, kind, streams: int, per_shard: int) -> None:
     write_shards(tmp_path, clips=12, clips_per_shard=per_shard)
-    shares = [ShardStream([tmp_path], number, streams, seed=1, shuffle=4) for number in range(streams)]
-    first = [keys(share, share.length) for share in shares]
+    samples = kind([tmp_path], streams, seed=1)
+    lengths = [samples.length(number) for number in range(streams)]
+    assert max(lengths) - min(lengths) <= 1
+    first = [keys(samples, number, length) for number, length in enumerate(lengths)]
     assert sorted(itertools.chain(*first)) == list(range(12))
-    second = [keys(share, share.length, share.length) for share in shares]
+    second = [keys(samples, number, length, length) for number, length in enumerate(lengths)]
     assert sorted(itertools.chain(*second)) == list(range(12))
     assert first != second
 
 
-def test_a_small_last_tar_is_not_read_more_often_than_others(tmp_path) -> None:
-    write_shards(tmp_path, clips=10, clips_per_shard=3)  # the last has one
-    shares = [ShardStream([tmp_path], number, 4, seed=1, shuffle=4) for number in range(4)]
-    assert sorted(share.length for share in shares) == [2, 2, 3, 3]
-    assert sorted(itertools.chain(*(keys(share, share.length) for share in shares))) == list(range(10))
-
-
-@pytest.mark.parametrize("start", [0, 1, 5, 11, 12, 13, 40])
+@pytest.mark.parametrize("start", [0, 1, 5, 6, 11, 12, 13, 40])
 def test_reading_from_the_middle_equals_skipping(tmp_path, start: int) -> None:
     write_shards(tmp_path)
-    stream = ShardStream([tmp_path], 0, 2, seed=3, shuffle=5)
-    assert keys(stream, 7, start) == keys(stream, start + 7)[start:]
+    samples = StoredSamples([tmp_path], 2, seed=3)
+    assert keys(StoredSamples([tmp_path], 2, seed=3), 0, 7, start) == keys(samples, 0, start + 7)[start:]
 
 
 def test_another_seed_is_another_order(tmp_path) -> None:
     write_shards(tmp_path)
-    assert keys(ShardStream([tmp_path], 0, 1, 1, 4), 12) != keys(ShardStream([tmp_path], 0, 1, 2, 4), 12)
+    assert keys(StoredSamples([tmp_path], 1, 1), 0, 12) != keys(StoredSamples([tmp_path], 1, 2), 0, 12)
 
 
-@pytest.mark.parametrize("start", [0, 5, 6, 13])
-def test_held_samples_are_shared_and_read_like_streams(tmp_path, start: int) -> None:
+def test_the_order_is_that_of_every_version(tmp_path) -> None:
     write_shards(tmp_path)
-    held = HeldSamples([tmp_path], seed=3)
+    assert keys(StoredSamples([tmp_path], 2, 3), 1, 8) == [3, 8, 1, 7, 11, 10, 0, 5], (
+        "runs that are under way count on it"
+    )
 
-    def read(stream: int, count: int, start: int = 0) -> list[str]:
-        return [raw["__key__"] for raw in itertools.islice(held.read(stream, 2, start), count)]
 
-    assert sorted(read(0, 6) + read(1, 6)) == sorted(sample["key"] for sample in read_all(tmp_path))
-    assert read(0, 12)[:6] != read(0, 12)[6:]
-    assert read(0, 7, start) == read(0, start + 7)[start:]
-    with pytest.raises(InputError, match=r"12 clips in .* can't be shared among 13 groups .* or fewer groups"):
-        held.read(12, 13)
+def test_held_samples_come_as_stored_ones(tmp_path) -> None:
+    folders = [write_shards(tmp_path / str(number), clips=5 + number) for number in range(2)]
+    stored, held = StoredSamples(folders, 3, seed=3), HeldSamples(folders, 3, seed=3)
+    for stream in range(3):
+        one, other = (list(itertools.islice(samples.read(stream, 2), 9)) for samples in (stored, held))
+        assert one == other
+        assert decode_sample(one[0]).keys() >= {"key", "record", "latents"}
+    with pytest.raises(InputError, match=r"11 clips in .* can't be shared among 12 groups .* or fewer groups"):
+        StoredSamples(folders, 12, seed=3)
+
+
+def test_a_sample_is_read_and_nothing_else(tmp_path) -> None:
+    write_shards(tmp_path, clips=8, clips_per_shard=4)
+    wanted = list(read_all(tmp_path))[6]
+    tar = tmp_path / "clips-000001.tar"
+    start, end = kept_contents(tar, None).offsets[2:4]
+    contents = tar.read_bytes()
+    tar.write_bytes(bytes(start) + contents[start:end] + bytes(len(contents) - end))
+    found = decode_sample(StoredSamples([tmp_path], 1, seed=0).sample(6))
+    assert found["key"] == wanted["key"] == "00000006"
+    assert torch.equal(found["latents"], wanted["latents"])
+
+
+def forget(folder: Path) -> None:
+    """Leave a folder as an earlier version left it, which kept nothing beside its tars."""
+    for path in folder.glob("clips-*.json"):
+        path.unlink()
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_folder_of_an_earlier_version_is_surveyed_once(tmp_path, monkeypatch, writable: bool) -> None:
+    write_shards(tmp_path, clips=8, clips_per_shard=3)
+    order = keys(StoredSamples([tmp_path], 1, seed=0), 0, 12)
+    kept = {path.name: path.read_bytes() for path in tmp_path.glob("clips-*.json")}
+    forget(tmp_path)
+    surveyed: list[str] = []
+    monkeypatch.setattr(samples_module, "survey", lambda *about: (surveyed.append(about[1]), survey(*about))[1])
+    if not writable:
+        monkeypatch.setattr(Contents, "save", refuse)
+    samples = StoredSamples([tmp_path], 1, seed=0)
+    assert keys(samples, 0, 12) == order
+    assert sorted(surveyed) == [f"clips-00000{number}.tar" for number in range(3)]
+    again = {path.name: path.read_bytes() for path in tmp_path.glob("clips-*.json")}
+    assert again == (kept if writable else {})
+
+
+def refuse(*arguments) -> None:
+    raise PermissionError(13, "Permission denied")
+
+
+def test_what_is_kept_of_another_tar_is_not_believed(tmp_path) -> None:
+    folders = [write_shards(tmp_path / str(size), clips=6, clips_per_shard=size) for size in (3, 2)]
+    for other in folders[1].glob("clips-*.json"):
+        other.replace(folders[0] / other.name)
+    (folders[0] / "clips-000001.json").write_text("{")
+    assert sorted(keys(StoredSamples(folders[:1], 1, seed=0), 0, 6)) == list(range(6))
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_folder_is_opened_again_without_reading_its_samples(tmp_path, monkeypatch, earlier: bool) -> None:
+    write_shards(tmp_path, clips=7, clips_per_shard=3)
+    before = read_index(tmp_path)
+    if earlier:
+        forget(tmp_path)
+    monkeypatch.setattr(shards, "read_tars", lambda tars: pytest.fail(f"read {tars}"))
+    with ShardWriter(tmp_path, 3) as writer:
+        assert writer.keys == {f"{number:08d}" for number in range(7)}
+    assert read_index(tmp_path) == before
+
+
+def test_only_a_tar_that_nobody_knows_is_read(tmp_path, monkeypatch) -> None:
+    write_shards(tmp_path, clips=6, clips_per_shard=3)
+    digests = [shard["digest"] for shard in read_index(tmp_path)["shards"]]
+    (tmp_path / "index.json").unlink()
+    (tmp_path / "clips-000001.json").unlink()
+    read: list[str] = []
+    monkeypatch.setattr(shards, "read_tars", lambda tars: (read.extend(tars), read_tars(tars))[1])
+    ShardWriter(tmp_path, 3).close()
+    assert [Path(tar).name for tar in read] == ["clips-000001.tar"]
+    assert [shard["digest"] for shard in read_index(tmp_path)["shards"]] == digests
 
 
 def test_an_interrupted_writer_goes_on_after_its_whole_shards(tmp_path) -> None:
@@ -84,7 +157,7 @@ def test_an_interrupted_writer_goes_on_after_its_whole_shards(tmp_path) -> None:
         again.write(f"{number:08d}", {}, sample(number))
     again.close()
     assert [entry["key"] for entry in read_all(tmp_path)] == [f"{number:08d}" for number in range(7)]
-    assert decode_sample(next(ShardStream([tmp_path], 0, 1, 0, 1).read()))["latents"].shape == (16, 6, 12, 12)
+    assert decode_sample(next(StoredSamples([tmp_path], 1, 0).read(0)))["latents"].shape == (16, 6, 12, 12)
 
 
 def test_a_last_shard_that_is_not_full_is_filled_up(tmp_path) -> None:
@@ -109,8 +182,8 @@ def test_what_an_index_speaks_of_stays_until_there_is_a_new_one(tmp_path) -> Non
         interrupted.write(f"{number:08d}", {}, sample(number))
     assert len(list(tmp_path.glob("*.tar"))) == 4, "5 samples in two, and 6 in two more"
     assert [entry["key"] for entry in read_all(tmp_path)] == before
-    stream = ShardStream([tmp_path], 0, 1, seed=3, shuffle=2)
-    assert keys(stream, 3, 6) == keys(stream, 9)[6:]
+    samples = StoredSamples([tmp_path], 1, seed=3)
+    assert keys(samples, 0, 3, 6) == keys(samples, 0, 9)[6:]
     with ShardWriter(tmp_path, 3) as writer:
         assert writer.done == 9, "what was written twice is there once"
         writer.write("00000009", {}, sample(9))
@@ -166,14 +239,14 @@ def test_samples_are_dropped_and_the_others_stay(tmp_path) -> None:
     assert sorted(entry["key"] for entry in read_all(tmp_path)) == [f"{n:08d}" for n in (0, 2, 3, 4, 6, 7)]
     assert (tmp_path / "clips-000002.tar").stat().st_mtime_ns == kept
     assert read_index(tmp_path)["tensors"]["latents"] == 6
-    assert len(list(tmp_path.glob("*.tar"))) == 3
+    assert len(list(tmp_path.glob("*.tar"))) == len(list(tmp_path.glob("clips-*.json"))) == 3
 
 
 def test_a_folder_with_a_colon_is_a_folder(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_shards(Path("pipe:RS+CM"), clips=2)
     assert len(list(read_all("pipe:RS+CM"))) == 2
-    assert len(HeldSamples(["pipe:RS+CM"], 0).samples) == 2
+    assert len(HeldSamples(["pipe:RS+CM"], 1, 0).samples) == 2
 
 
 def test_damaged_shards_are_named(tmp_path) -> None:
@@ -185,7 +258,7 @@ def test_damaged_shards_are_named(tmp_path) -> None:
 
 def test_a_damaged_clip_in_a_whole_tar_is_named(tmp_path) -> None:
     write_shards(tmp_path, clips=2)
-    raw = next(ShardStream([tmp_path], 0, 1, 0, 1).read())
+    raw = next(StoredSamples([tmp_path], 1, 0).read(0))
     raw["safetensors"] = b"\xff" * 64
     with pytest.raises(InputError, match=rf"Clip {raw['__key__']} in the shard .*clips-000000\.tar is damaged"):
         decode_sample(raw)
@@ -212,4 +285,4 @@ def test_unfinished_empty_changed_and_missing_shards_are_refused(tmp_path) -> No
         ShardWriter(tmp_path / "other", about={"width": 2})
     write_shards(tmp_path / "few", clips=2)
     with pytest.raises(InputError, match="can't be shared"):
-        ShardStream([tmp_path / "few"], 5, 6, 0, 1)
+        StoredSamples([tmp_path / "few"], 6, 0)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from anytalker import InputError
-from anytalker.denoising.denoiser import Conditioning, Denoiser
+from anytalker.denoising import denoiser as denoising
+from anytalker.denoising.denoiser import Conditioning, ContextCache, Denoiser, budget_of
 from anytalker.denoising.guidance import Guidance
 from anytalker.denoising.schedule import set_timesteps
 from anytalker.loading.scheduler import make_scheduler
@@ -93,3 +94,20 @@ def test_a_strength_of_zero_silences_a_person() -> None:
 def test_bad_strengths_are_named(strengths) -> None:
     with pytest.raises(InputError, match="strength"):
         check_strengths(strengths, 2)
+
+
+def test_contexts_follow_the_free_memory_of_the_card(monkeypatch) -> None:
+    gib = 2**30
+    assert budget_of(None) == 4 * gib
+    assert [budget_of(free * gib) // gib for free in (2, 6, 8, 24, 47, 48, 100)] == [1, 3, 4, 4, 4, 24, 50]
+    contexts = ContextCache(MODEL)
+    size = contexts(0, PART, ("all",)).nbytes
+    for free, kept in ((2 * size - 2, 0), (2 * size, 1), (6 * size, 3)):
+        monkeypatch.setattr(denoising, "free_memory", lambda device, free=free: free)
+        contexts = ContextCache(MODEL)
+        for number in range(4):
+            contexts(number, PART, ("all",))
+        assert len(contexts) == kept
+        contexts.drop(0)
+        contexts(9, PART, ("all",))
+        assert len(contexts) == kept

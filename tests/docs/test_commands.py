@@ -24,6 +24,7 @@ NOT_RUN = {
     "pip install": "installs; CI begins with it",
     "pytest": "is what runs this",
     "anytalker download 1.3b": "needs a download: 19 GB",
+    "anytalker download separator": "needs a download: 67 MB",
     "anytalker generate --model 1.3b": GPU,
     "anytalker generate --model 14b": GPU,
     "anytalker batch jobs.json --model 14b": GPU,

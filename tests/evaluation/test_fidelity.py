@@ -13,7 +13,6 @@ from anytalker.evaluation.fidelity import (
     FrameComparison,
     FrechetDistance,
     clip_features,
-    identity_similarity,
     load_torchscript_features,
     load_videomae_features,
 )
@@ -107,11 +106,3 @@ def test_videomae_features(tmp_path) -> None:
     network = load_videomae_features(tmp_path)
     with torch.no_grad():
         assert network(torch.randint(0, 255, (2, 3, 16, 224, 224), dtype=torch.uint8)).shape == (2, 16)
-
-
-def test_identity_is_the_cosine_of_embeddings() -> None:
-    same, other = np.array([1.0, 0.0]), np.array([0.0, 2.0])
-    assert identity_similarity(np.array([same, 3 * same]), same) == pytest.approx(1)
-    assert identity_similarity(np.array([same, other]), same) == pytest.approx(0.5)
-    with pytest.raises(NoScoreError):
-        identity_similarity(np.zeros((0, 2)), same)

@@ -1,4 +1,4 @@
-"""The downloadable face detector: fetched once, put where it is looked for."""
+"""Files that are downloaded by themselves: the face detector and the separator, once, to where they are looked for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import pytest
 
 from anytalker.conditioning.faces import yunet_path
 from anytalker.errors import AnyTalkerError
-from anytalker.loading.download import YUNET, HubFile, download_faces
+from anytalker.loading import download as module
+from anytalker.loading.download import SEPARATOR, YUNET, HubFile, download_faces, download_separator, sha256_of
+from anytalker.pipelines.separators import KNOWN, separator_path
 
 
 class OneFileHub:
@@ -24,6 +26,7 @@ class OneFileHub:
     def fetch(self, file: HubFile, folder: Path) -> Path:
         self.fetched += 1
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / file.path).parent.mkdir(exist_ok=True)
         (folder / file.path).write_bytes(b"onnx")
         return folder / file.path
 
@@ -42,3 +45,22 @@ def test_a_moved_file_is_said(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("ANYTALKER_HOME", str(tmp_path))
     with pytest.raises(AnyTalkerError, match="may have moved"):
         download_faces(OneFileHub("other.onnx"))
+
+
+def test_a_separator_is_fetched_once_and_only_the_one_that_is_known(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("ANYTALKER_HOME", str(tmp_path))
+    hub, said = OneFileHub("audio_separator/Kim_Vocal_2.onnx"), []
+    with pytest.raises(AnyTalkerError, match="checksum"):
+        download_separator(hub=hub, log=said.append)
+    assert not separator_path("Kim_Vocal_2").exists()
+    (tmp_path / "same").write_bytes(b"onnx")
+    monkeypatch.setitem(KNOWN, "Kim_Vocal_2", sha256_of(tmp_path / "same"))
+    assert download_separator(hub=hub, log=said.append) == separator_path("Kim_Vocal_2")
+    assert said[0].startswith(f"{SEPARATOR}: licence mit; ")
+    monkeypatch.setattr(module, "can_separate", lambda: False)
+    download_separator(hub=hub, log=said.append)
+    assert hub.fetched == 2
+    assert "is there already" in said[-1]
+    with pytest.raises(AnyTalkerError, match="may have moved"):
+        separator_path("Kim_Vocal_2").unlink()
+        download_separator(hub=OneFileHub("other.onnx"))

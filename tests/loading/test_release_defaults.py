@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-from anytalker import AnyTalkerPipeline
 from anytalker.cli.generate import generate
 from anytalker.conditioning.face_detection import detectors
 from anytalker.loading.components import model_settings
@@ -20,6 +19,7 @@ from anytalker.loading.presets import PRESETS
 from anytalker.loading.scheduler import make_scheduler
 from anytalker.models.settings import PipelineSettings
 from anytalker.pipelines import ready as loading
+from anytalker.pipelines.options import GenerationOptions
 
 NEGATIVE_PROMPT_SHA256 = "3c1b589315ce40a31ee4d46bd1877730b9255a0bd02dc81512474d6289ad6cb2"
 RELEASE: dict[str, dict[str, Any]] = {
@@ -39,11 +39,21 @@ RELEASE: dict[str, dict[str, Any]] = {
     "condition": {"1.3b": "zeros", "14b": "zeros"},
     "null_text": {"1.3b": "prompt", "14b": "prompt"},
     "face_size": {"1.3b": None, "14b": None},
+    "prepared": {"1.3b": "picture", "14b": "picture"},
     # wan/configs/wan_a2v_*.py
     "trained_frames": {"1.3b": 81, "14b": 81},
+    "separator": {"1.3b": "Kim_Vocal_2", "14b": "Kim_Vocal_2"},
 }
 OURS_ALONE = {"name", "window", "window_overlap", "magnitude_ratios", "trained_on"}
 """Settings that the release has no such thing of: it makes a video at once."""
+
+
+def row_of(name: str) -> tuple[str, str, str]:
+    """What the release does, where, and what we do, as the page says it."""
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    line = next(line for line in page.splitlines() if line.startswith(f"| {name} |"))
+    release, where, mine = (cell.strip() for cell in line.split("|")[2:5])
+    return release, where, mine
 
 
 def ours(model: str, setting: str) -> Any:
@@ -68,10 +78,11 @@ def test_the_sampler_is_the_releases() -> None:
 
 
 def test_where_our_defaults_differ_is_known() -> None:
-    options = inspect.signature(AnyTalkerPipeline.prepare).parameters
-    assert options["mode"].default == "pad"  # as the release's
-    assert options["rounding"].default == "up"  # release: ((frames - 1) // 4) * 4 + 1, cut
-    assert (options["guidance_interval"].default, options["audio_guidance_scale"].default) == ((0.0, 1.0), None)
+    options = GenerationOptions()
+    assert options.mode == "pad"  # as the release's
+    assert options.separate  # as the release's, once the separator is there
+    assert options.rounding == "up"  # release: ((frames - 1) // 4) * 4 + 1, cut
+    assert (options.guidance_interval, options.audio_guidance_scale) == ((0.0, 1.0), None)
     assert inspect.signature(generate).parameters["seed"].default == 0  # release: -1, a random one; 44 in its commands
     assert all(preset.settings.window == 20 for preset in PRESETS.values())  # release: all at once
     assert detectors.SURE == 0.65  # another detector; release: 0.3 of SCRFD's, 0.15 in its commands
@@ -89,11 +100,27 @@ def test_the_negative_prompt_is_not_cut() -> None:
 
 
 def test_the_miniature_and_saved_folders_keep_their_own(tmp_path) -> None:
-    assert model_settings("tiny").negative_prompt == ""
+    tiny = model_settings("tiny")
+    assert (tiny.negative_prompt, tiny.separator, tiny.prepared) == ("", None, "video")
     saved = replace(PRESETS["14b"].settings, negative_prompt="", num_inference_steps=40)
     saved.save(tmp_path)
     assert PipelineSettings.load(tmp_path) == saved
     assert PipelineSettings.from_dict({"name": "older"}).negative_prompt == ""
+
+
+@pytest.mark.parametrize(
+    ("row", "release", "mine"),
+    [
+        ("padding of audio", ("silence after each voice", "features of zero"), "the same"),
+        ("vocal separation", ("Kim_Vocal_2",), "Kim_Vocal_2"),
+        ("picture", ("without antialiasing",), "the same"),
+        ("face masks", ("as it was given",), "the same"),
+    ],
+)
+def test_the_page_says_how_inputs_are_prepared(row, release, mine) -> None:
+    given, _, own = row_of(row)
+    assert all(text in given for text in release)
+    assert mine in own
 
 
 @pytest.mark.parametrize(
@@ -108,9 +135,7 @@ def test_the_miniature_and_saved_folders_keep_their_own(tmp_path) -> None:
     ],
 )
 def test_the_page_says_the_same(setting, row) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
-    line = next(line for line in page.splitlines() if line.startswith(f"| {row} |"))
-    release, _, mine = (cell.strip() for cell in line.split("|")[2:5])
+    release, _, mine = row_of(row)
     for model, value in RELEASE[setting].items():
         assert f"{value:g}" in release
         assert f"{ours(model, setting):g}" in mine

@@ -19,6 +19,7 @@ from anytalker.miniature.demo import demo_scene
 from anytalker.miniature.recipe import make_untrained
 from anytalker.models.settings import PipelineSettings
 from anytalker.pipelines.inputs import load_voice, prepare_inputs, video_size
+from anytalker.pipelines.options import GenerationOptions
 from tests.models.test_transformer import small_model
 
 SETTINGS = PipelineSettings(
@@ -132,9 +133,9 @@ def test_damaged_model_folders_are_named(pipeline, tmp_path) -> None:
 
 
 def test_one_window_is_the_whole_and_several_stay_close(pipeline, picture, tone) -> None:
-    inputs = prepare_inputs(picture, [np.tile(tone, 3), None], FACES, SETTINGS, fps=12)
+    inputs = prepare_inputs(picture, [np.tile(tone, 3), None], FACES, SETTINGS, GenerationOptions(fps=12))
     conditioning = pipeline.encode(inputs, "", "")
-    noise = pipeline.prepare_noise(conditioning, torch.Generator().manual_seed(0))
+    noise = pipeline.noise_for(conditioning, torch.Generator().manual_seed(0))(0, conditioning.latent_frames)
 
     def denoise(window: int | None) -> torch.Tensor:
         return Denoiser(pipeline.transformer, make_scheduler(3.0), 2, window=window)(noise, conditioning)
@@ -168,12 +169,17 @@ def test_a_recording_is_decoded_once(pipeline, picture, tone, write_wave) -> Non
 def test_the_shortest_video_depends_on_frames_a_second_alone(picture, tone, write_wave, fps) -> None:
     for rounding, frames in (("up", 1), ("release", 4)):
         least, options = frames * 16000 // fps, {"fps": fps, "rounding": rounding}
-        assert prepare_inputs(picture, [tone[: least + 1], None], FACES, SETTINGS, **options).frames == 5
+        assert (
+            prepare_inputs(picture, [tone[: least + 1], None], FACES, SETTINGS, GenerationOptions(**options)).frames
+            == 5
+        )
         path = write_wave(tone[:least], "short.wav")
         message = rf"short\.wav lasts {least / 16000:.3f} s.*needs more than {frames / fps:.3f} s"
         with pytest.raises(InputError, match=message):
-            prepare_inputs(picture, [path, None], FACES, SETTINGS, **options)
-        turns = prepare_inputs(picture, [path, tone[:least]], FACES, SETTINGS, **options, mode="concat")
+            prepare_inputs(picture, [path, None], FACES, SETTINGS, GenerationOptions(**options))
+        turns = prepare_inputs(
+            picture, [path, tone[:least]], FACES, SETTINGS, GenerationOptions(**options, mode="concat")
+        )
         assert turns.frames >= 5  # together they are long enough
 
 
@@ -181,14 +187,16 @@ def test_no_recording_loses_sound(picture) -> None:
     lengths = np.random.default_rng(5).integers(3000, 160000, 20)
     for samples in [*lengths, 61296, 108544, 137552]:
         for fps in (24, 25, 30000 / 1001):
-            inputs = prepare_inputs(picture, [np.zeros(samples, np.float32)], FACES[:1], SETTINGS, fps=fps)
+            inputs = prepare_inputs(
+                picture, [np.zeros(samples, np.float32)], FACES[:1], SETTINGS, GenerationOptions(fps=fps)
+            )
             over = inputs.frames - samples / 16000 * fps
             assert -1e-6 <= over < 4
             assert inputs.frames % 4 == 1
             assert len(inputs.voices[0].waveform) >= samples
     # 3.831 s at 24 frames a second: 91.9 frames. The release stops at 89.
     frames = [
-        prepare_inputs(picture, [np.zeros(61296, np.float32)], FACES[:1], SETTINGS, **options).frames
+        prepare_inputs(picture, [np.zeros(61296, np.float32)], FACES[:1], SETTINGS, GenerationOptions(**options)).frames
         for options in ({}, {"rounding": "release"}, {"max_frames": 80})
     ]
     assert frames == [93, 89, 77]
@@ -208,7 +216,7 @@ def test_a_size_or_scale_is_kept(pipeline, picture, tone) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"num_inference_steps": 0}, "--steps"),
+        ({"num_inference_steps": 0}, "num_inference_steps is 0"),
         ({"guidance_scale": float("nan")}, "guidance_scale is nan"),
         ({"fps": 0}, "fps is 0"),
         ({"mode": "sideways"}, "sideways"),

@@ -17,13 +17,14 @@ from safetensors.torch import save_file
 from anytalker import AnyTalkerPipeline, InputError, cli
 from anytalker.hardware.acceleration import Acceleration
 from anytalker.hardware.placement import Placement, stream_layers
-from anytalker.jobs.batch import Job
+from anytalker.jobs.job import Job
 from anytalker.jobs.workers import make_video
 from anytalker.loading.convert import convert
 from anytalker.models.conversion import to_release
 from anytalker.models.settings import SETTINGS_FILE
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
 from anytalker.pipelines.calibration import measure_magnitudes, write_magnitudes
+from anytalker.pipelines.loading_options import LoadingOptions
 from anytalker.pipelines.ready import load_pipeline
 from tests.loading.full_size import save_small_model, small_parts
 from tests.loading.published import wan_clip, wan_t5, wan_vae
@@ -146,7 +147,7 @@ def test_the_command_line(model, tmp_path, write_wave, tone, monkeypatch, capsys
     assert code == 0
     assert "It fits" in said
     job = Job(image=tmp_path / "two.png", audio=[voice, None], faces=FACES, steps=1, max_frames=13, window="none")
-    assert make_video(str(model), "cpu", Placement(), job, tmp_path / "job.mp4") is None
+    assert make_video(str(model), "cpu", LoadingOptions(), job, tmp_path / "job.mp4") is None
     assert json.loads((tmp_path / "job.json").read_text())["settings"]["window"] is None
 
 

@@ -80,7 +80,7 @@ def make_config(folder: Path, **changes) -> TrainingConfig:
     values = {
         "output": folder / "run",
         "model": folder / "model",
-        "data": {"single": [folder / "single"], "window": 3, "shuffle": 4, "workers": 0},
+        "data": {"single": [folder / "single"], "window": 3, "workers": 0},
         "optimizer": {"learning_rate": 1e-3, "warmup_steps": 2},
         "steps": 4,
         "batch_size": 2,

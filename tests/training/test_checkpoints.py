@@ -157,6 +157,31 @@ def test_a_run_of_a_version_without_the_choice_goes_on_with_its_weights(tmp_path
         Trainer(make_config(tmp_path, loss_weighting="release"), lambda line: None)
 
 
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_a_run_of_a_version_that_drew_from_few_clips_says_once_that_the_order_changes(tmp_path, in_memory) -> None:
+    config = make_config(tmp_path, data={"in_memory": in_memory})
+    losses = train(config.model_copy(update={"output": tmp_path / "whole", "steps": 8}))
+    train(config)
+    path = tmp_path / "run" / "run.json"
+    before = json.loads(path.read_text())
+    assert before.pop("order") == "whole epochs"
+    before["data"] |= {"shuffle": 500, "in_memory": in_memory}
+    path.write_text(json.dumps(before))
+    said: list[str] = []
+    runner = Trainer(config.model_copy(update={"steps": 6}), said.append)
+    assert any("clips come in another order" in line for line in said) != in_memory
+    assert runner.run() == losses[4:6]
+    said.clear()
+    assert Trainer(config.model_copy(update={"steps": 8}), said.append).run() == losses[6:]
+    assert not any("order" in line for line in said)
+
+
+def test_clips_in_memory_are_the_same_run(tmp_path) -> None:
+    losses = train(make_config(tmp_path, output=tmp_path / "stored", steps=8))
+    assert train(make_config(tmp_path, data={"in_memory": True})) == losses[:4]
+    assert train(make_config(tmp_path, steps=8, data={"in_memory": False})) == losses[4:]
+
+
 def test_a_new_run_takes_the_releases_weights_and_keeps_them(tmp_path) -> None:
     train(make_config(tmp_path))
     assert json.loads((tmp_path / "run" / "run.json").read_text())["loss_weighting"] == "release"

@@ -100,3 +100,9 @@ def test_the_default_is_the_releases_and_the_miniatures_own_runs_say_theirs(plai
         config = load_config(path)
         assert config.loss_weighting == "uniform_bump"
         assert "loss_weighting" in config.model_fields_set
+
+
+def test_what_earlier_versions_held_to_draw_from_is_of_no_account(tmp_path) -> None:
+    (tmp_path / "old.yaml").write_text(PLAIN + "  shuffle: 100\n")
+    (tmp_path / "new.yaml").write_text(PLAIN)
+    assert load_config(tmp_path / "old.yaml") == load_config(tmp_path / "new.yaml")

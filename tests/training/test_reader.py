@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from torch.utils.data import get_worker_info
 
 from anytalker import InputError
+from anytalker.data.samples import StoredSamples
 from anytalker.data.shards import ShardWriter
 from anytalker.training import trainer
+from anytalker.training.config import TrainingConfig
 from anytalker.training.reader import GroupReader, group_loader
 from anytalker.training.trainer import Trainer
 from tests.training.fixtures import FEATURES, make_config, sample, train, write_shards
@@ -85,14 +90,52 @@ def test_a_reader_of_several_shapes_resumes_where_it_stopped(tmp_path, in_memory
         assert torch.equal(group.batch.latents, again.batch.latents)
 
 
+@pytest.mark.parametrize("in_memory", [False, True])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_held_clips_are_read_by_workers_as_by_one_process(tmp_path, workers: int) -> None:
-    config = make_config(tmp_path, data={"in_memory": True}, batches={"join": [1, 2]})
-    reader, window = GroupReader(config, 5), GroupReader(config, 5, start=2)
-    groups = list(group_loader(reader, workers))
-    assert [group.step for group in groups] == [0, 1, 2, 3]
-    for later, again in zip(groups[2:], window, strict=True):
-        assert torch.equal(later.batch.latents, again.batch.latents)
+def test_clips_are_read_by_workers_as_by_one_process(tmp_path, workers: int, in_memory: bool) -> None:
+    config = make_config(tmp_path, data={"in_memory": in_memory}, batches={"join": [1, 2]}, steps=7)
+    groups = list(group_loader(GroupReader(config, 5), workers))
+    assert [group.step for group in groups] == list(range(7))
+    later = list(group_loader(GroupReader(config, 5, start=3), workers))
+    for resumed, *others in zip(later, groups[3:], GroupReader(config, 5, start=3), strict=True):
+        for other in others:
+            assert resumed.step == other.step
+            for name in ("latents", "condition", "audio", "faces", "pictures", "face_masks", "loss_weights"):
+                assert torch.equal(getattr(resumed.batch, name), getattr(other.batch, name))
+
+
+def reads(monkeypatch, folder: Path, config: TrainingConfig, processes: int, workers: int, start: int = 0) -> list[str]:
+    """What is read in a run, as "process.worker place", whoever reads it."""
+    real = StoredSamples.sample
+
+    def noted(samples: StoredSamples, place: int) -> dict:
+        worker = get_worker_info()
+        with open(folder / f"{rank}.{worker.id if worker else 0}.reads", "a") as file:
+            file.write(f"{place}\n")
+        return real(samples, place)
+
+    monkeypatch.setattr(StoredSamples, "sample", noted)
+    for rank in range(processes):
+        list(group_loader(GroupReader(config, 5, start, rank, processes), workers))
+    monkeypatch.setattr(StoredSamples, "sample", real)
+    found = [f"{path.stem} {place}" for path in folder.glob("*.reads") for place in path.read_text().split()]
+    for path in folder.glob("*.reads"):
+        path.unlink()
+    return found
+
+
+@pytest.mark.parametrize(("processes", "workers"), [(1, 0), (1, 2), (2, 2), (4, 1)])
+def test_every_sample_is_read_by_one_worker_once_an_epoch(tmp_path, monkeypatch, processes: int, workers: int) -> None:
+    data = {"single": [write_shards(tmp_path / "many", clips=24, clips_per_shard=5)]}
+    config = make_config(tmp_path, data=data, groups=4, steps=3, batches={"join": [1]})  # 24 clips
+    read = reads(monkeypatch, tmp_path, config, processes, workers)
+    assert sorted(int(line.split()[1]) for line in read) == list(range(24))
+    assert len({line.split()[0] for line in read}) == processes * max(1, workers)
+
+
+def test_resuming_reads_nothing_of_what_came_before(tmp_path, monkeypatch) -> None:
+    config = make_config(tmp_path, groups=2, steps=50, batches={"join": [1]})
+    assert len(reads(monkeypatch, tmp_path, config, 1, 2, start=48)) == 2 * 2 * config.batch_size
 
 
 def test_groups_must_be_shared_evenly(tmp_path) -> None:

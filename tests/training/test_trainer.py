@@ -356,8 +356,6 @@ def test_tables_and_biases_do_not_decay(tmp_path) -> None:
     "changes",
     [
         {"shift": 7.0},
-        {"data": {"shuffle": 1}},
-        {"data": {"in_memory": True}},
         {"data": {"crop": 8, "crop_probability": 1.0}},
         {"batches": {"lip_weight": 30.0}},
         {"batches": {"eye_weight": 30.0}},

@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
-from anytalker.cli.console import MemoryMode, WeightsMode, check_range
+from anytalker.cli.console import check_range
+from anytalker.cli.options import takes
 from anytalker.cli.progress import progress_bar
 from anytalker.errors import InputError
+from anytalker.pipelines.loading_options import LoadingOptions
 
 commands = typer.Typer()
 
@@ -20,7 +22,9 @@ commands = typer.Typer()
     "  anytalker batch jobs.json --model 14b --device cuda:0 --device cuda:1 --output videos\n\n"
     'A job:  {"talk": {"image": "two.png", "audio": ["anna.wav", "ben.wav"], "prompt": "two people talk"}}',
 )
+@takes(loading=LoadingOptions)
 def batch(
+    *,
     jobs: Annotated[Path, typer.Argument(help="JSON file of jobs; the release's batch file works as it is.")],
     output: Annotated[Path, typer.Option(help="Folder for the videos.")] = Path("videos"),
     model: Annotated[str, typer.Option(help="tiny, 1.3b, 14b, a model's folder, or a published checkpoint.")] = "tiny",
@@ -29,8 +33,7 @@ def batch(
         typer.Option(help="cpu, cuda:0, …, once a device; left out: every GPU, or without one the CPU."),
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes on the CPU; left out: one a core.")] = None,
-    memory: Annotated[MemoryMode, typer.Option(help="As for generate.")] = MemoryMode.high,
-    weights: Annotated[WeightsMode, typer.Option(help="As for generate.")] = WeightsMode.full,
+    loading: LoadingOptions,
     ray: Annotated[
         str | None,
         typer.Option(
@@ -45,24 +48,25 @@ def batch(
 ) -> None:
     """Make many videos. Run again, and it makes what is missing or failed; one bad job stops no other.
 
-    A job must have image and audio, a list. It may have prompt, negative_prompt, faces, mode, fps, max_frames,
+    A job must have image and audio, a list. It may have at, faces, prompt, negative_prompt, mode, fps, max_frames,
     num_inference_steps, guidance_scale, audio_guidance_scale, voice_strengths, guidance_interval, batch_guidance,
-    window, size, scale, rounding, seed.
+    window, size, scale, rounding, separate, seed.
     """
-    from anytalker.hardware.placement import Placement
     from anytalker.jobs.batch import run_batch
     from anytalker.jobs.job import read_jobs
     from anytalker.jobs.workers import ray_devices
     from anytalker.loading.components import model_folder
 
-    placement = Placement(memory.value, weights.value)
     known = read_jobs(jobs)
     model_folder(model)
+    from anytalker.pipelines.ready import check_loading
+
+    check_loading(loading)
     if ray is not None and (device or workers):
         raise InputError("--ray takes the cluster's devices; leave out --device and --workers.")
     devices = ray_devices(ray) if ray is not None else _devices(device, workers)
     with progress_bar("Making videos") as report:
-        results = run_batch(known, model, output, devices, report, placement, jobs)
+        results = run_batch(known, model, output, devices, report, loading, jobs)
     failed = [result for result in results if result.reason]
     for result in failed:
         typer.echo(f"{result.name}: {result.reason}", err=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,7 +15,9 @@ from anytalker.errors import AnyTalkerError, InputError
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from anytalker.hardware.acceleration import Acceleration
+    from anytalker.pipelines.inputs import Inputs
+    from anytalker.pipelines.loading_options import LoadingOptions
+    from anytalker.pipelines.options import GenerationOptions
     from anytalker.pipelines.pipeline import AnyTalkerPipeline
     from anytalker.pipelines.result import VideoFile
 
@@ -90,39 +92,8 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
         raise InputError(f"{name} is {value}; it must be from {low} to {high}.")
 
 
-class MemoryMode(str, Enum):
-    """How much of a model is on the device at a time."""
-
-    high = "high"
-    balanced = "balanced"
-    low = "low"
-
-
-class WeightsMode(str, Enum):
-    """How the transformer's weights are kept."""
-
-    full = "full"
-    float8 = "float8"
-    int8 = "int8"
-
-
-class CacheMode(str, Enum):
-    """Which blocks are left out in which steps."""
-
-    none = "none"
-    first_block = "first-block"
-    magcache = "magcache"
-    taylorseer = "taylorseer"
-
-
-def load_pipeline(
-    model: str,
-    device: Device | None,
-    memory: MemoryMode = MemoryMode.high,
-    weights: WeightsMode = WeightsMode.full,
-    acceleration: Acceleration | None = None,
-    adapters: Sequence[tuple[Path, float]] = (),
-) -> AnyTalkerPipeline:
+def load_pipeline(model: str, device: Device | None = None, loading: LoadingOptions | None = None) -> AnyTalkerPipeline:
+    """Load a model where it is to work, for this process or for all that make a video together."""
     from anytalker.loading.components import model_folder
 
     model_folder(model)
@@ -131,17 +102,15 @@ def load_pipeline(
     quiet_libraries()
     if device is Device.cuda and not torch.cuda.is_available():
         raise InputError("--device is cuda, but no CUDA GPU can be used here; leave it out or give --device cpu.")
-    from anytalker.hardware.acceleration import Acceleration
-    from anytalker.hardware.placement import Placement
-    from anytalker.pipelines import ready as loading
+    from anytalker.pipelines import ready
+    from anytalker.pipelines.loading_options import LoadingOptions
     from anytalker.processes import join_processes, processes_together
 
     chosen = device.value if device else ("cuda" if torch.cuda.is_available() else "cpu")
     together = processes_together() > 1
     if together:
         chosen = join_processes(chosen)
-    placement = Placement(memory.value, weights.value)
-    return loading.load_pipeline(model, chosen, placement, acceleration or Acceleration(), adapters, together)
+    return ready.load_for(model, chosen, loading or LoadingOptions(), together)
 
 
 def quiet_libraries() -> None:
@@ -156,7 +125,15 @@ def quiet_libraries() -> None:
     diffusers_logging.disable_progress_bar()
 
 
-def make_video(pipeline: AnyTalkerPipeline, seed: int, output: Path, **inputs: Any) -> VideoFile:
+def make_video(
+    pipeline: AnyTalkerPipeline,
+    inputs: Inputs,
+    options: GenerationOptions,
+    seed: int,
+    output: Path,
+    fingerprint: str,
+    save_every: float = 20.0,
+) -> VideoFile:
     """Make and write a video with progress; of processes that work together the first one writes and speaks.
 
     Raises:
@@ -194,7 +171,8 @@ def make_video(pipeline: AnyTalkerPipeline, seed: int, output: Path, **inputs: A
 
         generator = torch.Generator().manual_seed(seed)
         try:
-            video = pipeline.generate_to(output, generator=generator, on_progress=report, say=say, **inputs)
+            production = pipeline.produce(inputs, options, generator, report)
+            video = production.to_file(output, say, save_every, fingerprint)
         except KeyboardInterrupt as error:  # typer would drop its message
             raise Interrupted(str(error)) from None
         finally:

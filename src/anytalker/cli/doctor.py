@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anytalker.cli.console import MemoryMode, WeightsMode, check_range, quiet_libraries
+from anytalker.cli.console import check_range, quiet_libraries
+from anytalker.cli.options import takes
 from anytalker.errors import InputError
+from anytalker.pipelines.loading_options import PlacementOptions
 
 if TYPE_CHECKING:
     from anytalker.doctor.report import Machine
-    from anytalker.hardware.placement import Placement
 
 commands = typer.Typer()
 
@@ -24,7 +25,9 @@ commands = typer.Typer()
     "  anytalker doctor --model 14b --seconds 5 --persons 2\n\n"
     "  anytalker doctor --model 14b --card 24 --memory low",
 )
+@takes(placement=PlacementOptions)
 def doctor(
+    *,
     model: Annotated[
         str | None,
         typer.Option(help="tiny, 1.3b, 14b, a model's folder, or a published checkpoint; left out: all with a name."),
@@ -35,8 +38,7 @@ def doctor(
     ] = None,
     seconds: Annotated[float, typer.Option(help="Length of the video.")] = 5.0,
     persons: Annotated[int, typer.Option(help="How many people.")] = 2,
-    memory: Annotated[MemoryMode, typer.Option(help="As for generate; needs --model.")] = MemoryMode.high,
-    weights: Annotated[WeightsMode, typer.Option(help="As for generate; needs --model.")] = WeightsMode.full,
+    placement: PlacementOptions,
     card: Annotated[float | None, typer.Option(help="Plan for a GPU with so many GiB instead of this machine.")] = None,
 ) -> None:
     """Say what is installed, which models run here with which command, and why a video does or doesn't fit."""
@@ -45,7 +47,7 @@ def doctor(
         raise InputError(f"--seconds is {seconds:g}; it must be from 0.2 to 21600.")
     if card is not None and not 0.1 <= card <= 10000:
         raise InputError(f"--card is {card:g}; it must be from 0.1 to 10000 GiB.")
-    if model is None and (memory is not MemoryMode.high or weights is not WeightsMode.full):
+    if model is None and placement != PlacementOptions():
         raise InputError("--memory and --weights say how one model is run; name it with --model, or leave them out.")
     pixels = _pixels(size)
     if scale is not None:
@@ -55,7 +57,6 @@ def doctor(
     quiet_libraries()
     from anytalker.doctor import report as examination
     from anytalker.doctor.advice import model_size
-    from anytalker.hardware.placement import Placement
 
     machine = examination.with_memory(examination.this_machine(), card)
     findings = [] if card else examination.examine_machine(machine)
@@ -66,7 +67,7 @@ def doctor(
         _all_models(machine, pixels, seconds, persons)
     else:
         pixels = model_size(model, scale) if scale is not None else pixels
-        _one_model(model, machine, pixels, seconds, persons, Placement(memory.value, weights.value))
+        _one_model(model, machine, pixels, seconds, persons, placement)
 
 
 def _all_models(machine: Machine, pixels: tuple[int, int] | None, seconds: float, persons: int) -> None:
@@ -111,13 +112,13 @@ def _one_model(
     pixels: tuple[int, int] | None,
     seconds: float,
     persons: int,
-    placement: Placement,
+    placement: PlacementOptions,
 ) -> None:
     """The peak of one video, what it is made of, and what to do if it doesn't fit."""
     from anytalker.doctor.advice import advice
     from anytalker.doctor.report import plan_video
 
-    plan, chosen, frames = plan_video(model, machine, pixels, seconds, persons, placement)
+    plan, chosen, frames = plan_video(model, machine, pixels, seconds, persons, placement.placement)
     where = "GPU" if machine.device == "cuda" else "CPU"
     typer.echo(f"{Path(model).name}, {_people(persons)}, {chosen[0]}×{chosen[1]}, {frames} frames, {where}:")
     for what, amount in (
@@ -133,7 +134,7 @@ def _one_model(
     if plan.peak <= machine.memory:
         typer.echo("It fits.")
     else:
-        typer.echo(f"It does not fit. {advice(model, machine, pixels, seconds, persons, placement)}")
+        typer.echo(f"It does not fit. {advice(model, machine, pixels, seconds, persons, placement.placement)}")
 
 
 def _people(persons: int) -> str:

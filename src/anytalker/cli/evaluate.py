@@ -83,7 +83,6 @@ def evaluate(
     check_range("--workers", workers, 1, 256)
     metrics, folder = _asked(what)
     from anytalker.evaluation.clips import Folders, find_clips
-    from anytalker.evaluation.report.reference import ALL
     from anytalker.evaluation.run import evaluate as run
     from anytalker.evaluation.scoring import ScoringSettings
 
@@ -96,12 +95,9 @@ def evaluate(
         metrics, protocol.value, detector.value, syncnet, tuple((k, v) for k, v in networks.items() if v is not None)
     )
     with progress_bar("Scoring") as report_progress:
-        outcome = run(clips, settings, report, workers, ALL, f"Evaluation of {folder}", report_progress)
-    for summary in outcome.summaries:
-        from anytalker.evaluation.report.summary import METRICS
-
-        if summary.clips:
-            typer.echo(f"{METRICS[summary.metric][0]:<14} {summary.mean:8.3f}   {summary.clips} of {len(clips)} clips")
+        outcome = run(clips, settings, report, workers, "all", f"Evaluation of {folder}", report_progress)
+    for name, mean, count in outcome.means:
+        typer.echo(f"{name:<14} {mean:8.3f}   {count} of {len(clips)} clips")
     if outcome.failed:
         typer.echo(f"{outcome.failed} of {len(clips)} clips could not be scored; the report says why.", err=True)
     typer.echo(f"Wrote {report / 'report.html'}.")
@@ -140,7 +136,6 @@ def benchmark(
     check_range("--seed", seed, 0, 2**63 - 1)
     from anytalker.cli.console import load_pipeline
     from anytalker.evaluation.clips import SPANS_FILE, Folders, find_clips
-    from anytalker.evaluation.report.reference import INTERACTIVE_EYES
     from anytalker.evaluation.run import evaluate as run
     from anytalker.evaluation.scoring import ScoringSettings
     from anytalker.jobs.interactive_eyes import generate_benchmark, missing_videos, read_benchmark
@@ -162,6 +157,6 @@ def benchmark(
     clips = [clip for clip in found if clip.video.name in own]
     with progress_bar("Scoring") as told:
         outcome = run(
-            clips, ScoringSettings(detector=detector.value), report, workers, INTERACTIVE_EYES, "InteractiveEyes", told
+            clips, ScoringSettings(detector=detector.value), report, workers, "InteractiveEyes", "InteractiveEyes", told
         )
     typer.echo(f"Scored {len(clips) - outcome.failed} of {len(items)} clips. Wrote {report / 'report.html'}.")

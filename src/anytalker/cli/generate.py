@@ -4,45 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from enum import Enum
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anytalker.cli.console import (
-    CacheMode,
-    Device,
-    MemoryMode,
-    WeightsMode,
-    check_range,
-    finish,
-    load_pipeline,
-    make_video,
-    remark,
-    settle_output,
-)
+from anytalker.cli.console import Device, check_range, finish, load_pipeline, make_video, remark, settle_output
+from anytalker.cli.options import takes
 from anytalker.errors import InputError
+from anytalker.pipelines.loading_options import LoadingOptions
+from anytalker.pipelines.options import GenerationOptions
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-    from anytalker.conditioning.binding import FaceChoice, People
-    from anytalker.denoising.windows import WindowChoice
-    from anytalker.hardware.acceleration import Acceleration
-    from anytalker.pipelines.inputs import Voice
+    from anytalker.conditioning.binding import FaceChoice
+    from anytalker.pipelines.inputs import Inputs, Scene
 
 commands = typer.Typer()
 _DEMO = "demo"
 """Fingerprint of all demos: any of them may take another's place."""
 _DEFAULT = "talk.mp4"
-
-
-class Mode(str, Enum):
-    """How several audios relate in time."""
-
-    pad = "pad"
-    concat = "concat"
 
 
 @commands.command(
@@ -64,22 +45,38 @@ def demo(
     check_range("--seed", seed, 0, 2**31)
     target = settle_output(output, "demo.mp4", _DEMO, force=force)
     from anytalker.miniature.demo import demo_scene
+    from anytalker.pipelines.inputs import fit_scene, read_scene
 
     pipeline = load_pipeline("tiny", Device.cpu)
-    image, boxes, voices = demo_scene(persons, seconds, seed)
     frames = int(round(seconds * pipeline.settings.fps)) // 4 * 4 + 1
-    video = make_video(
-        pipeline,
-        seed,
-        target,
-        fingerprint=_DEMO,
-        image=image,
-        audio=voices,
-        faces=boxes,
-        max_frames=frames,
-        prompt="people are talking",
-    )
-    finish(video, started)
+    options = GenerationOptions(prompt="people are talking", max_frames=frames)
+    image, boxes, voices = demo_scene(persons, seconds, seed)
+    inputs = fit_scene(read_scene(image, voices, boxes), pipeline.settings, options)
+    finish(make_video(pipeline, inputs, options, seed, target, _DEMO), started)
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """What a video is made from, as it was named on the command line."""
+
+    image: Path
+    at: float | None
+    audio: Sequence[str]
+    face: Sequence[str] | None
+    adapters: Sequence[Path]
+
+    @property
+    def files(self) -> list[str | Path]:
+        """All that is read, the model apart; boxes among the faces are no files."""
+        from anytalker.media.channels import split_channel
+
+        recordings = [split_channel(path)[0] for path in self.audio if path != "none"]
+        return [self.image, *recordings, *(self.face or ()), *self.adapters]
+
+    @property
+    def names(self) -> list[Any]:
+        """What tells them from other files of the same contents."""
+        return [self.image.name, self.at, [Path(path).name for path in self.audio], self.face]
 
 
 @commands.command(
@@ -89,7 +86,10 @@ def demo(
     "  anytalker generate --image group.png --audio a.wav --face 3 --audio b.wav --face 1 --preview\n\n"
     "  anytalker generate --image group.png --audio a.wav --face 120,80,90,90 --audio b.wav --face 300,70,95,95",
 )
+@takes(options=GenerationOptions, loading=LoadingOptions)
+# Long because its options are parameters with their help.
 def generate(
+    *,
     image: Annotated[Path, typer.Option(help="The picture, or a video: its first frame that isn't black.")],
     audio: Annotated[
         list[str],
@@ -110,86 +110,13 @@ def generate(
     at: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Of a video as the picture: the frame shown at that time.")
     ] = None,
-    prompt: Annotated[str, typer.Option(help="What happens in the video.")] = "",
-    negative_prompt: Annotated[str | None, typer.Option(help="What should not happen (used with guidance).")] = None,
-    mode: Annotated[
-        Mode, typer.Option(help="pad: the audios share a clock. concat: people speak one after another.")
-    ] = Mode.pad,
+    options: GenerationOptions,
     model: Annotated[
         str, typer.Option(help="tiny (comes with the package), 1.3b, 14b, a model's folder, or a published checkpoint.")
     ] = "tiny",
-    steps: Annotated[int | None, typer.Option(help="Denoising steps, 1 to 1000; more is finer and slower.")] = None,
-    guidance_scale: Annotated[float | None, typer.Option(help="Pull of prompt and voice, 0 to 100; 1 is none.")] = None,
-    audio_guidance_scale: Annotated[
-        float | None, typer.Option(help="Pull of the voices alone; left out: that of the prompt.")
-    ] = None,
-    voice_strength: Annotated[
-        list[float] | None,
-        typer.Option(help="How much a voice moves its face, 0 to 10, once a person; left out: 1."),
-    ] = None,
-    batch_guidance: Annotated[
-        bool, typer.Option("--batch-guidance", help="With guidance: both branches at once, faster where memory allows.")
-    ] = False,
     seed: Annotated[int, typer.Option(help="The same seed gives the same video.")] = 0,
-    fps: Annotated[float | None, typer.Option(help="Video frames a second, 1 to 120.")] = None,
-    max_frames: Annotated[int | None, typer.Option(help="Stop after that many video frames.")] = None,
-    window: Annotated[
-        str | None,
-        typer.Option(
-            metavar="none|N",
-            help="Latent frames (4 video frames each) denoised together; none: all at once, as the release; "
-            "left out: the model's, 20 for 1.3b and 14b.",
-        ),
-    ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(metavar="WxH", help="Size of the video, of the picture's shape; left out: what suits the model."),
-    ] = None,
-    scale: Annotated[
-        float | None, typer.Option(help="Make the sides that many times as long as what suits the model, 0.1 to 8.")
-    ] = None,
-    release_length: Annotated[
-        bool,
-        typer.Option("--release-length", help="End up to 4 frames before the sound, as the authors' release does."),
-    ] = False,
     device: Annotated[Device | None, typer.Option(help="cpu or cuda; left out: a GPU if there is one.")] = None,
-    memory: Annotated[
-        MemoryMode,
-        typer.Option(
-            help="What is on the GPU at a time: high, everything; balanced, one part of the model; low, one layer, "
-            "slower. All give the same video."
-        ),
-    ] = MemoryMode.high,
-    weights: Annotated[
-        WeightsMode,
-        typer.Option(help="Keep the transformer's weights as they are, or in 8 bits: less memory, slightly other."),
-    ] = WeightsMode.full,
-    lora: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FILE[:STRENGTH]",
-            help="An adapter to merge in, such as one that makes 4 --steps enough; several times for several.",
-        ),
-    ] = None,
-    cache: Annotated[
-        CacheMode,
-        typer.Option(
-            help="Leave out what hardly changes from step to step: faster, slightly other. first-block with "
-            "--cache-threshold; magcache, too, once `anytalker calibrate` knows the model; taylorseer extrapolates."
-        ),
-    ] = CacheMode.none,
-    cache_threshold: Annotated[
-        float, typer.Option(help="Of first-block and magcache, 0 to 1; more is faster and rougher.")
-    ] = 0.08,
-    attention: Annotated[
-        str | None, typer.Option(help="Another attention kernel of diffusers, such as flash or sage, if installed.")
-    ] = None,
-    compiled: Annotated[
-        bool, typer.Option("--compile", help="Compile first; pays off for many or long videos.")
-    ] = False,
-    guidance_interval: Annotated[
-        str, typer.Option(metavar="FROM,TO", help="Shares of the steps between which there is guidance.")
-    ] = "0,1",
+    loading: LoadingOptions,
     save_every: Annotated[
         float,
         typer.Option(
@@ -212,258 +139,114 @@ def generate(
 ) -> None:
     """Make everyone in a picture speak their own words."""
     started = time.monotonic()
-    adapters = [_adapter(text) for text in lora or ()]
-    _check_overwriting(image, audio, face, adapters, output)
-    options: dict[str, Any] = {
-        "prompt": prompt,
-        "negative_prompt": negative_prompt,
-        "num_inference_steps": steps,
-        "guidance_scale": guidance_scale,
-        "audio_guidance_scale": audio_guidance_scale,
-        "voice_strengths": voice_strength,
-        "batch_guidance": batch_guidance,
-        "guidance_interval": _interval(guidance_interval),
-        "mode": mode.value,
-        "fps": fps,
-        "max_frames": max_frames,
-        "window": _window(window),
-        "size": _size(size, scale),
-        "scale": scale,
-        "rounding": "release" if release_length else "up",
-    }
-    _check_numbers(options, seed, save_every, cache_threshold)
-    choices = _face_choices(face, audio, voice_strength)
-    _check_files(image, audio, adapters, model)
-    acceleration = _acceleration(cache, cache_threshold, attention, compiled)
+    check_range("--seed", seed, 0, 2**63 - 1)
+    check_range("--save-every", save_every, 0, 86400)
+    sources = _Sources(image, at, audio, face, [path for path, _ in loading.lora])
+    _check_overwriting(sources, output)
+    faces = _face_choices(sources, options)
+    _check_files(sources, model, loading)
     target, fingerprint = output or Path(_DEFAULT), ""
     if not preview:
-        settings = [
-            image.name,
-            at,
-            [Path(path).name for path in audio],
-            face,
-            seed,
-            model,
-            weights.value,
-            acceleration,
-            adapters,
-            options,
-        ]
-        sources = _sources(image, audio, face, adapters)
+        settings = [*sources.names, seed, model, loading.changes, options.model_dump(mode="json")]
         fingerprint = _fingerprint(sources, settings)
-        target = settle_output(output, _DEFAULT, fingerprint, sources, force)
-    picture, voices, people = _load_inputs(image, at, audio, choices)
+        target = settle_output(output, _DEFAULT, fingerprint, sources.files, force)
+    scene = _read(sources, faces)
     if preview:
-        _preview(picture, people, voices, target)
+        _preview(scene, target)
         return
-    _check_together(picture, voices, people, model, options)
-    _say_what_to_expect(image, picture, model)
-    video = make_video(
-        load_pipeline(model, device, memory, weights, acceleration, adapters),
-        seed,
-        target,
-        fingerprint=fingerprint,
-        image=picture,
-        audio=voices,
-        faces=people,
-        interval=save_every,
-        **options,
-    )
-    finish(video, started)
+    inputs = _fit(scene, model, options)
+    _say_what_to_expect(image, scene, model)
+    pipeline = load_pipeline(model, device, loading)
+    finish(make_video(pipeline, inputs, options, seed, target, fingerprint, save_every), started)
 
 
-def _sources(
-    image: Path, audio: Sequence[str], face: Sequence[str] | None, adapters: Sequence[tuple[Path, float]]
-) -> list[str | Path]:
-    """All that is read, the model apart; boxes among the faces are no files."""
-    from anytalker.media.channels import split_channel
-
-    recordings = [split_channel(path)[0] for path in audio if path != "none"]
-    return [image, *recordings, *(face or ()), *(path for path, _ in adapters)]
-
-
-def _check_overwriting(
-    image: Path,
-    audio: Sequence[str],
-    face: Sequence[str] | None,
-    adapters: Sequence[tuple[Path, float]],
-    output: Path | None,
-) -> None:
+def _check_overwriting(sources: _Sources, output: Path | None) -> None:
     """Make sure that the video can be written where it is wanted, and that nothing that it needs lies there."""
     from anytalker.files import check_writable_output
     from anytalker.media.destination import check_inputs_kept
 
     check_writable_output(output or Path(_DEFAULT), ".mp4")
-    check_inputs_kept(output or Path(_DEFAULT), _sources(image, audio, face, adapters))
+    check_inputs_kept(output or Path(_DEFAULT), sources.files)
 
 
-def _check_numbers(options: dict[str, Any], seed: int, save_every: float, cache_threshold: float) -> None:
-    from anytalker.pipelines.limits import MAX_FPS, MAX_STEPS, MIN_FRAMES, check_number
-
-    check_range("--seed", seed, 0, 2**63 - 1)
-    for name, value, low, high in (
-        ("--steps", options["num_inference_steps"], 1, MAX_STEPS),
-        ("--fps", options["fps"], 1, MAX_FPS),
-        ("--guidance-scale", options["guidance_scale"], 0, 100),
-        ("--audio-guidance-scale", options["audio_guidance_scale"], 0, 100),
-        ("--max-frames", options["max_frames"], MIN_FRAMES, 10**9),
-        ("--save-every", save_every, 0, 86400),
-        ("--cache-threshold", cache_threshold, 0, 1),
-        *(("--voice-strength", strength, 0, 10) for strength in options["voice_strengths"] or ()),
-    ):
-        if value is not None:
-            check_number(name, value, low, high)
-
-
-def _size(size: str | None, scale: float | None) -> tuple[int, int] | None:
-    from anytalker.pipelines.limits import check_size, parse_size
-
-    asked = None if size is None else parse_size(size)
-    check_size(asked, scale)
-    return asked
-
-
-def _face_choices(
-    face: Sequence[str] | None, audio: Sequence[str], strengths: Sequence[float] | None
-) -> list[FaceChoice] | None:
+def _face_choices(sources: _Sources, options: GenerationOptions) -> list[FaceChoice] | None:
     """The faces that were given, once their number is known to go with that of the voices and their strengths."""
     from anytalker.conditioning.binding import check_choices, parse_face
     from anytalker.pipelines.limits import check_strengths
 
-    if all(path == "none" for path in audio):
+    if all(path == "none" for path in sources.audio):
         raise InputError("No audio was given; give at least one recording, for example --audio voice.wav.")
-    choices = [parse_face(text) for text in face] if face else None
-    check_choices(choices, len(audio))
+    choices = [parse_face(text) for text in sources.face] if sources.face else None
+    check_choices(choices, len(sources.audio))
     if choices is not None and all(isinstance(choice, tuple) and len(choice) == 4 for choice in choices):
-        check_strengths(strengths, len(choices))
+        check_strengths(options.voice_strengths, len(choices))
     return choices
 
 
-def _check_files(image: Path, audio: Sequence[str], adapters: Sequence[tuple[Path, float]], model: str) -> None:
-    """Make sure that everything that is named is there, before anything of it is read."""
+def _check_files(sources: _Sources, model: str, loading: LoadingOptions) -> None:
+    """Make sure that everything that is named is there and goes together, before anything of it is read."""
     from anytalker.loading.locate import find_model
     from anytalker.media.channels import split_channel
 
-    if not image.exists():
-        raise InputError(f"There is no picture {image}. Check the path.")
-    for path in audio:
+    if not sources.image.exists():
+        raise InputError(f"There is no picture {sources.image}. Check the path.")
+    for path in sources.audio:
         if path != "none" and not split_channel(path)[0].exists():
             raise InputError(f"There is no audio file {path}. Check the path.")
-    for adapter, _ in adapters:
-        if not adapter.exists():
-            raise InputError(f"There is no adapter {adapter}. Check the path.")
     find_model(model)
-
-
-def _acceleration(cache: CacheMode, threshold: float, attention: str | None, compiled: bool) -> Acceleration:
-    from anytalker.hardware.acceleration import Acceleration, check_acceleration
+    from anytalker.pipelines.ready import check_loading
     from anytalker.processes import processes_together
 
-    acceleration = Acceleration(cache.value, threshold, attention, compiled)
-    if attention is None:  # which ones there are, only diffusers knows; the model's ratios are checked with the model
-        check_acceleration(acceleration, (1.0,), processes_together() > 1)
-    return acceleration
+    check_loading(loading, processes_together() > 1)
 
 
-def _fingerprint(sources: Sequence[str | Path], settings: Any) -> str:
+def _fingerprint(sources: _Sources, settings: Any) -> str:
     from anytalker.media.destination import fingerprint_of
 
-    return fingerprint_of([path for path in sources if Path(path).is_file()], settings)
+    return fingerprint_of([path for path in sources.files if Path(path).is_file()], settings)
 
 
-def _load_inputs(
-    image: Path, at: float | None, audio: Sequence[str], choices: Sequence[FaceChoice] | None
-) -> tuple[Image.Image, list[Voice | None], People]:
+def _read(sources: _Sources, faces: Sequence[FaceChoice] | None) -> Scene:
     """The picture, the voices, and everybody's face; says who speaks where that isn't plain."""
-    from anytalker.conditioning.binding import People, bind_faces, describe_people, is_box
-    from anytalker.conditioning.picture_record import recorded_faces
-    from anytalker.media.pictures import load_image
+    from anytalker.pipelines.inputs import read_scene
+    from anytalker.pipelines.remarks import silent_voices, who_speaks
 
-    picture = load_image(image, at)
-    loaded = {path: _voice(path) for path in dict.fromkeys(audio) if path != "none"}
-    voices = [loaded.get(path) for path in audio]
-    sought = choices is None or not all(is_box(choice) for choice in choices)
-    known = recorded_faces(image, picture.size, remark) if sought else None
-    people = People(bind_faces(picture, choices, len(voices), remark, known))
-    if len(people) > 1:
-        remark(describe_people(people, [voice.name if voice else None for voice in voices]))
-    return picture, voices, people
+    audio = [None if path == "none" else path for path in sources.audio]
+    scene = read_scene(sources.image, audio, faces, sources.at, remark)
+    for message in (*silent_voices(scene, sources.audio), *who_speaks(scene)):
+        remark(message)
+    return scene
 
 
-def _check_together(
-    picture: Image.Image, voices: Sequence[Voice | None], people: People, model: str, options: dict[str, Any]
-) -> None:
-    """Make sure, before the model is loaded, that all inputs go together."""
-    from anytalker.denoising.windows import check_positions, with_window
+def _fit(scene: Scene, model: str, options: GenerationOptions) -> Inputs:
+    """The video's inputs, made sure of before the model is loaded."""
     from anytalker.loading.components import model_settings
-    from anytalker.pipelines.inputs import prepare_inputs
-    from anytalker.pipelines.limits import check_strengths
+    from anytalker.pipelines.inputs import fit_scene, shared_settings
+    from anytalker.processes import processes_together
 
-    check_strengths(options["voice_strengths"], len(people))
-    names = ("mode", "fps", "max_frames", "size", "scale", "rounding")
-    settings = with_window(model_settings(model), options["window"])
-    inputs = prepare_inputs(picture, voices, people, settings, **{name: options[name] for name in names})
-    check_positions(inputs.frames, inputs.image.size, settings)
+    return fit_scene(scene, shared_settings(model_settings(model), processes_together()), options)
 
 
-def _say_what_to_expect(image: Path, picture: Image.Image, model: str) -> None:
+def _say_what_to_expect(image: Path, scene: Scene, model: str) -> None:
     """Say so if a model that has only seen drawn people is given a photograph."""
-    from anytalker.conditioning.drawn import looks_photographed
     from anytalker.loading.components import model_settings
+    from anytalker.pipelines.remarks import photograph_of_drawn
 
-    if model_settings(model).trained_on == "drawn" and looks_photographed(picture):
+    if photograph_of_drawn(scene, model_settings(model)):
         remark(
             f"{image} looks like a photograph, and {model} has only seen drawn faces: don't expect it to talk well. "
             "For photographs take --model 1.3b or 14b; `anytalker doctor` says which of them runs here."
         )
 
 
-def _voice(path: str) -> Voice:
-    from anytalker.conditioning.timeline import is_silent
-    from anytalker.pipelines.inputs import load_voice
-
-    voice = load_voice(path)
-    if voice.remark:
-        remark(voice.remark)
-    if is_silent(voice.waveform):
-        remark(f"{path} is silent throughout: whoever has it for a voice keeps their mouth shut.")
-    return voice
-
-
-def _adapter(text: str) -> tuple[Path, float]:
-    path, colon, strength = text.rpartition(":")
-    try:
-        return (Path(path), float(strength)) if colon else (Path(text), 1.0)
-    except ValueError:
-        return Path(text), 1.0
-
-
-def _interval(text: str) -> tuple[float, float]:
-    try:
-        start, end = map(float, text.split(","))
-    except ValueError:
-        start, end = -1.0, -1.0
-    if not 0 <= start <= end <= 1:
-        raise InputError(f"--guidance-interval is {text!r}; it must be two shares such as 0,0.5.")
-    return start, end
-
-
-def _window(text: str | None) -> WindowChoice:
-    if text is None or text == "none":
-        return "none" if text else None
-    try:
-        return int(text)
-    except ValueError:
-        raise InputError(f"--window is {text!r}; it must be none or a number of latent frames such as 20.") from None
-
-
-def _preview(picture: Image.Image, boxes: People, voices: list[Voice | None], output: Path) -> None:
+def _preview(scene: Scene, output: Path) -> None:
     from anytalker.files import atomic_path
     from anytalker.media.destination import preview_path
     from anytalker.pipelines.preview import draw_preview
 
     shown = preview_path(output)
-    names = [voice.name if voice else None for voice in voices] + [None] * (len(boxes) - len(voices))
+    listeners = len(scene.people) - len(scene.voices)
+    names = [voice.name if voice else None for voice in scene.voices] + [None] * listeners
     with atomic_path(shown) as partial:
-        draw_preview(picture, boxes, names).save(partial)
+        draw_preview(scene.picture, scene.people, names).save(partial)
     typer.echo(f"Wrote {shown}: who gets which voice. Without --preview the video is made.")

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from anytalker.cli.console import Device, MemoryMode, WeightsMode, check_range, load_pipeline
+from anytalker.cli.console import Device, check_range, load_pipeline
+from anytalker.cli.options import takes
 from anytalker.errors import InputError
+from anytalker.pipelines.loading_options import LoadingOptions, PlacementOptions
 
 commands = typer.Typer()
 
@@ -44,17 +46,20 @@ def convert(
 
 @commands.command(epilog="Examples:\n\n  anytalker download 1.3b\n\n  anytalker download faces")
 def download(
-    model: Annotated[str, typer.Argument(help="1.3b, 14b, or faces for a face detector.")],
+    model: Annotated[str, typer.Argument(help="1.3b, 14b, faces (a face detector), or separator (of voices).")],
 ) -> None:
-    """Get a full-size model, or YuNet to find faces; run it again after an interruption, and it goes on.
+    """Get a full-size model, YuNet to find faces, or Kim_Vocal_2 to take voices out of recordings.
 
-    ANYTALKER_HOME says where to.
+    Run it again after an interruption, and it goes on. ANYTALKER_HOME says where to.
     """
     from anytalker.loading.download import download as download_model
-    from anytalker.loading.download import download_faces
+    from anytalker.loading.download import download_faces, download_separator
 
     if model == "faces":
         download_faces(log=typer.echo)
+        return
+    if model == "separator":
+        download_separator(log=typer.echo)
         return
     download_model(model, log=typer.echo)
 
@@ -63,14 +68,15 @@ def download(
     epilog="Examples:\n\n  anytalker calibrate runs/mine/model --steps 16\n\n"
     "  anytalker calibrate 14b --image two.png --audio anna.wav --audio ben.wav",
 )
+@takes(placement=PlacementOptions)
 def calibrate(
+    *,
     model: Annotated[str, typer.Argument(help="1.3b, 14b, a model's folder, or a published checkpoint.")],
     image: Annotated[Path | None, typer.Option(help="A picture of people; left out: two drawn ones.")] = None,
     audio: Annotated[list[Path] | None, typer.Option(help="One voice a person, with --image.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the sampler; left out: the model's default.")] = None,
     device: Annotated[Device | None, typer.Option(help="Left out: the GPU if there is one.")] = None,
-    memory: Annotated[MemoryMode, typer.Option(help="As for generate.")] = MemoryMode.high,
-    weights: Annotated[WeightsMode, typer.Option(help="As for generate.")] = WeightsMode.full,
+    placement: PlacementOptions,
 ) -> None:
     """Measure once what --cache magcache has to know of a model, and write it into the model's settings."""
     if model == "tiny":
@@ -83,7 +89,7 @@ def calibrate(
         raise InputError("--image and --audio belong together; leave both out for drawn people.")
     if steps is not None:
         check_range("--steps", steps, 4, 1000)
-    pipeline = load_pipeline(model, device, memory, weights)
+    pipeline = load_pipeline(model, device, LoadingOptions(memory=placement.memory, weights=placement.weights))
     faces = None
     if image is None:
         image, faces, audio = demo_scene(2, 4.0, 0)  # type: ignore[assignment]

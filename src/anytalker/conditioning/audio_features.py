@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +15,10 @@ import torch
 from anytalker.conditioning.log_mel import LogMelFeatures, windows
 from anytalker.errors import InputError
 from anytalker.media.recordings import SAMPLE_RATE, normalize_waveform
+from anytalker.media.sound import Sound
+
+_LEAST = 400
+"""Samples that the convolutions of wav2vec2 see at once."""
 
 
 class AudioFeatures(Protocol):
@@ -70,23 +76,34 @@ class Wav2Vec2Features(torch.nn.Module):
         """Floating point type of the model."""
         return self.model.dtype
 
-    @torch.no_grad()
     def forward(self, waveform: np.ndarray, num_frames: int, fps: float) -> torch.Tensor:
-        """Features (num_frames, window, blocks, channels) of a 16 kHz waveform (samples,), stretched over the frames.
+        """Features (num_frames, window, blocks, channels) of a 16 kHz waveform (samples,), see `rows`."""
+        return windows(self.rows(waveform, fps, num_frames), self.window)[:num_frames]
 
-        The waveform is normalised and padded with silence to a whole multiple of the video's length, its convolutional
-        features are interpolated to one a video frame before the transformer layers; the first `num_frames` are kept.
+    @torch.no_grad()
+    def rows(self, waveform: np.ndarray, fps: float, multiple: int = 1) -> torch.Tensor:
+        """Features (frames, blocks, channels) of a recording, one row a video frame that it touches.
+
+        The waveform is normalised and padded with silence to a whole multiple of `multiple` frames; its convolutional
+        features are interpolated to one a video frame before the transformer layers.
+
+        Args:
+            waveform: 16 kHz (samples,).
+            fps: video frames a second.
+            multiple: the video's frames where recordings share its clock; 1: no padding, as where they follow each
+                other.
         """
         samples = normalize_waveform(np.asarray(waveform, dtype=np.float32))
-        heard = math.ceil(round(len(samples) / SAMPLE_RATE * fps, 6))
-        missing = -heard % num_frames
-        samples = np.pad(samples, (0, missing * int(SAMPLE_RATE / fps)))
+        heard = math.ceil(len(samples) / SAMPLE_RATE * fps)
+        missing = -heard % multiple
+        silence = max(missing * int(SAMPLE_RATE / fps), _LEAST - len(samples))
+        samples = np.pad(samples, (0, max(0, silence)))
         reference = next(self.model.parameters())
         values = torch.from_numpy(samples)[None].to(reference.device, reference.dtype)
         convolved = self.model.feature_extractor(values)
         resampled = torch.nn.functional.interpolate(convolved, size=heard + missing, mode="linear", align_corners=True)
         states, _ = self.model.feature_projection(resampled.transpose(1, 2))
-        return windows(torch.stack(self._layers(states), dim=2)[0].float(), self.window)[:num_frames]
+        return torch.stack(self._layers(states), dim=2)[0].float()
 
     def _layers(self, states: torch.Tensor) -> list[torch.Tensor]:
         """Output (1, F, channels) of every transformer layer; the encoder alone doesn't return them."""
@@ -114,11 +131,93 @@ def audio_rows(features: AudioFeatures, waveform: np.ndarray, num_frames: int, f
 
 
 def silent_rows(features: AudioFeatures, num_frames: int, fps: float) -> torch.Tensor:
-    """What a person without a voice sounds like to the model: `audio_rows` of a silent waveform of that length.
+    """What a person without a voice sounds like to the model, (num_frames, blocks, channels).
 
-    (num_frames, blocks, channels), not nought where the features come from a network such as wav2vec2.
+    Zero for wav2vec2, as in the release; otherwise the features of silence.
     """
+    if isinstance(features, Wav2Vec2Features):
+        return torch.zeros(num_frames, features.blocks, features.channels)
     return audio_rows(features, np.zeros(int(round(num_frames / fps * SAMPLE_RATE)), np.float32), num_frames, fps)
+
+
+@dataclass(frozen=True)
+class VoiceWindows:
+    """Windows of features of all people, made for the frames that are asked for: all would take too much memory.
+
+    Attributes:
+        rows: (N, frames or a few more, blocks, channels).
+        spans: for each person from which row to which (exclusive) there are features; windows repeat the rows at its
+            edges, and those of frames outside are zero.
+        window: rows a window, centred.
+    """
+
+    rows: torch.Tensor
+    spans: Sequence[tuple[int, int]]
+    window: int
+
+    def at(self, frames: Sequence[int]) -> torch.Tensor:
+        """Windows (1, N, frames, window, blocks, channels) of some frames."""
+        moments = torch.tensor(frames, device=self.rows.device)
+        near = moments[:, None] + torch.arange(self.window, device=self.rows.device) - self.window // 2
+        found = self.rows.new_zeros(1, len(self.rows), *near.shape, *self.rows.shape[2:])
+        for person, (start, stop) in enumerate(self.spans):
+            inside = (moments >= start) & (moments < stop)
+            found[0, person, inside] = self.rows[person, near[inside].clamp(start, stop - 1)]
+        return found
+
+    def to(self, like: torch.Tensor) -> VoiceWindows:
+        """The same with the device and precision of a tensor."""
+        return VoiceWindows(self.rows.to(like), self.spans, self.window)
+
+
+def hear_voices(
+    features: AudioFeatures, voices: Sequence[Sound], num_frames: int, fps: float, mode: str
+) -> VoiceWindows:
+    """Features of everybody's voice as they were trained: wav2vec2 hears each recording by itself, see
+    `hear_recordings`, and log-mel features the voice on the clock of the whole video, with the silence around it.
+
+    Args:
+        features: of voices.
+        voices: at 16 kHz, one a person, placed on the video's clock.
+        num_frames: video frames.
+        fps: video frames a second.
+        mode: "pad" if they share the clock, "concat" if they follow each other.
+    """
+    if isinstance(features, Wav2Vec2Features):
+        return hear_recordings(features, [voice.recording for voice in voices], num_frames, fps, mode)
+    rows = [audio_rows(features, np.asarray(voice), num_frames, fps).clone() for voice in voices]
+    return VoiceWindows(torch.stack(rows), [(0, num_frames)] * len(rows), features.window)
+
+
+def hear_recordings(
+    features: Wav2Vec2Features, recordings: Sequence[np.ndarray | Sound], num_frames: int, fps: float, mode: str
+) -> VoiceWindows:
+    """Features of recordings, each heard by itself and whole, also where the video ends before it (release).
+
+    In mode "pad" silence follows each recording, up to a whole multiple of the video's frames. In mode "concat" nothing
+    does: each takes the frames after those of the one before it, rounded up, and all others are zero. So are those of
+    people without a recording, in both modes.
+
+    Args:
+        features: wav2vec2.
+        recordings: 16 kHz (samples,), one a person; empty for who only listens.
+        num_frames: video frames.
+        fps: video frames a second.
+        mode: "pad" or "concat".
+    """
+    length = num_frames + (features.window - 1) // 2  # windows at the end look further
+    rows = torch.zeros(len(recordings), length, features.blocks, features.channels)
+    spans, start, multiple = [], 0, num_frames if mode == "pad" else 1
+    for person, recording in enumerate(recordings):
+        samples = np.asarray(recording)
+        heard = features.rows(samples, fps, multiple)[:length] if len(samples) else rows[0, :0]
+        first = 0 if mode == "pad" else start
+        stop = min(first + len(heard), length)
+        if first < stop:
+            rows[person, first:stop] = heard[: stop - first]
+        spans.append((first, stop))
+        start += len(heard)
+    return VoiceWindows(rows, spans, features.window)
 
 
 def audio_features_from_pretrained(folder: str | Path) -> AudioFeatures:

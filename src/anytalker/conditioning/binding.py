@@ -44,7 +44,7 @@ def parse_face(text: str) -> FaceChoice:
     Raises:
         InputError: if the text is none of these, or the mask can't be read.
     """
-    if Path(text).suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".bmp"):
+    if is_mask(text):
         return FaceMask(load_image(text), text)
     parts = text.split(",")
     try:
@@ -55,6 +55,11 @@ def parse_face(text: str) -> FaceChoice:
     except ValueError:
         pass
     return parse_box(text)
+
+
+def is_mask(choice: Any) -> bool:
+    """Whether a choice is the path of a mask."""
+    return isinstance(choice, str) and Path(choice).suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 def bind_faces(

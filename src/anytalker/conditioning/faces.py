@@ -164,6 +164,25 @@ def square_box(box: Box, image_size: tuple[int, int]) -> Box:
     return left, top, side, side
 
 
+def square_face(box: Sequence[float], image_size: tuple[int, int]) -> Box:
+    """The square about a box's centre with the longer side, moved into the picture, and cut off if larger (release).
+
+    Args:
+        box: (x, y, width, height) in pixels.
+        image_size: width and height of the picture.
+    """
+    side = max(box[2], box[3])
+    sides = []
+    for start, length, limit in ((box[0], box[2], image_size[0]), (box[1], box[3], image_size[1])):
+        first = max(0, start + length / 2 - side / 2)
+        last = first + side
+        if last > limit:
+            first, last = max(0, limit - side), limit
+        sides.append((int(first), int(last)))
+    (left, right), (top, bottom) = sides
+    return left, top, right - left, bottom - top
+
+
 def scale_box(box: Box, from_size: tuple[int, int], to_size: tuple[int, int]) -> Box:
     """A box in a picture of `from_size` (width, height), in pixels of the same picture at `to_size`."""
     horizontal, vertical = to_size[0] / from_size[0], to_size[1] / from_size[1]

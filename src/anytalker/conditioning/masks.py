@@ -25,12 +25,16 @@ def expanded_mask(box: Sequence[float], height: int, width: int) -> torch.Tensor
         float32 (height, width), 1 inside and 0 outside.
     """
     x, y, box_width, box_height = (int(round(value)) for value in box)
-    grown_width, grown_height = int(box_width * WIDEN), int(box_height * HEIGHTEN)
-    left = math.floor(x + (box_width - 1) / 2 - grown_width / 2)
-    top = math.floor(y + (box_height - 1) / 2 - grown_height / 2)
+    columns, rows = _expanded(x, box_width, WIDEN, width), _expanded(y, box_height, HEIGHTEN, height)
     mask = torch.zeros(height, width)
-    mask[max(0, top) : max(0, top + grown_height), max(0, left) : max(0, left + grown_width)] = 1.0
+    mask[rows, columns] = 1.0
     return mask
+
+
+def _expanded(start: int, length: int, factor: float, limit: int) -> slice:
+    """Pixels `start` to `start + length - 1`, and those around them; the release counts both ends in."""
+    center, reach = start + (length - 1) / 2, int(length * factor) / 2
+    return slice(max(0, math.floor(center - reach)), min(limit - 1, math.floor(center + reach)) + 1)
 
 
 def resize_mask(mask: torch.Tensor, height: int, width: int) -> torch.Tensor:
@@ -46,43 +50,55 @@ def face_token_masks(
     frames: int,
     latent: int = LATENT,
     patch: int = PATCH,
+    picture: tuple[int, int] | None = None,
 ) -> torch.Tensor:
     """Face masks on the token grid, for Audio-Face Cross Attention.
 
     Args:
-        boxes: one face box (x, y, width, height) a person, in pixels.
+        boxes: one face box (x, y, width, height) a person, in pixels of the picture.
         height: of the video in pixels.
         width: of the video in pixels.
         frames: latent frames f; the masks are the same for all.
         latent: pixels a latent.
         patch: latents a token.
+        picture: its width and height in pixels; None: those of the video.
 
     Returns:
         float32 (N, f, height/latent/patch, width/latent/patch) in [0, 1].
     """
     grid = (height // latent // patch, width // latent // patch)
-    masks = [resize_mask(expanded_mask(box, height, width), *grid) for box in boxes]
+    wide, tall = picture or (width, height)
+    masks = [resize_mask(expanded_mask(box, tall, wide), *grid) for box in boxes]
     return torch.stack(masks)[:, None].expand(-1, frames, -1, -1).contiguous()
 
 
 def condition_mask(
-    boxes: Sequence[Sequence[float]], height: int, width: int, frames: int, latent: int = LATENT
+    boxes: Sequence[Sequence[float]],
+    height: int,
+    width: int,
+    frames: int,
+    latent: int = LATENT,
+    picture: tuple[int, int] | None = None,
 ) -> torch.Tensor:
     """The four mask channels in front of the condition latents.
 
     Latent frame 0 is all ones (the picture is given); later frames hold the sum of all people's masks.
 
     Args:
-        boxes: one face box (x, y, width, height) a person, in pixels.
+        boxes: one face box (x, y, width, height) a person, in pixels of the picture.
         height: of the video in pixels.
         width: of the video in pixels.
         frames: latent frames f.
         latent: pixels a latent.
+        picture: its width and height in pixels; None: those of the video.
 
     Returns:
         float32 (4, f, height/latent, width/latent).
     """
-    summed = torch.stack([expanded_mask(box, height, width) for box in boxes]).sum(0)
+    wide, tall = picture or (width, height)
+    summed = torch.zeros(tall, wide)
+    for box in boxes:
+        summed += expanded_mask(box, tall, wide)
     faces = resize_mask(summed, height // latent, width // latent)
     mask = faces.expand(4, frames, -1, -1).clone()
     mask[:, 0] = 1.0

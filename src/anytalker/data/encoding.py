@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from anytalker.conditioning.audio_features import AudioFeatures, audio_rows
+from anytalker.conditioning.audio_features import AudioFeatures, hear_voices
 from anytalker.conditioning.faces import clip_pixels, crop_face
 from anytalker.conditioning.log_mel import windows
 from anytalker.conditioning.timeline import longest_pause
 from anytalker.data.records import Box
 from anytalker.media.recordings import SAMPLE_RATE
+from anytalker.media.sound import Sound
 from anytalker.models.digest import encoder_digest, weights_digest
 from anytalker.models.latents import SETTLED_STILL, encode_video, picture_latents, still_latents
 
@@ -80,7 +81,6 @@ class ClipEncoder:
         for row, voice in zip(heard, voices, strict=True):
             if voice is not None:
                 row[: len(voice)] = voice[: len(row)]
-        rows = [audio_rows(self.audio_features, voice, len(frames), fps) for voice in heard]
         sample = self._seen(frames, boxes)
         pause = longest_pause(heard, len(frames), fps) if len(voices) == 1 else None
         if pause is not None:
@@ -89,11 +89,17 @@ class ClipEncoder:
         elif self.condition != "still":
             sample["still"] = self._condition(frames, "still").half()
         sample |= {
-            "audio": torch.stack(rows).cpu().half(),
+            "audio": self._rows(voices, heard, len(frames), fps).cpu().half(),
             "voices": torch.from_numpy((heard.clip(-1, 1) * 32767).astype(np.int16)),
             "boxes": torch.tensor(boxes, dtype=torch.float32),
         }
         return sample | ({} if text_embeds is None else {"text_embeds": text_embeds.half()})
+
+    def _rows(self, voices: Sequence[np.ndarray | None], heard: np.ndarray, frames: int, fps: float) -> torch.Tensor:
+        """Audio features (N, frames, blocks, channels) as generation has them."""
+        recordings = [row[: 0 if voice is None else len(voice)] for row, voice in zip(heard, voices, strict=True)]
+        sounds = [Sound(recording).placed(0, heard.shape[1]) for recording in recordings]
+        return hear_voices(self.audio_features, sounds, frames, fps, "pad").rows[:, :frames]
 
     def _seen(self, frames: np.ndarray, boxes: Sequence[Box]) -> dict[str, torch.Tensor]:
         """`latents`, `condition` and `pictures` of frames."""
@@ -120,7 +126,7 @@ class ClipEncoder:
 def features_digest(features: AudioFeatures) -> str:
     """A short string that is the same if and only if voices are heard the same: of its weights, or its settings."""
     if isinstance(features, torch.nn.Module):
-        return weights_digest(features, torch.float16)
+        return f"{weights_digest(features, torch.float16)} of recordings"
     return " ".join(f"{name}={value}" for name, value in sorted(vars(features).items()) if not name.startswith("_"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -152,14 +152,9 @@ def prepare(
         if name == "whole" or (settings.windows and (single or (folder / name).is_dir()))
     }
     seen, known = 0, set()
-    alike: Counter[str] = Counter()
     left_out: list[str] = []
-    for index, record in enumerate(records):
-        digest = _digest_of(record)
-        alike[digest] += 1
-        name = f"{digest}-{alike[digest]}"
+    for index, (record, name, rng) in enumerate(_named(records, settings.seed)):
         known.add(name)
-        rng = np.random.default_rng([settings.seed, int(digest, 16), alike[digest]])
         try:
             views = {
                 f"{name}-{number}": view for number, view in enumerate(_views(record, settings, rng, left_out.append))
@@ -181,6 +176,15 @@ def prepare(
     joining = writers.get("windows")
     joined, pauses = (joining.done, joining.tensors["silent_latents"]) if joining else (0, 0)
     return Report(seen, joined, pauses, sum(map(len, others.values())), prune, left_out)
+
+
+def _named(records: Sequence[ClipRecord], seed: int) -> Iterator[tuple[ClipRecord, str, np.random.Generator]]:
+    """Every record with a name that tells it from others, and from its like, and random numbers of its own."""
+    alike: Counter[str] = Counter()
+    for record in records:
+        digest = _digest_of(record)
+        alike[digest] += 1
+        yield record, f"{digest}-{alike[digest]}", np.random.default_rng([seed, int(digest, 16), alike[digest]])
 
 
 def _digest_of(record: ClipRecord) -> str:

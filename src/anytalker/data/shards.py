@@ -1,15 +1,11 @@
-"""Shards of encoded clips: WebDataset tars beside an index, read in an order that depends on the seed alone."""
+"""Shards of encoded clips: WebDataset tars beside an index."""
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
-import random
-import tarfile
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,22 +14,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from anytalker.data.tars import Contents, contents_path, digest_of, kept_contents, read_tars, survey
 from anytalker.errors import InputError
 from anytalker.files import atomic_path, write_json_atomic
 
 INDEX = "index.json"
-
-
-@dataclass(frozen=True)
-class _Tar:
-    """What an index says of a tar, and what is in it."""
-
-    file: str
-    keys: tuple[str, ...]
-    digest: str
-    bytes: int
-    shapes: frozenset[tuple[int, ...]]
-    tensors: Counter[str]
 
 
 class ShardWriter:
@@ -43,6 +28,9 @@ class ShardWriter:
     samples of one that isn't full, or that holds samples to be dropped, move to a new one, and it goes when the new
     index is written. The index also lists the `shapes` that occur: people, and channels, frames, rows and columns of
     the latents; and `tensors`: how many samples have a tensor of each name.
+
+    What lies where in a tar is kept beside it, so that a folder is opened again without reading its samples: only tars
+    that neither that nor the index knows are read.
 
     Args:
         folder: where the shards go; made if missing.
@@ -64,15 +52,14 @@ class ShardWriter:
             raise InputError(f"{self.folder} was begun with other settings. Choose another folder, or remove it.")
         write_json_atomic(begun, self.about)
         self.keys: set[str] = set()
-        self._tars: list[_Tar] = []
+        self._tars: list[Contents] = []
         self._waiting: list[dict[str, Any]] = []
-        self._replaced: list[_Tar] = []
+        self._replaced: list[Contents] = []
         paths = sorted(self.folder.glob("clips-*.tar"))
         self._number = 1 + max((int(path.stem.removeprefix("clips-")) for path in paths), default=-1)
-        sizes = _written_sizes(self.folder)
+        written = _written(self.folder)
         for path in paths:
-            _check_size(path, sizes.get(path.name))
-            tar = _tar_of(path, list(_raw_samples([str(path)])))
+            tar = _contents(path, written.get(path.name, {}))
             self._tars.append(tar)
             if twice := self.keys & set(tar.keys):
                 self._take_out(tar, twice)
@@ -111,11 +98,11 @@ class ShardWriter:
             self._take_out(tar, keys)
             self._flush()
 
-    def _take_out(self, tar: _Tar, without: Collection[str] = ()) -> None:
+    def _take_out(self, tar: Contents, without: Collection[str] = ()) -> None:
         """Let the samples of a tar wait for a new one."""
         self._tars.remove(tar)
         self._replaced.append(tar)
-        for sample in _raw_samples([str(self.folder / tar.file)]):
+        for sample in read_tars([str(self.folder / tar.file)]):
             if sample["__key__"] not in without:
                 self._waiting.append({name: sample[name] for name in ("__key__", "json", "safetensors")})
 
@@ -129,7 +116,10 @@ class ShardWriter:
             with atomic_path(path) as partial, open(partial, "wb") as file, webdataset.TarWriter(file) as tar:
                 for sample in samples:
                     tar.write(sample)
-            self._tars.append(_tar_of(path, samples))
+                tar.close()
+                contents = survey(partial, path.name, digest_of(samples))
+                contents.save(self.folder)
+            self._tars.append(contents)
             self._number += 1
             self._waiting = self._waiting[self.clips_per_shard :]
 
@@ -148,6 +138,7 @@ class ShardWriter:
         write_json_atomic(self.folder / INDEX, index)
         for tar in self._replaced:
             (self.folder / tar.file).unlink(missing_ok=True)
+            contents_path(self.folder / tar.file).unlink(missing_ok=True)
         self._replaced = []
 
     def __enter__(self) -> ShardWriter:
@@ -170,11 +161,11 @@ def shards_digest(folder: str | Path) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _written_sizes(folder: Path) -> dict[str, int]:
-    """Bytes of the tars that an index speaks of, by their names."""
+def _written(folder: Path) -> dict[str, dict[str, Any]]:
+    """What an index says of each tar, by their names."""
     path = folder / INDEX
     shards = json.loads(path.read_text(encoding="utf-8"))["shards"] if path.is_file() else []
-    return {shard["file"]: shard["bytes"] for shard in shards if "bytes" in shard}
+    return {shard["file"]: shard for shard in shards}
 
 
 def _check_size(tar: Path, written: int | None) -> None:
@@ -182,25 +173,20 @@ def _check_size(tar: Path, written: int | None) -> None:
         raise InputError(f"The shard {tar} was changed. Remove it and prepare the folder again.")
 
 
-def _tar_of(path: Path, samples: Sequence[Mapping[str, Any]]) -> _Tar:
-    contents = [load(sample["safetensors"]) for sample in samples]
-    return _Tar(
-        path.name,
-        tuple(sample["__key__"] for sample in samples),
-        _digest_of(samples),
-        path.stat().st_size,
-        frozenset(_shape_of(tensors) for tensors in contents),
-        Counter(itertools.chain(*contents)),
-    )
+def _contents(tar: Path, written: Mapping[str, Any]) -> Contents:
+    """What is in a tar that is to be kept; all of it is read only if nobody has written down what it is.
 
-
-def _digest_of(samples: Sequence[Mapping[str, Any]]) -> str:
-    """Short digest of a tar's samples; when it was written doesn't count."""
-    digest = hashlib.sha256()
-    for sample in samples:
-        for part in (sample["__key__"].encode(), sample["json"], sample["safetensors"]):
-            digest.update(hashlib.sha256(part).digest())
-    return digest.hexdigest()[:16]
+    Args:
+        tar: the file.
+        written: what the index says of it.
+    """
+    _check_size(tar, written.get("bytes"))
+    digest = written.get("digest") if "bytes" in written else None
+    found = kept_contents(tar, digest)
+    if found is None or found.digest is None:
+        found = survey(tar, tar.name, digest or digest_of(read_tars([str(tar)])))
+        found.save(tar.parent)
+    return found
 
 
 def read_index(folder: str | Path) -> dict[str, Any]:
@@ -224,88 +210,6 @@ def read_index(folder: str | Path) -> dict[str, Any]:
     return index
 
 
-class ShardStream:
-    """An endless stream of samples: every epoch all of its share once, in a new order.
-
-    There are `streams` streams in a run, one for each group of clips of a step; who reads which does not matter.
-    A stream owns every `streams`-th tar, or, where tars don't share out evenly, every `streams`-th sample.
-
-    Args:
-        folders: folders of shards.
-        stream: number of this stream.
-        streams: how many there are.
-        seed: seed of the order.
-        shuffle: samples held in memory to draw from.
-    """
-
-    def __init__(self, folders: Sequence[str | Path], stream: int, streams: int, seed: int, shuffle: int) -> None:
-        shards = [
-            (str(Path(folder) / shard["file"]), int(shard["samples"]))
-            for folder in folders
-            for shard in read_index(folder)["shards"]
-        ]
-        total = sum(count for _, count in shards)
-        least = min(sum(count for _, count in shards[number::streams]) for number in range(streams))
-        self.by_shard = 2 * least * streams >= total
-        self.shards = shards[stream::streams] if self.by_shard else shards
-        self.length = sum(count for _, count in self.shards) if self.by_shard else len(range(stream, total, streams))
-        if self.length == 0:
-            raise InputError(_too_few(total, streams, folders))
-        self.stream, self.streams, self.seed, self.shuffle = stream, streams, seed, shuffle
-
-    def read(self, start: int = 0) -> Iterator[dict[str, Any]]:
-        """Raw samples (see `decode_sample`) from number `start` on; whole epochs before it stay closed."""
-        epoch, place = divmod(start, self.length)
-        while True:
-            yield from itertools.islice(self._epoch(epoch), place, None)
-            epoch, place = epoch + 1, 0
-
-    def _epoch(self, epoch: int) -> Iterator[dict[str, Any]]:
-        import webdataset
-
-        order = random.Random(f"{self.seed}.{epoch}" + (f".{self.stream}" if self.by_shard else ""))
-        urls = [url for url, _ in self.shards]
-        order.shuffle(urls)
-        samples = _raw_samples(urls, *([webdataset.shuffle(self.shuffle, rng=order)] if self.shuffle > 1 else []))
-        return samples if self.by_shard else itertools.islice(samples, self.stream, None, self.streams)
-
-
-class HeldSamples:
-    """The samples of some folders, held in memory: for accelerators that train faster than tars are read.
-
-    Args:
-        folders: folders of shards; all of their samples are read at once.
-        seed: seed of the order.
-
-    Raises:
-        InputError: if there are none, or a shard is damaged.
-    """
-
-    def __init__(self, folders: Sequence[str | Path], seed: int) -> None:
-        urls = [str(Path(folder) / shard["file"]) for folder in folders for shard in read_index(folder)["shards"]]
-        self.samples = list(_raw_samples(urls))
-        self.folders, self.seed = folders, seed
-
-    def read(self, stream: int, streams: int, start: int = 0) -> Iterator[dict[str, Any]]:
-        """An endless stream of raw samples from number `start` on: every epoch each `streams`-th of a new order.
-
-        Raises:
-            InputError: if there are fewer samples than streams.
-        """
-        total = len(self.samples)
-        length = len(range(stream, total, streams))
-        if length == 0:
-            raise InputError(_too_few(total, streams, self.folders))
-        epoch, place = divmod(start, length)
-        rest = (sample for number in itertools.count(epoch) for sample in self._epoch(number)[stream::streams])
-        return itertools.islice(rest, place, None)
-
-    def _epoch(self, number: int) -> list[dict[str, Any]]:
-        order = list(self.samples)
-        random.Random(f"{self.seed}.{number}").shuffle(order)
-        return order
-
-
 def decode_sample(raw: Mapping[str, Any]) -> dict[str, Any]:
     """{"key", "record", and the sample's tensors by name} from the bytes of a tar.
 
@@ -323,34 +227,5 @@ def decode_sample(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_all(folder: str | Path) -> Iterator[dict[str, Any]]:
     """Every sample of a folder once, in the order it was written."""
-    for raw in _raw_samples([str(Path(folder) / shard["file"]) for shard in read_index(folder)["shards"]]):
+    for raw in read_tars([str(Path(folder) / shard["file"]) for shard in read_index(folder)["shards"]]):
         yield decode_sample(raw)
-
-
-def _raw_samples(urls: Sequence[str], *stages: Any) -> Iterator[dict[str, Any]]:
-    """Samples of tars one after another; damaged tars are named."""
-    from webdataset import DataPipeline
-    from webdataset.tariterators import group_by_keys, tar_file_expander
-
-    # Opened here, because webdataset takes a colon for a protocol's, and runs what follows "pipe:".
-    def opened() -> Iterator[dict[str, Any]]:
-        for url in urls:
-            with open(url, "rb") as stream:
-                yield {"url": url, "stream": stream}
-
-    try:
-        yield from DataPipeline(lambda: group_by_keys(tar_file_expander(opened())), *stages)
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or (error.args[0] if error.args else type(error).__name__)
-        named = next((str(part) for part in error.args if str(part) in urls), "one of " + ", ".join(urls[:3]))
-        raise InputError(f"The shard {named} is damaged ({reason}). Remove it and prepare again.") from error
-
-
-def _too_few(clips: int, streams: int, folders: Sequence[str | Path]) -> str:
-    where = ", ".join(map(str, folders))
-    return f"{clips} clips in {where} can't be shared among {streams} groups a step; give more clips, or fewer groups."
-
-
-def _shape_of(tensors: Mapping[str, torch.Tensor]) -> tuple[int, ...]:
-    """People, and channels, latent frames, rows and columns of a sample."""
-    return (len(tensors["audio"]), *tensors["latents"].shape)

@@ -6,16 +6,22 @@ import copy
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from diffusers import UniPCMultistepScheduler
 
+from anytalker.conditioning.audio_features import VoiceWindows
 from anytalker.denoising.guidance import Branch, Guidance
 from anytalker.denoising.schedule import set_timesteps
 from anytalker.denoising.wavefront import NoiseSource, Wavefront
 from anytalker.denoising.windows import Window, plan_windows
-from anytalker.hardware.acceleration import fit_cache, forget_cached, tell_step
+from anytalker.hardware.acceleration import compile_blocks, fit_cache, forget_cached, tell_step
+from anytalker.models.face_regions import FaceRegions
 from anytalker.models.transformer import AnyTalkerTransformer3DModel, TransformerContext
+
+CONTEXT_BUDGET = 4 * 2**30
+"""Bytes that contexts may take on the CPU, and on a GPU that has not much more than it needs."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +30,8 @@ class Conditioning:
 
     `condition` (1, 20, up to f, h, w): 4 mask channels and 16 latents, the last frame stands for all later ones;
     `prompt_embeds` and `negative_prompt_embeds` (1, tokens, channels); `image_embeds` (1, tokens, channels);
-    `face_embeds` (1, N, tokens, channels); `audio_embeds` (1, N, 4(f-1)+1, window, blocks, channels); `face_masks`
-    (1, N, f, h/2, w/2). For long videos the last two are views that take no memory of that size.
+    `face_embeds` (1, N, tokens, channels); `audio_embeds` (1, N, 4(f-1)+1, window, blocks, channels), or what makes
+    them; `face_masks` (1, N, f, h/2, w/2). For long videos the last two take no memory of that size.
     """
 
     condition: torch.Tensor
@@ -33,8 +39,9 @@ class Conditioning:
     negative_prompt_embeds: torch.Tensor
     image_embeds: torch.Tensor
     face_embeds: torch.Tensor
-    audio_embeds: torch.Tensor
+    audio_embeds: torch.Tensor | VoiceWindows
     face_masks: torch.Tensor
+    _found: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def latent_frames(self) -> int:
@@ -44,25 +51,40 @@ class Conditioning:
     def window(self, window: Window) -> Conditioning:
         """The same for the latent frames of a window."""
         frames, rows = window.latent_frames(), window.video_frames()
-        last = self.condition.shape[2] - 1
+        last, audio = self.condition.shape[2] - 1, self.audio_embeds
         return Conditioning(
             self.condition[:, :, [min(frame, last) for frame in frames]],
             self.prompt_embeds,
             self.negative_prompt_embeds,
             self.image_embeds,
             self.face_embeds,
-            self.audio_embeds[:, :, rows],
+            audio.at(rows) if isinstance(audio, VoiceWindows) else audio[:, :, rows],
             self.face_masks[:, :, frames],
         )
 
+    def coefficients(self, guidance: Guidance) -> dict[Branch, torch.Tensor]:
+        """`Guidance.coefficients` of these faces, computed once: it waits for the device."""
+        if guidance not in self._found:
+            self._found[guidance] = guidance.coefficients(self.face_masks)
+        return self._found[guidance]
+
+    def regions(self, transformer: AnyTalkerTransformer3DModel, branches: int) -> FaceRegions:
+        """Where the people are, for a batch of so many branches, found once: it waits for the device."""
+        if branches not in self._found:
+            masks = self.face_masks.repeat(branches, 1, 1, 1, 1)
+            self._found[branches] = transformer.find_people(masks)
+        return self._found[branches]
+
     def branches(self, branches: Sequence[Branch]) -> tuple[torch.Tensor, ...]:
         """Arguments of the transformer's `make_context` for several branches of guidance as one batch."""
+        audio = self.audio_embeds
+        assert isinstance(audio, torch.Tensor), "of a window, see `window`"
         rows = [
             (
                 self.negative_prompt_embeds if branch == "null" else self.prompt_embeds,
                 self.image_embeds,
                 self.face_embeds,
-                self.audio_embeds if branch == "all" else torch.zeros_like(self.audio_embeds),
+                audio if branch == "all" else torch.zeros_like(audio),
                 self.face_masks,
             )
             for branch in branches
@@ -72,15 +94,34 @@ class Conditioning:
         return torch.cat(texts), *(torch.cat([row[part] for row in rows]) for part in range(1, 5))
 
 
+def budget_of(free: int | None) -> int:
+    """Bytes that contexts may take where so many are free once the transformer is there; None: on the CPU.
+
+    Half of them, but at most 4 GiB, which the doctor counts with, where less than 48 GiB are free.
+    """
+    if free is None:
+        return CONTEXT_BUDGET
+    return free // 2 if free >= 12 * CONTEXT_BUDGET else min(CONTEXT_BUDGET, free // 2)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes of a GPU that tensors could still take; None for other devices."""
+    if device.type != "cuda":
+        return None
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
+
+
 class ContextCache:
     """Contexts of the transformer, kept from step to step as far as a budget of memory goes.
 
     Args:
         transformer: makes the contexts.
-        budget: bytes; contexts beyond it are made anew whenever they are needed.
+        budget: bytes; contexts beyond it are made anew whenever they are needed. None: what `budget_of` says when the
+            first one is made.
     """
 
-    def __init__(self, transformer: AnyTalkerTransformer3DModel, budget: int) -> None:
+    def __init__(self, transformer: AnyTalkerTransformer3DModel, budget: int | None = None) -> None:
         self.transformer, self.budget = transformer, budget
         self._kept: dict[tuple[int, tuple[Branch, ...]], TransformerContext] = {}
 
@@ -95,7 +136,10 @@ class ContextCache:
         hook = getattr(self.transformer, "_hf_hook", None)
         if hook is not None:  # offloading: brings the weights, which only a call of the model itself would do
             hook.pre_forward(self.transformer)
-        context = self.transformer.make_context(*part.branches(branches))
+        if self.budget is None:
+            self.budget = budget_of(free_memory(part.condition.device))
+        regions = part.regions(self.transformer, len(branches))
+        context = self.transformer.make_context(*part.branches(branches), regions=regions)  # type: ignore[misc,arg-type]
         if context.nbytes <= self.budget:
             self.budget -= context.nbytes
             self._kept[number, branches] = context
@@ -104,7 +148,7 @@ class ContextCache:
     def drop(self, number: int) -> None:
         """Forget the contexts of a window that is finished, and have their memory for others."""
         for key in [key for key in self._kept if key[0] == number]:
-            self.budget += self._kept.pop(key).nbytes
+            self.budget = (self.budget or 0) + self._kept.pop(key).nbytes
 
 
 @dataclass
@@ -118,9 +162,10 @@ class Denoiser:
         guidance: how far to push towards text and voices.
         window: latent frames denoised together, see `plan_windows`.
         window_overlap: latent frames that neighbouring windows share.
-        context_budget: bytes for what stays the same from step to step, see `ContextCache`.
+        context_budget: bytes for what stays the same from step to step, see `ContextCache`; None: what suits the card.
         keep_contexts: False makes it anew inside every step of every block, for transformers that are not on the device
             as a whole.
+        compiled: compile the transformer's blocks for this run, or don't; None: leave them as they are.
     """
 
     transformer: AnyTalkerTransformer3DModel
@@ -129,8 +174,9 @@ class Denoiser:
     guidance: Guidance = field(default_factory=Guidance)
     window: int | None = None
     window_overlap: int = 2
-    context_budget: int = 4 * 2**30
+    context_budget: int | None = None
     keep_contexts: bool = True
+    compiled: bool | None = None
 
     @torch.no_grad()
     def __call__(
@@ -149,6 +195,8 @@ class Denoiser:
     def begin(self, noise: NoiseSource, conditioning: Conditioning) -> DenoisingRun:
         """A run that is advanced bit by bit, in memory that does not grow with the length of the video."""
         self.forget()
+        if self.compiled is not None:
+            compile_blocks(self.transformer, self.compiled)
         fit_cache(self.transformer, self.num_inference_steps)
         scheduler = copy.copy(self.scheduler)
         set_timesteps(scheduler, self.num_inference_steps, conditioning.condition.device)
@@ -156,6 +204,14 @@ class Denoiser:
         windows = plan_windows(total, self.window, self.window_overlap)
         wavefront = Wavefront(windows, self.window_overlap, total, scheduler, noise)
         return DenoisingRun(self, conditioning, wavefront)
+
+    def passes(self, conditioning: Conditioning) -> int:
+        """Passes of the transformer that a video takes: windows × steps × branches of guidance."""
+        windows = plan_windows(conditioning.latent_frames, self.window, self.window_overlap)
+        guidances = [self.guidance.at_step(step, self.num_inference_steps) for step in range(self.num_inference_steps)]
+        faces = conditioning.face_masks[:, :, :1]
+        branches = {guidance: len(guidance.coefficients(faces)) for guidance in set(guidances)}
+        return len(windows) * sum(branches[guidance] for guidance in guidances)
 
     def velocity(
         self,
@@ -177,7 +233,7 @@ class Denoiser:
             contexts: kept from step to step.
         """
         guidance = self.guidance.at_step(step, self.num_inference_steps)
-        coefficients = guidance.coefficients(part.face_masks)
+        coefficients = part.coefficients(guidance)
         branches = tuple(coefficients)
         batches = [branches] if guidance.batched else [(branch,) for branch in branches]
         hidden_states = torch.cat([latents, part.condition], dim=1)
@@ -191,6 +247,7 @@ class Denoiser:
                     timestep.expand(len(batch)).to(latents),
                     *given,
                     context=contexts(number, part, batch) if self.keep_contexts else None,
+                    regions=None if self.keep_contexts else part.regions(self.transformer, len(batch)),
                     return_dict=False,
                 )[0]
             for branch, velocity in zip(batch, predicted, strict=True):

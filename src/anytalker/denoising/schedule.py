@@ -19,3 +19,6 @@ def unshifted_sigmas(num_inference_steps: int) -> np.ndarray:
 def set_timesteps(scheduler: UniPCMultistepScheduler, num_inference_steps: int, device=None) -> None:
     """Prepare the scheduler for a run of that many steps with the release's noise levels."""
     scheduler.set_timesteps(num_inference_steps, device=device, sigmas=unshifted_sigmas(num_inference_steps))
+    # Else every step looks up where it is, and copies noise levels to the device; either waits for it.
+    scheduler.set_begin_index(0)
+    scheduler.sigmas = scheduler.sigmas.to(device)

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from diffusers import UniPCMultistepScheduler
+from torch.overrides import TorchFunctionMode
 
 from anytalker.denoising.windows import Window
 
@@ -27,6 +28,15 @@ NoiseSource = Callable[[int, int], torch.Tensor]
 """Gives the noise (B, channels, stop − start, h, w) of latent frames start to stop; called in order, once a frame."""
 
 _COUNTERS = ("_step_index", "this_order", "lower_order_nums")
+
+
+class _Unchecked(TorchFunctionMode):
+    """The sampler solves 2×2 systems of its noise levels; asking the device whether it could would wait for it."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is torch.linalg.solve:
+            return torch.linalg.solve_ex(*args, **(kwargs or {}))[0]
+        return function(*args, **(kwargs or {}))
 
 
 class Segment:
@@ -65,7 +75,8 @@ class Segment:
             return
         blended = self._summed / self._weights.view(1, 1, -1, 1, 1)
         timestep = self._scheduler.timesteps[self.step]
-        self.latents = self._scheduler.step(blended, timestep, self.latents, return_dict=False)[0]
+        with _Unchecked():
+            self.latents = self._scheduler.step(blended, timestep, self.latents, return_dict=False)[0]
         self.step, self.heard = self.step + 1, 0
         self._summed = torch.zeros_like(self.latents)
         self._weights = torch.zeros_like(self._weights)
@@ -129,16 +140,12 @@ class Wavefront:
         self._emitted = 0
         self._anchor: Segment | None = None
         self._anchors: list[torch.Tensor] = []
+        self._weights: dict[int, torch.Tensor] = {}
 
     @property
     def done(self) -> int:
         """Steps of windows that have been taken, out of windows × steps."""
         return sum(self.active.values()) + (self._entered - len(self.active)) * self.steps
-
-    @property
-    def emitted(self) -> int:
-        """Latent frames that have left."""
-        return self._emitted
 
     def next(self) -> tuple[int, int]:
         """Number and step of the next window to take a step; the earliest that can, or one that enters for it.
@@ -161,7 +168,9 @@ class Wavefront:
     def add(self, number: int, velocity: torch.Tensor) -> bool:
         """Take the step of an active window with its velocity, shaped as its latents; True if it was its last."""
         window = self.windows[number]
-        weights = window.weights(self.overlap, self.total).to(velocity)
+        weights = self._weights.get(number)
+        if weights is None:
+            weights = self._weights[number] = window.weights(self.overlap, self.total).to(velocity)
         if number == 0:
             assert self._anchor is not None
             self._anchor.add(velocity[:, :, :1], weights[:1])
@@ -172,7 +181,7 @@ class Wavefront:
         self.active[number] += 1
         if self.active[number] < self.steps:
             return False
-        del self.active[number]
+        del self.active[number], self._weights[number]
         return True
 
     def finished(self) -> Iterator[torch.Tensor]:

@@ -13,10 +13,8 @@ from typing import Literal
 import torch
 
 from anytalker.errors import InputError
-from anytalker.models.settings import PipelineSettings
+from anytalker.models.settings import MAX_POSITIONS, PipelineSettings
 
-MAX_POSITIONS = 1024
-"""Latent frames, and token rows and columns, that Wan's rotary positions reach."""
 WindowChoice = int | Literal["none"] | None
 """Latent frames of a window besides the picture's; "none": all at once, as the release does; None: the model's."""
 

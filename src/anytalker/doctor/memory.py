@@ -16,7 +16,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from anytalker.denoising.denoiser import Denoiser
+from anytalker.denoising.denoiser import CONTEXT_BUDGET
 from anytalker.denoising.windows import plan_windows
 from anytalker.hardware.placement import STREAMED, Placement
 from anytalker.models.audio_face_attention import Streams
@@ -156,8 +156,8 @@ def plan_memory(
         weights={"transformer": transformer} | shape.others,
         layer={"transformer": transformer // layers} | {k: v // _ENCODER_LAYERS for k, v in shape.others.items()},
         placement=placement,
-        context=min(kept, Denoiser.context_budget) if kept > Denoiser.context_budget else kept,
-        denoising=step + (context if kept > Denoiser.context_budget else 0),
+        context=min(kept, CONTEXT_BUDGET) if kept > CONTEXT_BUDGET else kept,
+        denoising=step + (context if kept > CONTEXT_BUDGET else 0),
         decoding=int(workspace * _once(simulate_decoding, shape.vae, (min(total, CHUNK), *grid))),
         latents=latents,
         rest=rest,

@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 
-from anytalker.checkpoints.weight_files import tensor_shapes
 from anytalker.doctor.memory import MemoryPlan, ModelShape, plan_memory
 from anytalker.errors import InputError
 from anytalker.extras import EXTRAS
 from anytalker.hardware.placement import Placement
 from anytalker.loading.components import find_model, model_folder
+from anytalker.loading.found import part_shapes
 from anytalker.loading.part_loaders import autoencoder_config, settings_of, transformer_config
 from anytalker.loading.presets import PRESETS, TRANSFORMERS, models_home
 from anytalker.models.settings import PipelineSettings
@@ -195,8 +195,7 @@ def _full_size_bytes(dtype: torch.dtype) -> dict[str, int]:
 
 def _part_bytes(path: Path, dtype: torch.dtype) -> int:
     """Bytes of a part's tensors in a type; of Wan's image encoder without the text tower, which is not loaded."""
-    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-    shapes = [item for file in files for item in tensor_shapes(file).items()]
+    shapes = part_shapes(path)
     visual = [item for item in shapes if item[0].startswith("visual.")]
     return sum(torch.Size(shape).numel() for _, shape in visual or shapes) * dtype.itemsize
 

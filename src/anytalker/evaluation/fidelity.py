@@ -1,4 +1,4 @@
-"""How real videos look: PSNR and SSIM frame by frame, Fréchet distances (FID, FVD) over many, identity kept.
+"""How real videos look: PSNR and SSIM frame by frame, Fréchet distances (FID, FVD) over many.
 
 Distances and similarities are `torchmetrics`'. The networks of FID, FVD and LPIPS come with weights of their own; they
 are used where their files are given, and left out, never replaced, where not.
@@ -6,7 +6,6 @@ are used where their files are given, and left out, never replaced, where not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from anytalker.errors import AnyTalkerError, InputError, NoScoreError
+from anytalker.errors import InputError, NoScoreError
 
 _VIDEO_FRAMES = 16
 _IMAGES_A_CLIP = 8
@@ -197,33 +196,6 @@ class FrechetDistance:
         if min(counts) < 2:
             raise NoScoreError(f"A Fréchet distance needs two clips or more on both sides, not {counts}.")
         return float(self._metric.compute())
-
-
-def lpips(frames: Sequence[np.ndarray], real: Sequence[np.ndarray]) -> float:
-    """Mean LPIPS of pairs of frames, uint8 (H, W, 3), 0 for the same; downloads its network once.
-
-    Raises:
-        AnyTalkerError: if torchvision, which holds that network, is not installed, or its weights can't be had.
-    """
-    try:
-        from torchmetrics.functional.image.lpips import learned_perceptual_image_patch_similarity
-
-        pairs = (torch.cat([_pixels(frame) for frame in side]) for side in (frames, real))
-        return float(learned_perceptual_image_patch_similarity(*pairs, normalize=True))
-    except (ImportError, ModuleNotFoundError, OSError) as error:
-        raise AnyTalkerError(f"LPIPS needs torchvision and its downloaded network ({error}).") from error
-
-
-def identity_similarity(embeddings: np.ndarray, reference: np.ndarray) -> float:
-    """Mean cosine similarity of a person's face embeddings (n, d) to the one of the picture (d,), 1 for the same.
-
-    Raises:
-        NoScoreError: if there is no embedding.
-    """
-    if not len(embeddings):
-        raise NoScoreError("The face was never found, so its identity can't be compared.")
-    lengths = np.linalg.norm(embeddings, axis=1) * np.linalg.norm(reference)
-    return float((embeddings @ reference / np.maximum(lengths, 1e-9)).mean())
 
 
 def _pixels(frame: np.ndarray) -> torch.Tensor:

@@ -19,8 +19,8 @@ import numpy as np
 from anytalker.errors import InputError, NoScoreError
 from anytalker.evaluation.clips import ClipSource
 from anytalker.evaluation.report.page import LINES_FILE, read_lines, write_report
-from anytalker.evaluation.report.reference import ReferenceRow
-from anytalker.evaluation.report.summary import MetricSummary
+from anytalker.evaluation.report.reference import PUBLISHED
+from anytalker.evaluation.report.summary import METRICS, MetricSummary
 from anytalker.evaluation.scoring import ScoringSettings, Tools, score_clip
 from anytalker.failures import explain
 
@@ -35,13 +35,18 @@ class Outcome:
     summaries: list[MetricSummary]
     failed: int
 
+    @property
+    def means(self) -> list[tuple[str, float, int]]:
+        """Name, mean and number of clips of every score that any clip has."""
+        return [(METRICS[one.metric][0], one.mean, one.clips) for one in self.summaries if one.clips]
+
 
 def evaluate(
     clips: Sequence[ClipSource],
     settings: ScoringSettings,
     report: Path,
     workers: int = 1,
-    reference: Sequence[ReferenceRow] = (),
+    published: str | None = None,
     title: str = "AnyTalker evaluation",
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Outcome:
@@ -55,7 +60,7 @@ def evaluate(
         settings: how.
         report: folder for scores.jsonl, scores.csv, summary.json and report.html.
         workers: processes.
-        reference: published rows for the report.
+        published: which published rows stand in the report: "all", "InteractiveEyes" or None.
         title: of the report.
         on_progress: called as (clips done, clips in all).
 
@@ -84,7 +89,7 @@ def evaluate(
             on_progress(len(known), len(clips))
     lines = [known[clip.name] for clip in clips]
     whole = frechet_distances(lines, features, settings) if features else {}
-    summaries = write_report(report, lines, whole, reference, title)
+    summaries = write_report(report, lines, whole, PUBLISHED.get(published or "", ()), title)
     return Outcome(lines, summaries, sum("failure" in line for line in lines))
 
 

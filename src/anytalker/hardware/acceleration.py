@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from anytalker.errors import InputError
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from anytalker.models.transformer import AnyTalkerTransformer3DModel
 
 Cache = Literal["none", "first-block", "magcache", "taylorseer"]
+Decoder = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -26,14 +30,87 @@ class Acceleration:
             from ratios that `anytalker calibrate` has measured; "taylorseer" computes attention and feed-forward every
             few steps and extrapolates them in between.
         threshold: of "first-block" and "magcache", from 0 (never) to 1.
-        attention: a diffusers attention backend for the self attention ("flash", "sage", …); None: torch's own.
-        compiled: compile the blocks when they are first used.
+        attention: a diffusers attention backend for the self attention ("flash", "sage", …); None: `best_attention`.
+        compiled: compile the blocks when they are first used; None: for videos with which it pays, see
+            `compiling_pays`.
+        decoder: precision of the autoencoder's decoder; "bfloat16" changes the frames a little.
     """
 
     cache: Cache = "none"
     threshold: float = 0.08
     attention: str | None = None
-    compiled: bool = False
+    compiled: bool | None = None
+    decoder: Decoder = "float32"
+
+
+COMPILING_PAYS = {1536: 160, 5120: 50}
+"""Passes from which on compiling saves more time than it takes, by the transformer's width (docs/gpu.md)."""
+
+
+def compiling_pays(transformer: AnyTalkerTransformer3DModel, passes: int, device: torch.device) -> bool:
+    """Whether so many passes of one shape are faster with compiled blocks, compiling included.
+
+    Never on a CPU, for sizes that nobody has measured, or where there is nothing to compile with.
+    """
+    config: Any = transformer.config
+    least = COMPILING_PAYS.get(config.num_attention_heads * config.attention_head_dim)
+    return device.type == "cuda" and least is not None and passes >= least and can_compile()
+
+
+def can_compile() -> bool:
+    """Whether torch finds what it compiles for a GPU with: triton, and a compiler of C."""
+    compilers = (os.environ.get("CC", "cc"), "gcc", "clang")
+    return find_spec("triton") is not None and any(map(shutil.which, compilers))
+
+
+def compile_blocks(transformer: AnyTalkerTransformer3DModel, compiled: bool) -> None:
+    """Compile a transformer's blocks when they are next used, or use them as they are again."""
+    for block in transformer.blocks:
+        if not compiled:
+            block._compiled_call_impl = None
+        elif block._compiled_call_impl is None:
+            block.compile()
+
+
+def best_attention(device: torch.device, dtype: torch.dtype) -> str | None:
+    """The attention backend that is exact, fastest and installed; None: torch's own choice.
+
+    On Hopper FlashAttention 3 if it is there; else, and on every other card, torch picks cuDNN's or FlashAttention 2 by
+    itself. Backends that round more (sage) are used by request alone, and nothing is downloaded for it.
+    """
+    import torch
+
+    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
+        return None
+    for name in _BY_CAPABILITY.get(torch.cuda.get_device_capability(device)[0], ()):
+        try:
+            check_attention_backend(name)
+        except InputError:
+            continue
+        return name
+    return None
+
+
+_BY_CAPABILITY = {9: ("_flash_3",)}
+
+
+def set_decoder_precision(vae: Any, decoder: Decoder) -> None:
+    """Keep an autoencoder's decoder in that precision, in the layout that suits convolutions; the encoder stays.
+
+    Raises:
+        InputError: if the autoencoder is not Wan's.
+    """
+    import torch
+
+    if decoder == "float32":
+        return
+    if not hasattr(vae, "clear_cache"):
+        raise InputError("--decoder bfloat16 is for Wan's autoencoder; the miniature's is small enough. Leave it out.")
+    for part in (vae.decoder, vae.post_quant_conv):
+        part.to(torch.bfloat16)
+        for parameter in part.parameters():
+            if parameter.ndim == 5:
+                parameter.data = parameter.data.to(memory_format=torch.channels_last_3d)
 
 
 def accelerate(
@@ -57,8 +134,7 @@ def accelerate(
     if acceleration.cache != "none":
         transformer.enable_cache(_cache_config(acceleration, magnitude_ratios))
     if acceleration.compiled:
-        for block in transformer.blocks:
-            block.compile()
+        compile_blocks(transformer, True)
 
 
 def check_acceleration(acceleration: Acceleration, magnitude_ratios: Sequence[float], together: bool) -> None:
@@ -72,6 +148,8 @@ def check_acceleration(acceleration: Acceleration, magnitude_ratios: Sequence[fl
     Raises:
         InputError: for an unknown cache or attention backend, or one that can't be used here.
     """
+    if acceleration.decoder not in get_args(Decoder):
+        raise InputError(f"decoder is {acceleration.decoder!r}; it must be one of {', '.join(get_args(Decoder))}.")
     if acceleration.cache not in get_args(Cache):
         raise InputError(f"cache is {acceleration.cache!r}; it must be one of {', '.join(get_args(Cache))}.")
     if acceleration.attention is not None:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anytalker.errors import AnyTalkerError
-from anytalker.hardware.placement import Placement
 from anytalker.jobs.job import Job
 from anytalker.jobs.workers import worker_for
 from anytalker.media.destination import check_batch_destinations
+from anytalker.pipelines.loading_options import LoadingOptions
 
 RESULTS = "batch.jsonl"
 
@@ -35,7 +35,7 @@ def run_batch(
     output: Path,
     devices: Sequence[str],
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-    placement: Placement = Placement(),
+    loading: LoadingOptions = LoadingOptions(),
     jobs_file: Path | None = None,
 ) -> list[JobResult]:
     """Make all videos that are not there yet.
@@ -49,7 +49,7 @@ def run_batch(
         output: folder for NAME.mp4, NAME.json, and batch.jsonl with a line a job.
         devices: such as "cuda:0", see `workers.worker_for`; one several times: so many processes.
         on_progress: called as (jobs done, jobs in all).
-        placement: what is on a device at a time.
+        loading: what the model is loaded with.
         jobs_file: where the jobs were read from.
 
     Returns:
@@ -62,7 +62,7 @@ def run_batch(
     given = {path for job in jobs.values() for path in (*job.files(), jobs_file) if path is not None}
     check_batch_destinations([output / f"{name}.mp4" for name in jobs], output / RESULTS, sorted(given))
     output.mkdir(parents=True, exist_ok=True)
-    log = _Log(output / RESULTS, {name: job.fingerprint(model, placement.weights) for name, job in jobs.items()})
+    log = _Log(output / RESULTS, {name: job.fingerprint(model, loading) for name, job in jobs.items()})
     log.results.update({name: JobResult(name, None, 0.0) for name in finished_jobs(output, log.fingerprints)})
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     for name in jobs:
@@ -74,7 +74,7 @@ def run_batch(
         on_progress(log.add(result), len(jobs))
 
     try:
-        _in_threads(devices, waiting, lambda device: _serve(device, model, placement, jobs, output, waiting, tell))
+        _in_threads(devices, waiting, lambda device: _serve(device, model, loading, jobs, output, waiting, tell))
     except OSError as error:
         raise AnyTalkerError(f"{output / RESULTS} can't be written: {error.strerror}.") from error
     return [log.results[name] for name in jobs]
@@ -131,7 +131,7 @@ def _in_threads(devices: Sequence[str], waiting: queue.SimpleQueue[str], serve: 
 def _serve(
     device: str,
     model: str,
-    placement: Placement,
+    loading: LoadingOptions,
     jobs: dict[str, Job],
     output: Path,
     waiting: queue.SimpleQueue[str],
@@ -142,7 +142,7 @@ def _serve(
     try:
         for name in _taken(waiting):
             started = time.monotonic()
-            reason = worker.make(model, placement, jobs[name], output / f"{name}.mp4")
+            reason = worker.make(model, loading, jobs[name], output / f"{name}.mp4")
             tell(JobResult(name, reason, round(time.monotonic() - started, 2)))
     finally:
         worker.close()

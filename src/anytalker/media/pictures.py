@@ -201,6 +201,18 @@ def resize_image(image: Image.Image, height: int, width: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
+def resized_video_tensor(image: Image.Image, height: int, width: int) -> torch.Tensor:
+    """A picture as one video frame of another size, bicubic without antialiasing (release).
+
+    Returns:
+        float32 (1, 3, 1, height, width), about [-1, 1]: sharp edges may go beyond it.
+    """
+    import torch
+
+    pixels = to_video_tensor(image)[:, :, 0]
+    return torch.nn.functional.interpolate(pixels, (height, width), mode="bicubic")[:, :, None]
+
+
 def to_video_tensor(image: Image.Image) -> torch.Tensor:
     """A picture as one video frame: float32 (1, 3, 1, H, W) in [-1, 1]."""
     import torch  # pictures are read, and wrong ones refused, before it is loaded

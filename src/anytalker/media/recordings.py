@@ -256,7 +256,7 @@ def combine(streams: Sequence[np.ndarray | Sound | None], mode: str) -> list[Sou
 
 def frame_count(seconds: float, fps: float) -> int:
     """Video frames for that much sound: the largest 4n+1 within the frames it touches (release)."""
-    frames = math.ceil(round(seconds * fps, 6))
+    frames = math.ceil(seconds * fps)
     return max(1, (frames - 1) // 4 * 4 + 1)
 
 

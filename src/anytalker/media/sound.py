@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -37,12 +37,28 @@ class Sound:
         """`samples` as a sound, or itself."""
         return samples if isinstance(samples, Sound) else cls(samples)
 
+    @classmethod
+    def joined(cls, parts: Iterable[np.ndarray], in_memory: int = IN_MEMORY) -> Sound:
+        """Parts (samples,) one after another, never all in memory if they are more than `in_memory` samples."""
+        file, count = tempfile.TemporaryFile(), 0  # noqa: SIM115 - it has no name and goes with the last reference
+        for part in parts:
+            file.write(np.ascontiguousarray(part, np.float32).data)
+            count += len(part)
+        sound = cls(np.zeros(0, np.float32))
+        sound._samples, sound._file, sound._count, sound._length = None, file, count, count
+        return cls(sound[:]) if count <= in_memory else sound
+
     def placed(self, start: int, length: int) -> Sound:
         """The same recording, beginning at sample `start` of `length` samples; what is beyond them is cut off."""
         sound = object.__new__(Sound)
         sound._samples, sound._file, sound._count = self._samples, self._file, self._count
         sound._start, sound._length = self._start + start, length
         return sound
+
+    @property
+    def recording(self) -> Sound:
+        """The recording itself, from its first sample to its last, wherever it was placed."""
+        return self.placed(-self._start, self._count)
 
     def __len__(self) -> int:
         return self._length

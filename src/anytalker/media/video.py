@@ -17,6 +17,7 @@ from anytalker.errors import InputError
 from anytalker.files import atomic_path
 from anytalker.media.containers import open_media
 from anytalker.media.sound import Mixture
+from anytalker.media.threads import consume_apart
 
 AUDIO_RATE = 48000
 
@@ -81,7 +82,7 @@ def write_video(
     """Write an MP4 with H.264 video and AAC sound, marked as synthetic; the file appears whole or not at all.
 
     Pictures and sound lie side by side in the file, so it plays while it loads, and memory does not
-    grow with the number of frames.
+    grow with the number of frames. Frames are encoded in a thread of its own, while the iterator makes the next ones.
 
     Args:
         path: where the file goes.
@@ -110,7 +111,7 @@ def write_video(
             container.metadata.update({**(metadata or {}), "comment": note, "description": note})
             video = container.add_stream("libx264", rate=rate, options={"crf": str(quality), "preset": "medium"})
             sound = None if samples is None else _SoundTrack(container, samples, sample_rate)
-            _encode_frames(container, video, frames, rate, sound)
+            consume_apart(frames, lambda arriving: _encode_frames(container, video, arriving, rate, sound))
             if sound is not None:
                 sound.finish()
     except OSError as error:

@@ -40,6 +40,7 @@ SETTINGS = PipelineSettings(
     window_overlap=2,
     image_size=64,
     text_len=32,
+    prepared="video",
     trained_on="drawn",
 )
 FINE_BLOCKS = 4

@@ -13,16 +13,20 @@ def people_present(face_masks: torch.Tensor) -> list[int]:
 
 
 class FaceRegions:
-    """For every person the places of the token grid that the face mask reaches in any frame, found once a video.
+    """For every person the places of the token grid that the face mask reaches in any frame, found once a window.
+
+    Finding them waits for the device; using them doesn't.
 
     Args:
         face_masks: (B, N, f, h, w) in [0, 1], none of them empty.
         multiple: numbers of places are rounded up to multiples of it, or to the whole grid, by places where the mask is
             nought: batches whose faces differ in size then have the same few shapes, which compiled blocks need.
+        present: which people of a larger number these are; None: all.
     """
 
-    def __init__(self, face_masks: torch.Tensor, multiple: int = 1) -> None:
+    def __init__(self, face_masks: torch.Tensor, multiple: int = 1, present: list[int] | None = None) -> None:
         self.face_masks = face_masks
+        self.present = list(range(face_masks.shape[1])) if present is None else present
         weights = face_masks.flatten(3)
         reached = (weights != 0).any(dim=2)
         order = reached.int().argsort(dim=-1, descending=True, stable=True)

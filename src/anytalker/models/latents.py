@@ -110,12 +110,14 @@ def decode_chunks(vae: Any, latents: Iterable[torch.Tensor]) -> Iterator[torch.T
         Pixels (B, 3, t, 8h, 8w) in [-1, 1], about 4·CHUNK frames at a time.
     """
     decode = _decode_with_cache(vae) if hasattr(vae, "clear_cache") else _decode_apart(vae)
+    # Of Wan's, the decoder may be less exact than the encoder.
+    dtype = next(vae.decoder.parameters()).dtype if hasattr(vae, "clear_cache") else vae.dtype
     deblock, chunks = Deblocking(vae), regroup(latents, CHUNK)
     chunk = next(chunks, None)
     while chunk is not None:
         following = next(chunks, None)
         mean, deviation = latent_statistics(vae, chunk)
-        frames = deblock(decode((chunk * deviation + mean).to(vae.dtype)).to(chunk.dtype), last=following is None)
+        frames = deblock(decode((chunk * deviation + mean).to(dtype)).to(chunk.dtype), last=following is None)
         yield frames.clamp_(-1, 1)
         del frames  # before the next ones are decoded
         chunk = following

@@ -12,6 +12,8 @@ from anytalker.errors import InputError
 from anytalker.files import write_json_atomic
 
 SETTINGS_FILE = "anytalker.json"
+MAX_POSITIONS = 1024
+"""Latent frames, and token rows and columns, that Wan's rotary positions reach."""
 NEGATIVE_PROMPT = (
     "This shot begins with a scene, then becomes a distorted scene with subtitles, captions, and words on the bottom,"
     " featuring an ugly, incomplete or unnatural-looking character or object with extra fingers, poorly drawn hands "
@@ -29,6 +31,7 @@ WAN: dict[str, Any] = {
     "window_overlap": 5,
     "trained_frames": 81,
     "negative_prompt": NEGATIVE_PROMPT,
+    "separator": "Kim_Vocal_2",
 }
 """Settings of all models made from Wan 2.1: what is longer than Wan's 81 frames takes windows of as many."""
 
@@ -60,6 +63,11 @@ class PipelineSettings:
             (paper) unless a negative prompt is given.
         magnitude_ratios: how much more the blocks add to the tokens at each step of the sampler than at the step
             before, for MagCache (Ma et al. 2025); `anytalker calibrate` measures them. Empty: not measured.
+        prepared: what faces, masks and the image encoder's input are taken from: "picture", as it was given, which is
+            then brought to the video's size without antialiasing (release); or "video", the picture at the video's
+            size (the miniature).
+        separator: the model that takes each voice out of its recording before the model hears it, see
+            `anytalker.conditioning.separation`. None: recordings are heard as they are.
         trained_on: what the model's training showed: "photographs", or "drawn" people (the miniature).
     """
 
@@ -80,6 +88,8 @@ class PipelineSettings:
     negative_prompt: str = ""
     null_text: Literal["prompt", "zeros"] = "prompt"
     magnitude_ratios: Sequence[float] = ()
+    prepared: Literal["picture", "video"] = "picture"
+    separator: str | None = None
     trained_on: Literal["photographs", "drawn"] = "photographs"
 
     def save(self, folder: Path) -> None:

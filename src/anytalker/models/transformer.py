@@ -1,5 +1,7 @@
 """AnyTalkerTransformer3DModel: Wan 2.1's image-to-video transformer with Audio-Face Cross Attention."""
 
+# Long because a model is read in one file: small modules first, the model last.
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -180,6 +182,11 @@ class TransformerContext:
         return sum(tensor.nbytes for pair in pairs for tensor in pair)
 
 
+def _people(tensor: torch.Tensor, present: list[int]) -> torch.Tensor:
+    """Those people of (B, N, …), without an index that must go to the device where everybody is there."""
+    return tensor if len(present) == tensor.shape[1] else tensor[:, present]
+
+
 class ConditionSkip:
     """Lets a model see and predict only how the video deviates from its condition latents.
 
@@ -313,19 +320,32 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
         face_embeds: torch.Tensor,
         audio_embeds: torch.Tensor,
         face_masks: torch.Tensor,
+        regions: FaceRegions | None = None,
     ) -> TransformerContext:
         """Compute once what every denoising step of a video needs: keys and values of text, picture and people.
 
         Arguments and errors as for `forward`.
         """
         streams, regions = self._streams_and_regions(
-            encoder_hidden_states, encoder_hidden_states_image, face_embeds, audio_embeds, face_masks
+            encoder_hidden_states, encoder_hidden_states_image, face_embeds, audio_embeds, face_masks, regions
         )
         blocks: list[Any] = list(self.blocks)
         return TransformerContext(
             tuple(block.context(stream) for block, stream in zip(blocks, streams, strict=True)), regions
         )
 
+    def find_people(self, face_masks: torch.Tensor) -> FaceRegions:
+        """Where the people of face masks (B, N, f, h/2, w/2) are; those without a place are left out.
+
+        Raises:
+            InputError: if the rows can't be shared out evenly among the devices.
+        """
+        self.split_rows.check(face_masks.shape[3])
+        present = people_present(face_masks)
+        masks = self.split_rows(face_masks[:, present].to(self._precision))
+        return FaceRegions(masks, _TRAINED_PLACES if self.training else 1, present)
+
+    # Long because it names and documents all inputs.
     def forward(
         self,
         hidden_states: torch.Tensor,
@@ -337,6 +357,7 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
         face_masks: torch.Tensor | None = None,
         return_dict: bool = True,
         context: TransformerContext | None = None,
+        regions: FaceRegions | None = None,
     ) -> Any:
         """Predict the velocity noise − sample.
 
@@ -350,6 +371,7 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
             face_masks: (B, N, f, h/2, w/2) in [0, 1], where each person's face and voice may act.
             return_dict: False gives a tuple with the velocity.
             context: from `make_context`, in place of the five before.
+            regions: what `find_people` says of `face_masks`, so that it isn't sought again.
 
         Returns:
             The velocity (B, out_channels, f, h, w) in the precision of `hidden_states`, as `.sample` or in a tuple.
@@ -366,7 +388,7 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
             contexts, regions = context.blocks, context.regions
         else:
             contexts, regions = self._streams_and_regions(
-                encoder_hidden_states, encoder_hidden_states_image, face_embeds, audio_embeds, face_masks
+                encoder_hidden_states, encoder_hidden_states_image, face_embeds, audio_embeds, face_masks, regions
             )
         frames, height, width = hidden_states.shape[2:]
         self.split_rows.check(height // 2)
@@ -412,12 +434,12 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
         faces: torch.Tensor | None,
         audio_embeds: torch.Tensor | None,
         face_masks: torch.Tensor | None,
+        regions: FaceRegions | None = None,
     ) -> tuple[list[Streams], FaceRegions]:
         """The same tokens for every block, and where people are; of people without a place nothing is computed."""
         if text is None or image is None or faces is None or audio_embeds is None or face_masks is None:
             raise InputError("The transformer needs text, image, face and audio embeddings and face masks.")
         frames = face_masks.shape[2]
-        self.split_rows.check(face_masks.shape[3])
         if audio_embeds.shape[2] != 4 * (frames - 1) + 1:
             raise InputError(
                 f"audio_embeds has {audio_embeds.shape[2]} video frames, but {frames} latent frames need "
@@ -425,11 +447,9 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
             )
         if text.shape[1] > self.config.text_len:
             raise InputError(f"The text has {text.shape[1]} tokens; at most {self.config.text_len} are possible.")
-        present = people_present(face_masks)
-        faces, audio_embeds, face_masks = faces[:, present], audio_embeds[:, present], face_masks[:, present]
-        text, image, faces, audio_embeds, face_masks = (
-            tensor.to(self._precision) for tensor in (text, image, faces, audio_embeds, face_masks)
-        )
+        regions = self.find_people(face_masks) if regions is None else regions
+        faces, audio_embeds = _people(faces, regions.present), _people(audio_embeds, regions.present)
+        text, image, faces, audio_embeds = (tensor.to(self._precision) for tensor in (text, image, faces, audio_embeds))
         padded = nn.functional.pad(text, (0, 0, 0, self.config.text_len - text.shape[1]))
         streams = Streams(
             self.condition_embedder.text_embedder(padded),
@@ -437,8 +457,7 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
             self.face_embedder(faces.flatten(0, 1)).unflatten(0, faces.shape[:2]),
             self.audio_embedder(audio_embeds),
         )
-        masks = self.split_rows(face_masks)
-        return [streams] * len(self.blocks), FaceRegions(masks, _TRAINED_PLACES if self.training else 1)
+        return [streams] * len(self.blocks), regions
 
     def _time(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Embedding (B, dim) and modulation (B, 6, dim) of the time step, in the precision of their weights."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from anytalker.conditioning.binding import bind_faces
-from anytalker.conditioning.faces import Box, scale_box, square_box
+from anytalker.conditioning.binding import People, bind_faces, is_box, parse_face
+from anytalker.conditioning.faces import Box, scale_box, square_box, square_face
 from anytalker.conditioning.picture_record import recorded_faces
+from anytalker.denoising.windows import check_positions, with_window
 from anytalker.errors import InputError
 from anytalker.media.channels import two_voices_remark
 from anytalker.media.pictures import frame_size, load_image, resize_image
@@ -28,21 +30,21 @@ from anytalker.media.recordings import (
 )
 from anytalker.media.sound import Sound
 from anytalker.models.settings import PipelineSettings
-from anytalker.pipelines.limits import MAX_FPS, MIN_FRAMES, check_number, check_size
+from anytalker.pipelines.limits import MIN_FRAMES, check_size, check_strengths
+from anytalker.pipelines.options import GenerationOptions
 
-Rounding = Literal["up", "release"]
-"""Whether the frames, 4n+1, cover all of the sound, or are the largest number within it as in the release."""
 _SHAPE_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
 class Voice:
     """One person's audio: `waveform` (samples,) at 16 kHz, in `Inputs` all of one length; `name` for the record;
-    `remark` on what is no mistake but may be one."""
+    `remark` on what is no mistake but may be one; `vocals` what a separator took out of the recording."""
 
     name: str | None
     waveform: Sound
     remark: str | None = None
+    vocals: Sound | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,9 @@ class Inputs:
         voices: one voice a person, in the order of the boxes.
         frames: video frames, 4n+1.
         fps: video frames a second.
+        mode: "pad" or "concat", how the recordings lie in time.
+        picture: the picture as it was given; None: `image`.
+        faces: the same faces as `boxes`, in pixels of `picture`; None: `boxes`.
     """
 
     image: Image.Image
@@ -62,6 +67,9 @@ class Inputs:
     voices: list[Voice]
     frames: int
     fps: float
+    mode: str = "pad"
+    picture: Image.Image | None = None
+    faces: list[Box] | None = None
 
     @property
     def listeners(self) -> list[int]:
@@ -69,19 +77,29 @@ class Inputs:
         return [index for index, voice in enumerate(self.voices) if voice.name is None]
 
 
-def prepare_inputs(
+@dataclass(frozen=True)
+class Scene:
+    """What a video shows and plays, read and settled, at the size in which it was given.
+
+    Attributes:
+        picture: the picture.
+        voices: one entry a person with an audio, None for one who listens.
+        people: face boxes (x, y, width, height) of everybody, first of those with an audio, in the order of these.
+    """
+
+    picture: Image.Image
+    voices: list[Voice | None]
+    people: People
+
+
+def read_scene(
     image: Image.Image | str | Path,
     audio: Sequence[Any],
-    faces: Sequence[Any] | None,
-    settings: PipelineSettings,
-    mode: str = "pad",
-    fps: float | None = None,
-    max_frames: int | None = None,
-    size: tuple[int, int] | None = None,
-    scale: float | None = None,
-    rounding: Rounding = "up",
-) -> Inputs:
-    """Check and size everything.
+    faces: Sequence[Any] | None = None,
+    at: float | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Scene:
+    """Read the picture and the voices, and settle who is who.
 
     Args:
         image: the picture or its path.
@@ -89,47 +107,72 @@ def prepare_inputs(
             None for a person who only listens.
         faces: who speaks, one choice an audio, see `bind_faces`; None: from the left. Where faces are sought, those
             of a record beside the picture are taken, see `recorded_faces`.
-        settings: sizes of the model.
-        mode: "pad": the audios share a clock; "concat": they follow each other.
-        fps: video frames a second; None: the model's.
-        max_frames: cut the video to at most that many frames.
-        size: width and height of the video in pixels, of the picture's shape; None: the model's, see `video_size`.
-        scale: make the sides of the video that many times the model's.
-        rounding: "up": the video lasts as long as the sound, or by less than 4 frames longer; "release": it may end
-            up to 4 frames before the sound.
+        at: of a video as the picture, the frame shown at that time in seconds; None: the first that isn't black.
+        say: told, in a sentence, what is no mistake but may be one; None: what concerns recordings is a warning.
 
     Raises:
         InputError: for anything that can't be used, naming it.
     """
-    check_size(size, scale)
-    if rounding not in ("up", "release"):
-        raise InputError(f"rounding is {rounding!r}; it must be 'up' (no sound is cut) or 'release'.")
-    fps = check_number("fps", settings.fps if fps is None else fps, 1, MAX_FPS)
-    if mode not in ("pad", "concat"):
-        raise InputError(f"mode is {mode!r}; it must be 'pad' (shared clock) or 'concat' (one after another).")
     if isinstance(audio, (str, Path, np.ndarray)):
         raise InputError("audio must be a list with one entry a person, for example ['anna.wav', 'ben.wav'].")
     if all(entry is None for entry in audio):
         raise InputError("No audio was given; give at least one recording, for example --audio voice.wav.")
-    picture = load_image(image)
-    streams = [None if entry is None else _sound(entry) for entry in audio]
-    waveforms = combine(streams, mode)
-    names = [name for name in map(_name, audio) if name is not None]
-    frames = _frames(len(waveforms[0]) / SAMPLE_RATE, fps, max_frames, names, rounding)
+    picture = load_image(image, at)
+    if faces is not None and not isinstance(faces, People):
+        faces = [parse_face(face) if isinstance(face, str) else face for face in faces]
+    voices = _voices(audio, say or (lambda message: warnings.warn(message, stacklevel=6)))
+    say = say or (lambda message: None)
+    sought = faces is None or not all(is_box(face) for face in faces)
+    known = recorded_faces(image, picture.size, say) if sought and isinstance(image, (str, Path)) else None
+    return Scene(picture, voices, People(bind_faces(picture, faces, len(voices), say, known)))
+
+
+def fit_scene(scene: Scene, settings: PipelineSettings, options: GenerationOptions = GenerationOptions()) -> Inputs:
+    """Bring a scene to the size, length and clock of the video.
+
+    Args:
+        scene: what is shown and played.
+        settings: sizes of the model.
+        options: mode, frames a second, length, size and rounding are taken of them.
+
+    Raises:
+        InputError: if what was given doesn't go together, or not with the model.
+    """
+    check_strengths(options.voice_strengths, len(scene.people))
+    fps = settings.fps if options.fps is None else options.fps
+    waveforms = combine([voice.waveform if voice else None for voice in scene.voices], options.mode)
+    names = [voice.name for voice in scene.voices if voice is not None and voice.name is not None]
+    frames = _frames(len(waveforms[0]) / SAMPLE_RATE, fps, options.max_frames, names, options.rounding)
     samples = int(round(frames / fps * SAMPLE_RATE))
-    known = recorded_faces(image, picture.size) if isinstance(image, (str, Path)) else None
-    boxes = bind_faces(picture, faces, len(waveforms), known=known)
-    listeners = len(boxes) - len(waveforms)
+    listeners = [Sound(np.zeros(0, np.float32))] * (len(scene.people) - len(waveforms))
     voices = [
-        Voice(_name(entry), waveform.placed(0, samples))
-        for entry, waveform in zip(
-            [*audio, *[None] * listeners], [*waveforms, *[Sound(np.zeros(0, np.float32))] * listeners], strict=True
-        )
+        Voice(voice.name if voice else None, waveform.placed(0, samples))
+        for voice, waveform in zip_longest(scene.voices, [*waveforms, *listeners])
     ]
-    height, width = video_size(picture, boxes, settings, size, scale)
-    resized = resize_image(picture, height, width)
-    scaled = [square_box(scale_box(box, picture.size, (width, height)), (width, height)) for box in boxes]
-    return Inputs(resized, scaled, voices, frames, fps)
+    height, width = video_size(scene.picture, scene.people, settings, options.size, options.scale)
+    check_positions(frames, (width, height), with_window(settings, options.window))
+    scaled = (scale_box(box, scene.picture.size, (width, height)) for box in scene.people)
+    boxes = [square_box(box, (width, height)) for box in scaled]
+    resized = resize_image(scene.picture, height, width)
+    squares = [square_face(box, scene.picture.size) for box in scene.people]
+    return Inputs(resized, boxes, voices, frames, fps, options.mode, scene.picture, squares)
+
+
+def prepare_inputs(
+    image: Image.Image | str | Path,
+    audio: Sequence[Any],
+    faces: Sequence[Any] | None,
+    settings: PipelineSettings,
+    options: GenerationOptions = GenerationOptions(),
+    at: float | None = None,
+) -> Inputs:
+    """Read a scene and fit it to the model: `read_scene` and `fit_scene` at once."""
+    return fit_scene(read_scene(image, audio, faces, at), settings, options)
+
+
+def shared_settings(settings: PipelineSettings, devices: int) -> PipelineSettings:
+    """Settings for a video that several devices share: each takes the same number of token rows."""
+    return replace(settings, size_multiple=math.lcm(settings.size_multiple, 16 * devices))
 
 
 def video_size(
@@ -197,11 +240,10 @@ def _check_shape(size: tuple[int, int], picture: tuple[int, int], multiple: int)
     raise InputError(f"--size {width}x{height} {reason}; the nearest that fit are {shapes}.")
 
 
-def _frames(seconds: float, fps: float, max_frames: int | None, names: Sequence[str], rounding: Rounding) -> int:
+def _frames(seconds: float, fps: float, max_frames: int | None, names: Sequence[str], rounding: str) -> int:
     frames = covering_frame_count(seconds, fps) if rounding == "up" else frame_count(seconds, fps)
     if max_frames is not None:
-        check_number("max_frames", max_frames, MIN_FRAMES, 10**9)
-        frames = min(frames, (int(max_frames) - 1) // 4 * 4 + 1)
+        frames = min(frames, (max_frames - 1) // 4 * 4 + 1)
     if frames < MIN_FRAMES:
         least = 1 if rounding == "up" else MIN_FRAMES - 1
         raise InputError(
@@ -222,17 +264,19 @@ def load_voice(path: str | Path) -> Voice:
     return Voice(Path(path).name, Sound(recording.samples), remark)
 
 
-def _sound(entry: Any) -> Sound:
-    if isinstance(entry, (str, Path)):
-        entry = load_voice(entry)
-        if entry.remark:
-            warnings.warn(entry.remark, stacklevel=4)
-    return entry.waveform if isinstance(entry, Voice) else Sound(audio_array(entry))
-
-
-def _name(entry: Any) -> str | None:
-    if entry is None:
-        return None
-    if isinstance(entry, Voice):
-        return entry.name
-    return Path(entry).name if isinstance(entry, (str, Path)) else "array"
+def _voices(audio: Sequence[Any], say: Callable[[str], None]) -> list[Voice | None]:
+    """The voices of people; a recording that several of them share is read once."""
+    read: dict[str, Voice] = {}
+    voices: list[Voice | None] = []
+    for entry in audio:
+        if isinstance(entry, (str, Path)):
+            path = str(entry)
+            if path not in read:
+                read[path] = load_voice(entry)
+                if read[path].remark:
+                    say(str(read[path].remark))
+            entry = read[path]
+        elif entry is not None and not isinstance(entry, Voice):
+            entry = Voice("array", Sound(audio_array(entry)))
+        voices.append(entry)
+    return voices

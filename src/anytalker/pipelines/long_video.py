@@ -16,7 +16,7 @@ from diffusers.utils.torch_utils import empty_device_cache
 
 from anytalker.denoising.denoiser import Conditioning, Denoiser, DenoisingRun
 from anytalker.denoising.noise import Noise
-from anytalker.errors import AnyTalkerError
+from anytalker.errors import AnyTalkerError, InputError
 from anytalker.files import write_json_atomic
 from anytalker.hardware.placement import Memory
 from anytalker.media.destination import check_record, making, parts_folder, record_path
@@ -49,7 +49,7 @@ class Production:
         memory: what is on the device at a time.
         report: called as (stage, done, total).
         stopwatch: seconds by stage.
-        remark: what whoever asked for the video should know of it.
+        remark: what whoever asked for the video should know of it, in lines.
     """
 
     vae: Any
@@ -63,7 +63,7 @@ class Production:
     memory: Memory = "high"
     report: Progress = lambda stage, done, total: None
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
-    remark: str | None = None
+    remark: str = ""
 
     def latents(self) -> Iterator[torch.Tensor]:
         """Final latents (1, 16, n, h, w) in order, as soon as they are ready."""
@@ -72,11 +72,15 @@ class Production:
             self._advance(run)
             yield from run.finished()
 
-    def frames(self, latents: Iterable[torch.Tensor] | None = None) -> Iterator[np.ndarray]:
+    def frames(self, latents: Iterable[torch.Tensor] | None = None, eight_bit: bool = False) -> Iterator[np.ndarray]:
         """Video frames, float32 chunks (t, H, W, 3) in [0, 1], in order, as soon as they are ready.
 
         Args:
             latents: final ones (1, 16, n, h, w), all in order; None: they are computed.
+            eight_bit: give uint8 instead, as files have them, rounded on the device: a quarter of the bytes leave it.
+
+        Raises:
+            InputError: if a frame that is to be rounded holds values that are not numbers.
         """
         chunks = decode_chunks(self.vae, self.latents() if latents is None else latents)
         total, done = -(-self.conditioning.latent_frames // CHUNK), 0
@@ -90,7 +94,7 @@ class Production:
                 return
             done += 1
             self.report("decode", done, total)
-            yield pixels[0].float().add_(1).div_(2).permute(1, 2, 3, 0).cpu().numpy()
+            yield _on_cpu(pixels[0].float().add_(1).div_(2).permute(1, 2, 3, 0), eight_bit)
             del pixels
 
     def in_memory(self) -> TalkingVideo:
@@ -112,7 +116,7 @@ class Production:
     ) -> VideoFile:
         """Make the video and write it and its record; see `AnyTalkerPipeline.generate_to`."""
         check_record(path)
-        if self.remark is not None and is_first():
+        if self.remark and is_first():
             say(self.remark)
         if self.denoiser.transformer.split_rows.devices > 1:
             return self._together(Path(path), fingerprint)
@@ -140,7 +144,8 @@ class Production:
             "anytalker": __version__,
             "image": np.asarray(inputs.image),
             "faces": inputs.boxes,
-            "voices": [voice.waveform for voice in inputs.voices],
+            "picture": None if inputs.picture is None else np.asarray(inputs.picture),
+            "voices": [voice.waveform.recording for voice in inputs.voices],
             "frames": inputs.frames,
             "fps": inputs.fps,
             "seed": self.noise.state(),
@@ -193,7 +198,7 @@ class Production:
             latents = list(self.latents())
             video = VideoFile(self.inputs, self.model, self.choices, self.stopwatch.seconds, path)
             if is_first():
-                write_video(path, self.frames(latents), video.fps, video.mixture, SAMPLE_RATE)
+                write_video(path, self.frames(latents, eight_bit=True), video.fps, video.mixture, SAMPLE_RATE)
                 write_json_atomic(record_path(path), video.record(self.noise.seed, fingerprint).model_dump())
             return video
 
@@ -203,12 +208,21 @@ class Production:
         latents = (part.to(device) for part in chain(parts.read(), waiting))
         # Half-written videos belong to the parts: a run that is killed leaves nothing else behind.
         target = parts.folder / VIDEO if parts.exist else path
-        write_video(target, self.frames(latents), video.fps, video.mixture, SAMPLE_RATE)
+        write_video(target, self.frames(latents, eight_bit=True), video.fps, video.mixture, SAMPLE_RATE)
         write_json_atomic(record_path(path), video.record(self.noise.seed, parts.fingerprint).model_dump())
         if target != path:
             target.replace(path)
         parts.remove()
         return video
+
+
+def _on_cpu(frames: torch.Tensor, eight_bit: bool) -> np.ndarray:
+    """Frames (t, H, W, 3) in [0, 1]; as uint8 the bytes that `write_video` would make of them."""
+    if not eight_bit:
+        return frames.cpu().numpy()
+    if not bool(torch.isfinite(frames).all()):
+        raise InputError("A frame holds values that are not numbers.")
+    return frames.mul_(255).round_().to(torch.uint8).contiguous().cpu().numpy()
 
 
 def _kept(parts: Parts) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +11,34 @@ import torch
 from diffusers import DiffusionPipeline, UniPCMultistepScheduler
 from PIL import Image
 
-from anytalker.conditioning.audio_features import audio_rows
+from anytalker.conditioning.audio_features import VoiceWindows, hear_voices
 from anytalker.conditioning.binding import FaceMask
-from anytalker.conditioning.faces import clip_pixels, crop_face
-from anytalker.conditioning.log_mel import windows
+from anytalker.conditioning.faces import Box, clip_pixels, crop_face
 from anytalker.conditioning.masks import condition_mask, face_token_masks
+from anytalker.conditioning.text import clean_prompt
 from anytalker.denoising.denoiser import Conditioning, Denoiser
 from anytalker.denoising.guidance import Guidance
 from anytalker.denoising.noise import Noise
-from anytalker.denoising.windows import WindowChoice, check_positions, window_remark, with_window
+from anytalker.denoising.windows import check_positions, window_remark, with_window
+from anytalker.hardware.acceleration import compiling_pays
 from anytalker.hardware.placement import Memory
-from anytalker.loading.components import load_components, save_components
+from anytalker.loading.components import find_model, load_components, save_components
 from anytalker.loading.quiet import quiet_bars
+from anytalker.loading.separator import find_separator
 from anytalker.media.channels import split_channel
 from anytalker.media.destination import check_destination
-from anytalker.media.pictures import to_video_tensor
+from anytalker.media.pictures import resized_video_tensor, to_video_tensor
 from anytalker.media.video import Stopwatch
 from anytalker.models.latents import condition_latents
 from anytalker.models.settings import PipelineSettings
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
-from anytalker.pipelines.inputs import Inputs, Rounding, prepare_inputs
-from anytalker.pipelines.limits import MAX_STEPS, check_number, check_strengths
+from anytalker.pipelines.inputs import Inputs, prepare_inputs, shared_settings
+from anytalker.pipelines.limits import check_strengths
 from anytalker.pipelines.long_video import Production, Progress
+from anytalker.pipelines.options import GenerationOptions, SettledOptions, checked, record_of
 from anytalker.pipelines.parts import INTERVAL
 from anytalker.pipelines.result import TalkingVideo, VideoFile
+from anytalker.pipelines.separators import separate_voices
 
 
 class AnyTalkerPipeline(DiffusionPipeline):
@@ -79,6 +81,8 @@ class AnyTalkerPipeline(DiffusionPipeline):
         self.settings = settings or PipelineSettings()
         self.memory: Memory = "high"
         self.variant: dict[str, Any] = {}
+        self.separator_file: Path | None = None
+        self.compile_where_it_pays = False
 
     @classmethod
     def from_pretrained(cls, model: str | Path = "tiny", **kwargs: Any) -> AnyTalkerPipeline:
@@ -92,9 +96,11 @@ class AnyTalkerPipeline(DiffusionPipeline):
             InputError: if there is no such model, or its folder lacks something.
         """
         with quiet_bars():
-            return cls(**load_components(model, **kwargs))
+            pipeline = cls(**load_components(model, **kwargs))
+        pipeline.separator_file = find_separator(find_model(model), pipeline.settings.separator)
+        return pipeline
 
-    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # type: ignore[override]
+    def save_pretrained(self, save_directory: str | Path) -> None:  # type: ignore[override]
         """Write all components and the settings to a folder that `from_pretrained` reads."""
         parts = dict(self.components)
         save_components(Path(save_directory), parts, self.settings)
@@ -105,12 +111,14 @@ class AnyTalkerPipeline(DiffusionPipeline):
         audio: Sequence[Any],
         faces: Sequence[Any] | None = None,
         prompt: str = "",
+        generator: torch.Generator | None = None,
+        on_progress: Progress | None = None,
         **options: Any,
     ) -> TalkingVideo:
         """Make a video in memory; for long ones see `generate_to`.
 
         Args:
-            image, audio, faces, prompt, **options: see `prepare`.
+            image, audio, faces, prompt, generator, on_progress, **options: see `prepare`.
 
         Returns:
             The video: `.frames` float32 (T, H, W, 3) in [0, 1], `.save(path)` writes it with the voices.
@@ -118,7 +126,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
         Raises:
             InputError: for anything that can't be used, naming it.
         """
-        return self.prepare(image, audio, faces, prompt, **options).in_memory()
+        return self.prepare(image, audio, faces, prompt, generator, on_progress, **options).in_memory()
 
     def stream(self, image: Any, audio: Sequence[Any], **options: Any) -> Iterator[np.ndarray]:
         """Make a video chunk by chunk, in memory that doesn't grow with its length.
@@ -160,65 +168,39 @@ class AnyTalkerPipeline(DiffusionPipeline):
             AnyTalkerError: if disk or memory runs out; finished parts are kept.
             KeyboardInterrupt: its message says where the finished parts are.
         """
-        faces = options.get("faces")
-        masks = [] if faces is None else [face.name for face in faces if isinstance(face, FaceMask)]
+        named = [face.name if isinstance(face, FaceMask) else face for face in options.get("faces") or ()]
+        masks = [name for name in named if isinstance(name, str)]
         recordings = [split_channel(one)[0] for one in audio if isinstance(one, (str, Path))]
         check_destination(path, [*recordings, *([image] if isinstance(image, (str, Path)) else []), *masks])
         return self.prepare(image, audio, **options).to_file(path, say, interval, fingerprint)
 
-    @torch.no_grad()
     def prepare(
         self,
         image: Image.Image | str | Path,
         audio: Sequence[Any],
         faces: Sequence[Any] | None = None,
         prompt: str = "",
-        negative_prompt: str | None = None,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
         generator: torch.Generator | None = None,
-        audio_guidance_scale: float | None = None,
-        voice_strengths: Sequence[float] | None = None,
-        guidance_interval: tuple[float, float] = (0.0, 1.0),
-        batch_guidance: bool = False,
-        mode: str = "pad",
-        fps: float | None = None,
-        max_frames: int | None = None,
-        window: WindowChoice = None,
-        size: tuple[int, int] | None = None,
-        scale: float | None = None,
-        rounding: Rounding = "up",
         on_progress: Progress | None = None,
+        at: float | None = None,
+        **options: Any,
     ) -> Production:
-        """Check and encode everything that a video is made of.
+        """Read, check and encode everything that a video is made of.
 
         Args:
             image: the picture, or its path.
             audio: one entry a person: a path, a 16 kHz mono array (samples,), a `Voice` that was
                 loaded before, or None for a person who listens.
             faces: who speaks, the i-th for the i-th audio: face boxes (x, y, width, height) in pixels of the picture,
-                points (x, y), numbers from the left, or `FaceMask`s; None: the i-th person from the left.
-                Everybody else who is found listens. Faces of a record beside the picture (see
-                `conditioning.picture_record`) are not sought.
+                points (x, y), numbers from the left, `FaceMask`s, or any of these as on the command line; None: the
+                i-th person from the left. Everybody else who is found listens. Faces of a record beside the picture
+                (see `conditioning.picture_record`) are not sought.
             prompt: what happens in the video.
-            negative_prompt: prompt of the null branch of guidance; None: the model's.
-            num_inference_steps: 1 to 1000; None: the model's default.
-            guidance_scale: 0 to 100, 1 for none; None: the model's default.
             generator: source of the noise (on the CPU); None: a random one.
-            audio_guidance_scale: 0 to 100; None: the same as `guidance_scale`, as in the release.
-            voice_strengths: one factor a person, 0 to 10, on how much the voice moves the face; None: 1 for all.
-            guidance_interval: shares of the steps between which there is guidance; the release's is (0, 1).
-            batch_guidance: compute all branches of guidance in one batch: faster on a GPU that has room for it.
-            mode: "pad" if the audios share a clock, "concat" if they follow each other.
-            fps: video frames a second; None: the model's default.
-            max_frames: cut the video to at most that many frames.
-            window: latent frames denoised together, see docs/long_video.md; "none": all at once, as the release does;
-                None: the model's default.
-            size: (width, height) of the video in pixels, of the picture's shape; None: what suits the model.
-            scale: make the sides of the video that many times what suits the model, 0.1 to 8.
-            rounding: "up": no sound is cut, and the video lasts under 4 frames longer; "release": up to 4 frames less.
             on_progress: called as (stage, done, total) with stages "prepare", "denoise", in steps of windows, and
                 "decode", in chunks.
+            at: of a video as the picture, the second of the frame; None: the first that isn't black.
+            **options: any other of `GenerationOptions`, such as `num_inference_steps` or `guidance_scale`.
 
         Returns:
             The video to be made: in memory, to a file, or as a stream of frames.
@@ -226,65 +208,91 @@ class AnyTalkerPipeline(DiffusionPipeline):
         Raises:
             InputError: for anything that can't be used, naming it.
         """
-        settings = with_window(self.settings, window)
-        steps = settings.num_inference_steps if num_inference_steps is None else num_inference_steps
-        steps = int(check_number("num_inference_steps (--steps)", steps, 1, MAX_STEPS))
-        text_scale = settings.guidance_scale if guidance_scale is None else guidance_scale
-        text_scale = check_number("guidance_scale", text_scale, 0, 100)
-        audio_scale = text_scale if audio_guidance_scale is None else audio_guidance_scale
-        audio_scale = check_number("audio_guidance_scale", audio_scale, 0, 100)
-        start = check_number("guidance_interval's start", guidance_interval[0], 0, 1)
-        interval = (start, check_number("guidance_interval's end", guidance_interval[1], start, 1))
+        asked = checked(GenerationOptions, {"prompt": prompt} | options)
+        settings = shared_settings(self.settings, self.transformer.split_rows.devices)
+        inputs = prepare_inputs(image, audio, faces, settings, asked, at)
+        return self.produce(inputs, asked, generator, on_progress)
+
+    @torch.no_grad()
+    def produce(
+        self,
+        inputs: Inputs,
+        options: GenerationOptions = GenerationOptions(),
+        generator: torch.Generator | None = None,
+        on_progress: Progress | None = None,
+    ) -> Production:
+        """Encode inputs that are settled: everything is ready to be denoised then.
+
+        Args:
+            inputs: of `fit_scene`.
+            options: how the video is made.
+            generator, on_progress: see `prepare`.
+
+        Raises:
+            InputError: if the model can't make a video of that length and size.
+        """
+        settings = with_window(self.settings, options.window)
+        check_positions(inputs.frames, inputs.image.size, settings, self.transformer.config.rope_max_seq_len)
+        strengths = check_strengths(options.voice_strengths, len(inputs.boxes))
         report = on_progress or (lambda stage, done, total: None)
         self.maybe_free_model_hooks()
         stopwatch = Stopwatch()
         with stopwatch.stage("prepare"):
             report("prepare", 0, 1)
-            # Devices that share a video take the same number of token rows each.
-            multiple = math.lcm(settings.size_multiple, 16 * self.transformer.split_rows.devices)
-            settings = replace(settings, size_multiple=multiple)
-            inputs = prepare_inputs(image, audio, faces, settings, mode, fps, max_frames, size, scale, rounding)
-            check_positions(inputs.frames, inputs.image.size, settings, self.transformer.config.rope_max_seq_len)
-            strengths = check_strengths(voice_strengths, len(inputs.boxes))
-            conditioning = self.encode(inputs, prompt, negative_prompt)
+            device = self._execution_device.type
+            inputs, separation, missing = separate_voices(
+                inputs, settings, self.separator_file, options.separate, device
+            )
+            conditioning = self.encode(inputs, options.prompt, options.negative_prompt)
             report("prepare", 1, 1)
-        guidance = Guidance(text_scale, audio_scale, strengths, interval, batch_guidance)
-        choices = {
-            "prompt": prompt,
-            "negative_prompt": settings.negative_prompt if negative_prompt is None else negative_prompt,
-            "num_inference_steps": steps,
-            "guidance_scale": text_scale,
-            "audio_guidance_scale": audio_scale,
-            "voice_strengths": strengths,
-            "guidance_interval": interval,
-            "mode": mode,
-            "window": settings.window,
-            "window_overlap": settings.window_overlap,
-            **({"rounding": rounding} if rounding != "up" else {}),
-            **self.variant,
-        }
+        settled = options.settled(settings)
+        separated = {} if separation is None else {"separation": separation}
+        remarks = [missing, window_remark(inputs.frames, settings) if options.window is None else None]
+        denoiser = self.denoiser(settled, settings, strengths)
+        if self.compile_where_it_pays:
+            denoiser.compiled = self._pays(denoiser, conditioning)
+        compiled = {"compiled": True} if denoiser.compiled else {}
         return Production(
             vae=self.vae,
-            denoiser=Denoiser(
-                self.transformer,
-                self.scheduler,
-                steps,
-                guidance,
-                settings.window,
-                settings.window_overlap,
-                keep_contexts=self.memory != "low",
-            ),
+            denoiser=denoiser,
             inputs=inputs,
             conditioning=conditioning,
             noise=self.noise_for(conditioning, generator),
             model=settings.name,
-            choices=choices,
+            choices=record_of(settled, settings, strengths) | separated | compiled | self.variant,
             modules=self.components,
             memory=self.memory,
             report=report,
             stopwatch=stopwatch,
-            remark=window_remark(inputs.frames, settings) if window is None else None,
+            remark="\n".join(filter(None, remarks)),
         )
+
+    def denoiser(
+        self, options: SettledOptions, settings: PipelineSettings, strengths: tuple[float, ...] | None
+    ) -> Denoiser:
+        """Transformer and sampler, set up for one video; `strengths` are those of all its people."""
+        guidance = Guidance(
+            text_scale=options.guidance_scale,
+            audio_scale=options.audio_guidance_scale,
+            strengths=strengths,
+            interval=options.guidance_interval,
+            batched=options.batch_guidance,
+        )
+        return Denoiser(
+            self.transformer,
+            self.scheduler,
+            options.num_inference_steps,
+            guidance,
+            settings.window,
+            settings.window_overlap,
+            keep_contexts=self.memory != "low",
+        )
+
+    def _pays(self, denoiser: Denoiser, conditioning: Conditioning) -> bool:
+        """Whether compiling saves time with one video; where guidance changes a batch's size there are two shapes."""
+        if denoiser.guidance.batched and denoiser.guidance.interval != (0.0, 1.0):
+            return False
+        return compiling_pays(self.transformer, denoiser.passes(conditioning), self._execution_device)
 
     def encode(self, inputs: Inputs, prompt: str, negative_prompt: str | None = None) -> Conditioning:
         """Run all encoders; see `Conditioning` for the shapes. `negative_prompt` None: the model's null text."""
@@ -292,38 +300,44 @@ class AnyTalkerPipeline(DiffusionPipeline):
         width, height = inputs.image.size
         # In the order of `model_cpu_offload_seq`: each part sends away the one before it.
         prompt_embeds, null_embeds = self.encode_text(prompt), self.encode_null_text(negative_prompt)
-        crops = [crop_face(inputs.image, box) for box in inputs.boxes]
-        images = self.encode_images([inputs.image, *crops])
-        picture = to_video_tensor(inputs.image).to(self._execution_device)
-        latents = condition_latents(self.vae, picture, latent_frames, self.settings.condition)
+        picture, faces = self.seen(inputs)
+        images = self.encode_images([picture, *(crop_face(picture, box) for box in faces)])
+        pixels = to_video_tensor(picture) if picture is inputs.image else resized_video_tensor(picture, height, width)
+        pixels = pixels.to(self._execution_device)
+        latents = condition_latents(self.vae, pixels, latent_frames, self.settings.condition)
         mask = self.picture_mask(inputs, latents.shape[2]).to(latents)
-        masks = face_token_masks(inputs.boxes, height, width, 1)
+        masks = face_token_masks(faces, height, width, 1, picture=picture.size)
         return Conditioning(
             condition=torch.cat([mask, latents], dim=1),
             prompt_embeds=prompt_embeds,
             negative_prompt_embeds=null_embeds,
             image_embeds=images[:1],
             face_embeds=images[None, 1:],
-            audio_embeds=self.encode_voices(inputs).to(latents)[None],
+            audio_embeds=self.encode_voices(inputs).to(latents),
             face_masks=masks[None].to(latents).expand(-1, -1, latent_frames, -1, -1),
         )
 
-    def encode_voices(self, inputs: Inputs) -> torch.Tensor:
-        """Audio features (N, frames, window, blocks, channels) of all people, a view of their frames alone."""
-        rows = [
-            audio_rows(self.audio_features, np.asarray(voice.waveform), inputs.frames, inputs.fps).clone()
-            for voice in inputs.voices
-        ]
-        return windows(torch.stack(rows, dim=1), self.audio_features.window).transpose(0, 2).transpose(1, 2)
+    def seen(self, inputs: Inputs) -> tuple[Image.Image, list[Box]]:
+        """The picture that encoders and masks are made of, and the faces in it, see `PipelineSettings.prepared`."""
+        if self.settings.prepared == "video" or inputs.picture is None or inputs.faces is None:
+            return inputs.image, inputs.boxes
+        return inputs.picture, inputs.faces
+
+    def encode_voices(self, inputs: Inputs) -> VoiceWindows:
+        """Audio features of all people."""
+        voices = [voice.waveform if voice.vocals is None else voice.vocals for voice in inputs.voices]
+        return hear_voices(self.audio_features, voices, inputs.frames, inputs.fps, inputs.mode)
 
     def picture_mask(self, inputs: Inputs, latent_frames: int) -> torch.Tensor:
         """The four mask channels (1, 4, f, h, w) in front of the condition latents."""
         width, height = inputs.image.size
-        return condition_mask(inputs.boxes, height, width, latent_frames)[None]
+        picture, faces = self.seen(inputs)
+        return condition_mask(faces, height, width, latent_frames, picture=picture.size)[None]
 
     def encode_text(self, prompt: str) -> torch.Tensor:
-        """Text embeddings (1, tokens, channels) of a prompt, without padding."""
-        tokens = self.tokenizer(prompt, truncation=True, max_length=self.settings.text_len, return_tensors="pt")
+        """Text embeddings (1, tokens, channels) of a prompt, cleaned, without padding."""
+        text = clean_prompt(prompt)
+        tokens = self.tokenizer(text, truncation=True, max_length=self.settings.text_len, return_tensors="pt")
         return self.text_encoder(**tokens.to(self._execution_device)).last_hidden_state
 
     def encode_null_text(self, negative_prompt: str | None) -> torch.Tensor:
@@ -342,7 +356,3 @@ class AnyTalkerPipeline(DiffusionPipeline):
         condition = conditioning.condition
         height, width = condition.shape[3:]
         return Noise(self.transformer.config.out_channels, height, width, condition, generator)
-
-    def prepare_noise(self, conditioning: Conditioning, generator: torch.Generator | None) -> torch.Tensor:
-        """All of it at once, standard normal (1, 16, f, h, w)."""
-        return self.noise_for(conditioning, generator)(0, conditioning.latent_frames)

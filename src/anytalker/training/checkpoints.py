@@ -34,7 +34,9 @@ UNREADABLE = (
 )
 """What reading a damaged checkpoint raises."""
 FREE = {"output", "steps", "save_every", "keep", "log_every", "validation", "compile", "gradient_checkpointing"}
-"""Values of a configuration that may change while a run goes on; and `data.workers`."""
+"""Values of a configuration that may change while a run goes on; and `data.workers` and `data.in_memory`."""
+ORDER = "whole epochs"
+"""How clips are put in order, as `run.json` names it: what earlier versions did has no name there."""
 _BEFORE_CHOICES = {"loss_weighting": "uniform_bump"}
 """What was done before it could be chosen, where that is not today's default."""
 _DISK_REMEDY = "free some space if the disk is full, and run again"
@@ -71,7 +73,9 @@ def check_run(config: TrainingConfig, weights: Mapping[str, str], begun: bool, w
     }
     if begun and path.exists():
         stored = json.loads(path.read_text(encoding="utf-8"))
+        named = stored | {"order": ORDER}
         earlier_shards, earlier_weights = stored.pop("shards", {}), stored.pop("weights", {})
+        order = stored.pop("order", None)
         before = completed_values(config, stored)
         changed = changed_values(before, values)
         if changed:
@@ -90,9 +94,11 @@ def check_run(config: TrainingConfig, weights: Mapping[str, str], begun: bool, w
                 f"The shards in {others[0]} are not those that the run in {config.output} was begun with, so it can't "
                 "go on as if nothing had happened. Put them back, or choose another output and start from its model."
             )
+        if write and order is None:
+            write_json_atomic(path, named)
     elif write:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json_atomic(path, values | {"shards": shards, "weights": dict(weights)})
+        write_json_atomic(path, values | {"shards": shards, "weights": dict(weights), "order": ORDER})
 
 
 def as_begun(config: TrainingConfig) -> TrainingConfig:
@@ -109,11 +115,23 @@ def as_begun(config: TrainingConfig) -> TrainingConfig:
     return config if "loss_weighting" in stored else config.model_copy(update=_BEFORE_CHOICES)
 
 
+def order_changes(config: TrainingConfig) -> bool:
+    """Whether a run goes on for the first time after an earlier version read its clips in another order.
+
+    Earlier versions drew from a few clips at a time; with `data.in_memory` their order was the same as today's.
+    """
+    path = config.output / "run.json"
+    if not checkpoint_steps(config.output / "checkpoints") or not path.exists():
+        return False
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return "order" not in stored and not stored.get("data", {}).get("in_memory", False)
+
+
 def bound_values(config: TrainingConfig) -> dict[str, Any]:
     """The values that may not change while a run goes on: a cosine's length is one of them."""
     free = FREE - {"steps"} if config.optimizer.schedule == "cosine" else FREE
     values = json.loads(config.model_dump_json(exclude=free))
-    del values["data"]["workers"]
+    del values["data"]["workers"], values["data"]["in_memory"]
     return values
 
 

@@ -33,9 +33,8 @@ class DataConfig(_Part):
         window: latent frames of a training clip besides the picture; None: whole clips.
         crop: rows in latents that some batches are cut to around the faces, see `crop_to_faces`; None: never.
         crop_probability: share of the batches that are cut.
-        shuffle: samples held in memory to draw from.
-        in_memory: hold all clips in memory, for accelerators that train faster than files are read; `shuffle` is then
-            of no account: every epoch is shuffled as a whole.
+        in_memory: hold all clips in memory, for accelerators that train faster than files are read. The order is the
+            same: every epoch is shuffled as a whole.
         workers: processes that read and join while the model trains.
     """
 
@@ -45,9 +44,14 @@ class DataConfig(_Part):
     window: int | None = Field(default=None, ge=1)
     crop: int | None = Field(default=None, ge=2, multiple_of=2)
     crop_probability: float = Field(default=0.8, ge=0, le=1)
-    shuffle: int = Field(default=500, ge=1)
     in_memory: bool = False
     workers: int = Field(default=1, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_shuffle(cls, values: Any) -> Any:
+        """Configurations of earlier versions may say how many samples are held to draw from; none are today."""
+        return {key: value for key, value in values.items() if key != "shuffle"} if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _fits(self) -> DataConfig:

@@ -73,6 +73,7 @@ class PatchDiscriminator(nn.Module):
         return self.score(frames), features
 
 
+# Long because a step of two networks against each other is read as a whole.
 def train_decoder(
     vae: Any,
     batches: Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],

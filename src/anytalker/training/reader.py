@@ -1,19 +1,25 @@
-"""From shards to batches, in an order that depends on the seed alone: not on processes, workers or interruptions."""
+"""From shards to batches, in an order that depends on the seed alone: not on processes, workers or interruptions.
+
+Any group of any step is read by itself, so torch's own loader does the rest, and a run's state is its step.
+torchdata's StatefulDataLoader (0.11) keeps a state for each worker, which another number of workers refuses; MosaicML
+Streaming (0.13) wants a format of its own, NumPy below 2.2, transformers below 5 and the SDKs of four clouds.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset
 
 from anytalker.data.encoding import Clip, ClipEncoder
-from anytalker.data.shards import HeldSamples, ShardStream, decode_sample, read_index
+from anytalker.data.samples import HeldSamples, StoredSamples
+from anytalker.data.shards import decode_sample, read_index
 from anytalker.errors import InputError
 from anytalker.models.digest import encoder_digest
 from anytalker.training.batches import Batch, crop_to_faces, make_batch, window_of
@@ -43,8 +49,8 @@ class _Kind:
     folders: tuple[Path, ...]
 
 
-class GroupReader(IterableDataset):
-    """Groups of one process, step by step.
+class GroupReader(Dataset):
+    """Groups of one process, step by step: number n is read alone, whatever was read before.
 
     Folders of different shapes take turns: every batch comes from one of them, each as often as it has clips, or as
     `data.shares` says.
@@ -79,50 +85,45 @@ class GroupReader(IterableDataset):
         share = config.groups // processes
         self.groups = range(rank * share, (rank + 1) * share)
         self.kinds, self.chances = _kinds(config)
-        self.sources = list(dict.fromkeys(kind.folders for kind in self.kinds))
-        self.held: dict[tuple[Path, ...], HeldSamples] = {}
-        if config.data.in_memory:
-            self.held = {folders: HeldSamples(folders, config.seed) for folders in self.sources}
-        for group, folders in itertools.product(self.groups, self.sources):
-            self._samples(group, folders, 0)
-
-    def _samples(self, group: int, folders: tuple[Path, ...], start: int) -> Iterator[dict[str, Any]]:
-        config = self.config
-        if folders in self.held:
-            return self.held[folders].read(group, config.groups, start)
-        return ShardStream(folders, group, config.groups, config.seed, config.data.shuffle).read(start)
+        kept = HeldSamples if config.data.in_memory else StoredSamples
+        self.samples = {
+            folders: kept(folders, config.groups, config.seed)
+            for folders in dict.fromkeys(kind.folders for kind in self.kinds)
+        }
+        self._plans = {group: self.schedule(group) for group in self.groups}
+        self._earlier = {group: self._batches_before(plan) for group, plan in self._plans.items()}
 
     def schedule(self, group: int) -> np.ndarray:
         """Which of `kinds` each step's batch of a group is: (steps,)."""
         rng = np.random.default_rng([self.config.seed, group, _KIND])
         return np.searchsorted(self.chances[:-1], rng.random(self.config.steps), side="right")
 
-    def __iter__(self) -> Iterator[Group | InputError]:
-        """Groups in order; an error that a worker process meets comes in their place, for `group_loader` to raise."""
+    def _batches_before(self, plan: np.ndarray) -> np.ndarray:
+        """How many batches of the same folders a group had before each step: (steps,)."""
+        before = np.zeros(len(plan), np.int64)
+        for folders in self.samples:
+            own = np.isin(plan, [number for number, kind in enumerate(self.kinds) if kind.folders == folders])
+            before[own] = np.arange(own.sum())
+        return before
+
+    def __len__(self) -> int:
+        return max(0, self.config.steps - self.start) * len(self.groups)
+
+    def __getitem__(self, number: int) -> Group | InputError:
+        """A group, counted from the first step on; an error comes in its place, for `group_loader` to raise."""
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        later, place = divmod(number, len(self.groups))
+        step, group = self.start + later, self.groups[place]
+        kind = self.kinds[self._plans[group][step]]
+        first = int(self._earlier[group][step]) * self.config.batch_size
         try:
-            yield from self._groups()
+            raw = itertools.islice(self.samples[kind.folders].read(group, first), self.config.batch_size)
+            return Group(step, group, self._batch(raw, kind.together, step, group))
         except InputError as error:
-            yield error
+            return error
 
-    def _groups(self) -> Iterator[Group]:
-        worker = get_worker_info()
-        if worker is not None:
-            torch.set_num_threads(1)
-        index, count = (worker.id, worker.num_workers) if worker else (0, 1)
-        size = self.config.batch_size
-        plans = {group: [self.kinds[number] for number in self.schedule(group)] for group in self.groups}
-        samples = {}
-        for group, folders in itertools.product(self.groups, self.sources):
-            before = sum(kind.folders == folders for kind in plans[group][: self.start])
-            samples[group, folders] = self._samples(group, folders, before * size)
-        order = itertools.product(range(self.start, self.config.steps), self.groups)
-        for number, (step, group) in enumerate(order):
-            kind = plans[group][step]
-            raw = list(itertools.islice(samples[group, kind.folders], size))
-            if number % count == index:
-                yield Group(step, group, self._batch(raw, kind.together, step, group))
-
-    def _batch(self, raw: list[dict[str, Any]], together: int, step: int, group: int) -> Batch:
+    def _batch(self, raw: Iterable[dict[str, Any]], together: int, step: int, group: int) -> Batch:
         config, rng = self.config, np.random.default_rng([self.config.seed, step, group, _BATCH])
         clips = [self._clip(decode_sample(sample)) for sample in raw]
         length = config.data.window

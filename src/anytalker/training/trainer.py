@@ -29,6 +29,7 @@ from anytalker.training.checkpoints import (
     check_run,
     checkpoint_path,
     checkpoint_steps,
+    order_changes,
     save_checkpoint,
 )
 from anytalker.training.config import OptimizerConfig, TrainingConfig
@@ -64,6 +65,8 @@ class Trainer:
         self.log = log if self.accelerator.is_main_process else (lambda line: None)
         if config.loss_weighting != given.loss_weighting:
             self.log(f"loss_weighting is {config.loss_weighting}, with which an earlier version began this run")
+        if order_changes(config):
+            self.log("clips come in another order from here on than in the earlier version that began this run")
         set_seed(config.seed)
         self.pipeline = AnyTalkerPipeline.from_pretrained(config.model)
         settings = self.pipeline.settings

@@ -57,3 +57,6 @@ ATTENTION_ABLATION = _rows(
     },
 )
 ALL = [*INTERACTIVE_EYES, *ATTENTION_ABLATION, *DATA_ABLATION]
+
+PUBLISHED = {"all": ALL, "InteractiveEyes": INTERACTIVE_EYES}
+"""Rows by the name under which a report asks for them."""

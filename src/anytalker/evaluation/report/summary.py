@@ -19,7 +19,6 @@ METRICS: dict[str, tuple[str, str]] = {
     "silence": ("Silence", "mouth motion of people without a voice, relative to speakers"),
     "psnr": ("PSNR", "dB to the real video"),
     "ssim": ("SSIM", "likeness to the real video, 1 is the same"),
-    "identity": ("Identity", "cosine similarity of faces to the first frame"),
     "fid": ("FID", "distance of pictures from real ones, lower is better"),
     "fvd": ("FVD", "distance of videos from real ones, lower is better"),
 }

@@ -31,6 +31,7 @@ def _grammar(templates: str, **slots: str) -> Grammar:
     return Grammar(_choices(templates), {name: _choices(words) for name, words in slots.items()})
 
 
+# Long because it is a table: the sentences of all languages.
 @cache
 def _grammars() -> dict[str, Grammar]:
     """One grammar for each language code."""

@@ -1,0 +1,69 @@
+"""Work that goes on beside other work: what makes things and what uses them up need not wait for each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from queue import Queue
+from threading import Thread
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+
+
+class _Abandoned(Exception):
+    """Nothing more will come, and what was begun is not wanted."""
+
+
+def consume_apart(items: Iterable[Item], consume: Callable[[Iterator[Item]], None], room: int = 1) -> None:
+    """Use up items in a thread of its own while the next ones are made here, in order.
+
+    The thread has ended when this returns or raises.
+
+    Args:
+        items: made in the thread that calls.
+        consume: uses all of them up; called once, in the other thread.
+        room: items that may wait in between.
+
+    Raises:
+        Exception: whatever `items` raises, `consume` is then left without the end of its items; or what `consume`
+            raises, after which no more items are made.
+    """
+    waiting: Queue[tuple[bool, Any]] = Queue(room)
+    failed: list[BaseException] = []
+
+    def arriving() -> Iterator[Item]:
+        while True:
+            there, item = waiting.get()
+            if there:
+                yield item
+                del item  # before the next one comes
+            elif item is not None:
+                raise item
+            else:
+                return
+
+    def work() -> None:
+        source = arriving()
+        try:
+            consume(source)
+        except BaseException as error:  # handed to the other thread, which waits for it
+            failed.append(error)
+            if not isinstance(error, _Abandoned):
+                for _ in iter(lambda: waiting.get()[0], False):
+                    pass
+
+    thread = Thread(target=work, daemon=True)
+    thread.start()
+    ending: Exception | None = _Abandoned()
+    try:
+        for item in items:
+            waiting.put((True, item))
+            del item
+            if failed:
+                break
+        ending = None
+    finally:
+        waiting.put((False, ending))
+        thread.join()
+    if failed:
+        raise failed[0]

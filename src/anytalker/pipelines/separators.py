@@ -1,0 +1,50 @@
+"""Voices taken out of their recordings for models that were made for it, and what to say if that can't be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from anytalker.conditioning.separation import VocalSeparator, can_separate
+from anytalker.models.settings import PipelineSettings
+from anytalker.pipelines.inputs import Inputs
+
+
+def separate_voices(
+    inputs: Inputs, settings: PipelineSettings, file: Path | None, wanted: bool = True, device: str = "cpu"
+) -> tuple[Inputs, str | None, str | None]:
+    """Take the voices out of all recordings, if the model was made for it.
+
+    Args:
+        inputs: checked.
+        settings: of the model.
+        file: of the separator, see `anytalker.loading.separator.find_separator`.
+        wanted: False leaves recordings as they are.
+        device: for the network.
+
+    Returns:
+        Inputs with `vocals`; for the run's record what was done: the separator's name, "off", "missing", or None for a
+        model without; and what to say if it is missing.
+
+    Raises:
+        InputError: if the file is no separator.
+    """
+    if settings.separator is None or not wanted:
+        return inputs, None if settings.separator is None else "off", None
+    if file is None or not can_separate():
+        return inputs, "missing", _missing(settings.separator, file)
+    separator = VocalSeparator(file, device=device)
+    voices = [
+        replace(voice, vocals=separator(voice.waveform.recording)) if len(voice.waveform.recording) else voice
+        for voice in inputs.voices
+    ]
+    return replace(inputs, voices=voices), settings.separator, None
+
+
+def _missing(name: str, file: Path | None) -> str:
+    steps = [] if can_separate() else ["pip install 'anytalker[separate]'"]
+    steps += ["anytalker download separator"] if file is None else []
+    return (
+        f"Voices are used as they are: {name}, which takes music and noise away, is not here. Get it with:  "
+        f"{'  and  '.join(steps)}  (clean voices need no separation: --no-separate)"
+    )

@@ -1,0 +1,119 @@
+"""What is chosen on a GPU without being asked for, and only there."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKLWan
+
+from anytalker import AnyTalkerPipeline, InputError
+from anytalker.denoising.guidance import Guidance
+from anytalker.hardware import acceleration
+from anytalker.hardware.acceleration import Acceleration, best_attention, compiling_pays, set_decoder_precision
+from anytalker.hardware.placement import Placement
+from anytalker.miniature.demo import demo_scene
+from anytalker.models.latents import decode_chunks
+from anytalker.pipelines import pipeline
+from anytalker.pipelines.ready import load_pipeline
+from tests.denoising.test_wavefront import MODEL, Denoiser, conditioning, make_scheduler
+
+GPU, CPU = torch.device("cuda"), torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("heads", "passes", "device", "tools", "pays"),
+    [
+        (12, 160, GPU, True, True),
+        (12, 159, GPU, True, False),
+        (40, 50, GPU, True, True),
+        (40, 49, GPU, True, False),
+        (2, 10_000, GPU, True, False),
+        (12, 10_000, CPU, True, False),
+        (12, 10_000, GPU, False, False),
+    ],
+)
+def test_compiling_pays_from_the_measured_number_of_passes(heads, passes, device, tools, pays, monkeypatch) -> None:
+    monkeypatch.setattr(acceleration, "can_compile", lambda: tools)
+    model = SimpleNamespace(config=SimpleNamespace(num_attention_heads=heads, attention_head_dim=128))
+    assert compiling_pays(model, passes, device) is pays
+
+
+def test_passes_are_those_that_are_taken(monkeypatch) -> None:
+    whole, taken = conditioning(9), []
+    denoiser = Denoiser(MODEL, make_scheduler(3.0), 4, Guidance(2.0, 3.0, interval=(0.0, 0.5)), 4, 2)
+    forward = MODEL.forward
+    monkeypatch.setattr(MODEL, "forward", lambda *given, **named: taken.append(1) or forward(*given, **named))
+    denoiser(torch.randn(1, 16, 9, 8, 8), whole)
+    assert denoiser.passes(whole) == len(taken) == 3 * (2 * 3 + 2)
+
+
+def test_a_pipeline_compiles_where_it_pays_and_says_so(monkeypatch) -> None:
+    image, boxes, voices = demo_scene(1, 0.4, 0)
+    asked: list[int] = []
+    monkeypatch.setattr(pipeline, "compiling_pays", lambda model, passes, device: asked.append(passes) or passes > 2)
+
+    def prepared(loaded: AnyTalkerPipeline, steps: int):
+        return loaded.prepare(image, voices, faces=boxes, max_frames=9, num_inference_steps=steps)
+
+    automatic = load_pipeline("tiny", "cpu")
+    long, short = prepared(automatic, 3), prepared(automatic, 2)
+    assert asked == [3, 2]
+    assert (long.denoiser.compiled, long.choices.get("compiled")) == (True, True)
+    assert (short.denoiser.compiled, short.choices.get("compiled")) == (False, None)
+    long.denoiser.begin(long.noise, long.conditioning)
+    assert all(block._compiled_call_impl is not None for block in automatic.transformer.blocks)
+    short.denoiser.begin(short.noise, short.conditioning)
+    assert all(block._compiled_call_impl is None for block in automatic.transformer.blocks)
+    for other in (
+        load_pipeline("tiny", "cpu", acceleration=Acceleration(compiled=False)),
+        load_pipeline("tiny", "cpu", acceleration=Acceleration("first-block")),
+        load_pipeline("tiny", "cpu", Placement(weights="float8")),
+        AnyTalkerPipeline.from_pretrained("tiny"),
+    ):
+        assert prepared(other, 3).denoiser.compiled is None
+    assert len(asked) == 2
+
+
+def test_nothing_is_compiled_on_a_cpu() -> None:
+    image, boxes, voices = demo_scene(1, 0.4, 0)
+    production = load_pipeline("tiny", "cpu").prepare(image, voices, faces=boxes, num_inference_steps=500)
+    assert production.denoiser.compiled is False
+
+
+def test_attention_follows_the_card(monkeypatch) -> None:
+    installed = {"_flash_3", "sage", "flash"}
+
+    def check(name: str) -> None:
+        if name not in installed:
+            raise InputError(name)
+
+    monkeypatch.setattr(acceleration, "check_attention_backend", check)
+    for generation, expected in ((9, "_flash_3"), (8, None), (10, None)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, known=generation: (known, 0))
+        assert best_attention(GPU, torch.bfloat16) == expected
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    assert best_attention(GPU, torch.float32) is None
+    assert best_attention(CPU, torch.bfloat16) is None
+    installed.clear()
+    assert best_attention(GPU, torch.bfloat16) is None
+
+
+def test_a_decoder_in_bfloat16_changes_little_and_leaves_the_encoder() -> None:
+    torch.manual_seed(0)
+    vae = AutoencoderKLWan(base_dim=8, z_dim=16, num_res_blocks=1).eval()
+    latents = torch.randn(1, 16, 3, 4, 4)
+    with torch.no_grad():
+        exact = torch.cat(list(decode_chunks(vae, [latents])), dim=2)
+        set_decoder_precision(vae, "bfloat16")
+        rough = torch.cat(list(decode_chunks(vae, [latents])), dim=2)
+    assert rough.dtype == torch.float32
+    assert next(vae.encoder.parameters()).dtype == torch.float32
+    psnr = -10 * np.log10(float(((rough - exact) / 2).square().mean()))
+    assert 40 < psnr < 80
+    with pytest.raises(InputError, match="--decoder"):
+        load_pipeline("tiny", "cpu", acceleration=Acceleration(decoder="bfloat16"))
+    with pytest.raises(InputError, match="must be one of"):
+        load_pipeline("tiny", "cpu", acceleration=Acceleration(decoder="half"))  # type: ignore[arg-type]

@@ -1,0 +1,47 @@
+"""After the first step of a window nothing waits for the device: no value is read, nothing is copied."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from anytalker.denoising.denoiser import Conditioning, Denoiser
+from anytalker.denoising.guidance import Guidance
+from anytalker.loading.scheduler import make_scheduler
+from tests.models.test_transformer import small_inputs, small_model
+from tests.pipelines.waits import Waits
+
+GUIDANCE = Guidance(3.0, 2.0, strengths=(0.5, 1.5), interval=(0.0, 0.9))
+
+
+@pytest.mark.parametrize("layout", ["A", "B"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"keep_contexts": False}, {"context_budget": 0}, {"guidance": Guidance(2.0, batched=True)}],
+    ids=["kept", "streamed", "no room", "batched"],
+)
+def test_no_step_waits_after_the_first(layout: str, changes: dict) -> None:
+    whole = {name: value.to("meta") for name, value in small_inputs(2, 6, height=4, width=4).items()}
+    text = whole["encoder_hidden_states"]
+    conditioning = Conditioning(
+        condition=whole["hidden_states"][:, 16:],
+        prompt_embeds=text,
+        negative_prompt_embeds=text[:, :2],
+        image_embeds=whole["encoder_hidden_states_image"],
+        face_embeds=whole["face_embeds"],
+        audio_embeds=whole["audio_embeds"],
+        face_masks=whole["face_masks"],
+    )
+    settings = {"guidance": GUIDANCE, "window": 3, "window_overlap": 1} | changes
+    denoiser = Denoiser(small_model(audio_face_layout=layout).to("meta"), make_scheduler(3.0), 6, **settings)
+    run = denoiser.begin(lambda start, stop: torch.empty(1, 16, stop - start, 8, 8, device="meta"), conditioning)
+    waited: dict[tuple[int, int], dict[str, int]] = {}
+    while run.done < run.total:
+        place = run.wavefront.next()
+        with Waits() as waits:
+            run.advance()
+        waited[place] = dict(waits.seen)
+    windows = len(run.wavefront.windows)
+    assert windows > 1
+    assert all(waited[number, 0] for number in range(windows))  # faces are found, so the counter counts
+    assert not any(seen for (_, step), seen in waited.items() if step not in (0, 5))  # at 5 guidance ends
