@@ -116,6 +116,6 @@ def test_the_extras_are_those_of_the_package() -> None:
     names = {
         extra: {imported.get(line.split(">")[0], line.split(">")[0]) for line in lines}
         for extra, lines in declared.items()
-        if extra not in ("test", "dev")
+        if extra not in ("test", "dev", "docs")
     }
     assert {extra: set(modules) for extra, modules in EXTRAS.items()} == names
