@@ -52,3 +52,10 @@ def test_names_and_files_exist(page: Path) -> None:
             pkgutil.resolve_name(name)
     for file in set(re.findall(r"`((?:benchmarks|configs|examples|tests|tools)/[\w/.-]+\w/?)", text)):
         assert (ROOT / file).exists(), file
+
+
+def test_pages_that_the_code_names_exist() -> None:
+    for folder in ("src", "benchmarks", "tools", "examples"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for page in re.findall(r"docs/[\w/]+\.md", path.read_text(encoding="utf-8")):
+                assert (ROOT / page).is_file(), f"{path}: {page}"
