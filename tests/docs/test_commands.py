@@ -46,7 +46,7 @@ NOT_RUN = {
 """How a command begins that is not run, and why; the longer of two beginnings stands first. Seconds: one core."""
 
 
-RUN_ONCE: dict[str, bool] = {"anytalker demo": False}
+RUN_ONCE = {"anytalker demo": False, "anytalker doctor": False}
 """Commands that several pages print and one run is enough for, and whether they ran."""
 
 

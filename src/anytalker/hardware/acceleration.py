@@ -44,7 +44,7 @@ class Acceleration:
 
 
 COMPILING_PAYS = {1536: 160, 5120: 50}
-"""Passes from which on compiling saves more time than it takes, by the transformer's width (docs/measurements/gpu.md)."""
+"""Passes from which on compiling saves time, by the width of the transformer (docs/measurements/gpu.md)."""
 
 
 def compiling_pays(transformer: AnyTalkerTransformer3DModel, passes: int, device: torch.device) -> bool:
