@@ -17,6 +17,8 @@ from anytalker.errors import InputError
 from anytalker.media.recordings import SAMPLE_RATE, normalize_waveform
 from anytalker.media.sound import Sound
 
+BEYOND = 300
+"""Seconds that a recording is heard beyond the end of the video."""
 _LEAST = 400
 """Samples that the convolutions of wav2vec2 see at once."""
 
@@ -184,9 +186,19 @@ def hear_voices(
         mode: "pad" if they share the clock, "concat" if they follow each other.
     """
     if isinstance(features, Wav2Vec2Features):
-        return hear_recordings(features, [voice.recording for voice in voices], num_frames, fps, mode)
+        recordings = [heard_part(voice, num_frames, fps) for voice in voices]
+        return hear_recordings(features, recordings, num_frames, fps, mode)
     rows = [audio_rows(features, np.asarray(voice), num_frames, fps).clone() for voice in voices]
     return VoiceWindows(torch.stack(rows), [(0, num_frames)] * len(rows), features.window)
+
+
+def heard_part(voice: Sound, num_frames: int, fps: float) -> Sound:
+    """The recording of a voice; of one that goes on for more than five minutes after the video what is before them.
+
+    The release hears all of it, which an hour's recording for a short video has no memory for.
+    """
+    recording = voice.recording
+    return recording.placed(0, min(len(recording), math.ceil((num_frames / fps + BEYOND) * SAMPLE_RATE)))
 
 
 def hear_recordings(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from anytalker.conditioning.audio_features import heard_part
 from anytalker.conditioning.separation import VocalSeparator, can_separate
 from anytalker.models.settings import PipelineSettings
 from anytalker.pipelines.inputs import Inputs
@@ -34,10 +35,10 @@ def separate_voices(
     if file is None or not can_separate():
         return inputs, "missing", _missing(settings.separator, file)
     separator = VocalSeparator(file, device=device)
-    voices = [
-        replace(voice, vocals=separator(voice.waveform.recording)) if len(voice.waveform.recording) else voice
-        for voice in inputs.voices
-    ]
+    voices = []
+    for voice in inputs.voices:
+        recording = heard_part(voice.waveform, inputs.frames, inputs.fps)
+        voices.append(replace(voice, vocals=separator(recording)) if len(recording) else voice)
     return replace(inputs, voices=voices), settings.separator, None
 
 
