@@ -16,8 +16,8 @@ import torch
 from anytalker.denoising import denoiser as denoising
 from anytalker.denoising.denoiser import Conditioning, Denoiser, budget_of, free_memory
 from anytalker.denoising.guidance import Guidance
-from anytalker.hardware.acceleration import best_attention
 from anytalker.denoising.schedule import unshifted_sigmas
+from anytalker.hardware.acceleration import best_attention
 from anytalker.loading.scheduler import make_scheduler
 from anytalker.media import video as output
 from anytalker.media.video import write_video

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from anytalker import AnyTalkerPipeline
+from anytalker.checkpoints.tensors import Checkpoint
 from anytalker.conditioning.log_mel import LogMelFeatures
 from anytalker.data.shards import ShardWriter
 from anytalker.loading.scheduler import make_scheduler
@@ -19,8 +20,8 @@ from tests.models.test_transformer import small_model
 FEATURES = LogMelFeatures(mel_bins=4, substeps=2)
 
 
-def write_model(folder: Path) -> Path:
-    """An untrained pipeline of a few thousand parameters."""
+def write_model(folder: Path, **changes) -> Path:
+    """An untrained pipeline of a few thousand parameters, with `changes` to its transformer."""
     from transformers import ByT5Tokenizer, CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 
     torch.manual_seed(0)
@@ -30,7 +31,7 @@ def write_model(folder: Path) -> Path:
         hidden_size=12, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=16, patch_size=8
     )
     AnyTalkerPipeline(
-        transformer=small_model(audio_channels=FEATURES.channels, text_len=48, num_layers=1),
+        transformer=small_model(**{"audio_channels": FEATURES.channels, "text_len": 48, "num_layers": 1} | changes),
         vae=MiniatureAutoencoder(width=16, blocks=1, fine_width=8, fine_blocks=1),
         text_encoder=UMT5EncoderModel(text).eval(),
         tokenizer=tokenizer,
@@ -95,3 +96,9 @@ def make_config(folder: Path, **changes) -> TrainingConfig:
 def train(config: TrainingConfig) -> list[float]:
     """The losses of a run that says nothing."""
     return Trainer(config, lambda line: None).run()
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Weights of the transformer of the model in a folder."""
+    with Checkpoint(folder / "model" / "transformer") as checkpoint:
+        return dict(checkpoint)

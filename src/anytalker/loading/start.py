@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +11,10 @@ from anytalker.checkpoints.tensors import INDEX_SUFFIX, WEIGHTS_NAME
 from anytalker.checkpoints.wan import write_start
 from anytalker.checkpoints.weight_files import check_whole
 from anytalker.errors import InputError
-from anytalker.loading.components import PARTS, find_model, load_components, part_folder
+from anytalker.loading.components import PARTS, find_model, part_folder
 from anytalker.loading.part_loaders import settings_of, transformer_config
 from anytalker.models.settings import SETTINGS_FILE
+from anytalker.training.export import copy_part
 
 
 def start_from_wan(wan: Path, like: str, folder: Path, seed: int = 0, log: Callable[[str], None] = print) -> None:
@@ -43,12 +43,9 @@ def start_from_wan(wan: Path, like: str, folder: Path, seed: int = 0, log: Calla
         if name == "transformer":
             continue
         source = known.parts.get(name)
-        if source is None or source.is_file():  # Wan's own files, which are written as ours are
-            load_components(like, None, [name])[name].save_pretrained(folder / name)
-        elif part_folder(folder, name) != source:
-            shutil.copytree(source, folder / name, dirs_exist_ok=True)
-        else:
+        if source is not None and part_folder(folder, name) == source:
             continue
+        copy_part(known, like, name, folder / name)
         log(f"{name} of {like}")
     replace(settings, name=folder.name, magnitude_ratios=()).save(folder)
 

@@ -10,6 +10,24 @@ _SAMPLES = 256
 _DIGITS = 16
 
 
+class TensorDigest:
+    """Sixteen hexadecimal digits for tensors that come one by one; of each, name, shape, type and 256 values count."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, name: str, tensor: torch.Tensor, dtype: torch.dtype | None = None) -> None:
+        """Count a tensor in, as if numbers with fractions had the type `dtype`; None: as it is."""
+        flat = tensor.detach().flatten()
+        some = flat[:: max(1, len(flat) // _SAMPLES)].cpu().contiguous()
+        some = some.to(dtype) if dtype is not None and some.is_floating_point() else some
+        self._digest.update(f"{name} {tuple(tensor.shape)} {some.dtype}".encode())
+        self._digest.update(some.view(torch.uint8).numpy().data if some.dim() and len(some) else b"")
+
+    def __str__(self) -> str:
+        return self._digest.hexdigest()[:_DIGITS]
+
+
 def weights_digest(module: torch.nn.Module, dtype: torch.dtype | None = None, without: tuple[str, ...] = ()) -> str:
     """Sixteen hexadecimal digits; of each tensor name, shape, type and 256 values count.
 
@@ -18,16 +36,11 @@ def weights_digest(module: torch.nn.Module, dtype: torch.dtype | None = None, wi
         dtype: as if numbers with fractions had this type; None: as they are.
         without: tensors whose names begin like this don't count.
     """
-    digest = hashlib.sha256()
+    digest = TensorDigest()
     for name, tensor in module.state_dict().items():
-        if name.startswith(without):
-            continue
-        flat = tensor.detach().flatten()
-        some = flat[:: max(1, len(flat) // _SAMPLES)].cpu().contiguous()
-        some = some.to(dtype) if dtype is not None and some.is_floating_point() else some
-        digest.update(f"{name} {tuple(tensor.shape)} {some.dtype}".encode())
-        digest.update(some.view(torch.uint8).numpy() if some.dim() and len(some) else b"")
-    return digest.hexdigest()[:_DIGITS]
+        if not name.startswith(without):
+            digest.add(name, tensor, dtype)
+    return str(digest)
 
 
 def encoder_digest(vae: torch.nn.Module, dtype: torch.dtype | None = None) -> str:

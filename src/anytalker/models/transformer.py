@@ -462,9 +462,10 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
     def _time(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Embedding (B, dim) and modulation (B, 6, dim) of the time step, in the precision of their weights."""
         embedder = self.condition_embedder
-        sinusoid = embedder.timesteps_proj(timestep).to(embedder.time_embedder.linear_1.weight.dtype)
-        temb = embedder.time_embedder(sinusoid)
-        modulation = embedder.time_proj(embedder.act_fn(temb).to(embedder.time_proj.weight.dtype))
+        with torch.autocast(timestep.device.type, enabled=False):
+            sinusoid = embedder.timesteps_proj(timestep).to(embedder.time_embedder.linear_1.weight.dtype)
+            temb = embedder.time_embedder(sinusoid)
+            modulation = embedder.time_proj(embedder.act_fn(temb).to(embedder.time_proj.weight.dtype))
         return temb, modulation.unflatten(1, (6, -1))
 
     def _unpatchify(self, tokens: torch.Tensor, frames: int, height: int, width: int) -> torch.Tensor:

@@ -7,12 +7,13 @@ import json
 import pickle
 import re
 import shutil
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
-from accelerate import Accelerator
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch.distributed.checkpoint import CheckpointException
@@ -21,6 +22,7 @@ from anytalker.data.shards import shards_digest
 from anytalker.errors import AnyTalkerError, InputError
 from anytalker.files import write_json_atomic
 from anytalker.training.config import TrainingConfig
+from anytalker.training.watch import Watch
 
 UNREADABLE = (
     RuntimeError,
@@ -40,6 +42,8 @@ ORDER = "whole epochs"
 _BEFORE_CHOICES = {"loss_weighting": "uniform_bump"}
 """What was done before it could be chosen, where that is not today's default."""
 _DISK_REMEDY = "free some space if the disk is full, and run again"
+_UNWRITABLE = (OSError, RuntimeError, SafetensorError, CheckpointException)
+_UNFINISHED = "unfinished-"
 _NAME = re.compile(r"step-(\d{8})")
 
 
@@ -54,14 +58,13 @@ def checkpoint_path(folder: Path, step: int) -> Path:
     return folder / f"step-{step:08d}"
 
 
-def check_run(config: TrainingConfig, weights: Mapping[str, str], begun: bool, write: bool) -> None:
+def check_run(config: TrainingConfig, weights: Mapping[str, str], begun: bool) -> None:
     """Hold a configuration against the one that its run was begun with, `run.json` in its folder.
 
     Args:
         config: the run's.
         weights: digests of the model that it starts from, whose frozen parts no checkpoint holds.
         begun: whether there is anything to go on from.
-        write: whether this process keeps the configuration for later.
 
     Raises:
         InputError: if a value, the model or the shards were changed, which would make it another run.
@@ -94,9 +97,9 @@ def check_run(config: TrainingConfig, weights: Mapping[str, str], begun: bool, w
                 f"The shards in {others[0]} are not those that the run in {config.output} was begun with, so it can't "
                 "go on as if nothing had happened. Put them back, or choose another output and start from its model."
             )
-        if write and order is None:
+        if order is None:
             write_json_atomic(path, named)
-    elif write:
+    else:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json_atomic(path, values | {"shards": shards, "weights": dict(weights), "order": ORDER})
 
@@ -159,48 +162,106 @@ def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def save_checkpoint(accelerator: Accelerator, folder: Path, step: int, keep: int, save: Callable[[Path], Any]) -> None:
-    """Write a run's state, then show it under its name, then drop all but the newest `keep`.
+class CheckpointWriter:
+    """Writes a run's checkpoints, each shown under its name once it is whole, and drops all but the newest.
 
     Args:
-        accelerator: of the run.
         folder: for all checkpoints.
-        step: of this one.
         keep: how many are kept.
-        save: writes the state to a folder, on every process.
-
-    Raises:
-        AnyTalkerError: if it can't be written, for example on a full disk; older checkpoints are untouched.
+        watch: over the processes of the run, each of which has a writer.
+        save: writes the state to a folder, on every process; what it returns, if anything, is done when that is done.
     """
-    target = checkpoint_path(folder, step)
-    unfinished = folder / f"unfinished-{step:08d}"
-    try:
-        if accelerator.is_main_process:
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(unfinished, ignore_errors=True)
-        accelerator.wait_for_everyone()
-        save(unfinished)
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            write_json_atomic(unfinished / "step.json", {"step": step})
+
+    def __init__(self, folder: Path, keep: int, watch: Watch, save: Callable[[Path], Future[Any] | None]) -> None:
+        self.folder, self.keep, self.watch, self._save = folder, keep, watch, save
+        self._main = watch.rank == 0
+        self._step = 0
+        self._shown = threading.Event()
+        self._shown.set()
+        self._error: BaseException | None = None
+        if self._main and folder.is_dir():
+            for left in folder.glob(f"{_UNFINISHED}*"):
+                shutil.rmtree(left, ignore_errors=True)
+
+    def write(self, step: int) -> None:
+        """Write the state of a step, or begin to, once the checkpoint before is whole.
+
+        Raises:
+            AnyTalkerError: if this one or the one before can't be written, for example on a full disk; older ones are
+                untouched.
+        """
+        self.finish()
+        self._step = step
+        try:
+            if self._main:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                shutil.rmtree(self._unfinished, ignore_errors=True)
+            self.watch.barrier()
+            saving = self._save(self._unfinished)
+            if saving is None:
+                self.watch.barrier()
+                self._show()
+        except _UNWRITABLE as error:
+            self._fail(error)
+        if saving is not None:
+            self._shown.clear()
+            saving.add_done_callback(self._end)
+
+    def check(self) -> None:
+        """Raise an `AnyTalkerError` if what is being written has failed."""
+        if self._error is not None:
+            self._fail(self._error)
+
+    def finish(self) -> None:
+        """Wait for what is being written; errors as for `write`."""
+        self._shown.wait()
+        self.check()
+
+    @property
+    def _unfinished(self) -> Path:
+        return self.folder / f"{_UNFINISHED}{self._step:08d}"
+
+    def _end(self, saving: Future[Any]) -> None:
+        """What the thread that has written a state does last."""
+        try:
+            saving.result()
+            self._show()
+        except BaseException as error:  # for the main thread to raise
+            self._error = error
+        self._shown.set()
+
+    def _show(self) -> None:
+        if self._main:
+            target = checkpoint_path(self.folder, self._step)
+            write_json_atomic(self._unfinished / "step.json", {"step": self._step})
             shutil.rmtree(target, ignore_errors=True)
-            unfinished.rename(target)
-    except (OSError, RuntimeError, SafetensorError, CheckpointException) as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        kept = checkpoint_steps(folder)
+            self._unfinished.rename(target)
+            _drop_older(self.folder, self.keep)
+
+    def _fail(self, error: BaseException) -> NoReturn:
+        shutil.rmtree(self._unfinished, ignore_errors=True)
+        cause = cause_of(error)
+        if not isinstance(cause, _UNWRITABLE):
+            raise error
+        kept = checkpoint_steps(self.folder)
         rest = f"The one of step {kept[-1]} is whole" if kept else "There is none yet"
-        remedy = "run again with less in memory" if isinstance(error, torch.OutOfMemoryError) else _DISK_REMEDY
+        remedy = "run again with less in memory" if isinstance(cause, torch.OutOfMemoryError) else _DISK_REMEDY
         raise AnyTalkerError(
-            f"The checkpoint of step {step} can't be written to {folder}: {error}. {rest}; {remedy}."
+            f"The checkpoint of step {self._step} can't be written to {self.folder}: {cause}. {rest}; {remedy}."
         ) from error
-    if accelerator.is_main_process:
-        _drop_older(folder, keep)
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """What lies behind an error that `torch.distributed.checkpoint` has gathered from all processes."""
+    if isinstance(error, CheckpointException) and error.failures:
+        return next(iter(error.failures.values()))[0]
+    return error
 
 
 def _drop_older(folder: Path, keep: int) -> None:
     """Remove all but the newest; what can't be removed whole is no longer called a checkpoint, and ends no run."""
     for old in checkpoint_steps(folder)[:-keep]:
-        dropped = folder / f"unfinished-{old:08d}"
+        dropped = folder / f"{_UNFINISHED}{old:08d}"
         with contextlib.suppress(OSError):
             checkpoint_path(folder, old).rename(dropped)
         shutil.rmtree(dropped, ignore_errors=True)

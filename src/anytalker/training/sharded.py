@@ -1,34 +1,19 @@
-"""FSDP2: weights, optimizer and averages sharded over processes, and checkpoints of them."""
+"""Checkpoints of sharded runs (`torch.distributed.checkpoint`), written while the run goes on."""
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, FullyShardedDataParallelPlugin
-from accelerate.utils import DistributedType
 from diffusers.training_utils import EMAModel
-from torch import nn
+from torch import distributed, nn
 
 _FOLDER = "sharded"
-
-
-def fsdp_plugin() -> FullyShardedDataParallelPlugin:
-    """How models are sharded: each transformer block on its own, gathered for its turn only."""
-    return FullyShardedDataParallelPlugin(
-        fsdp_version=2,
-        reshard_after_forward=True,
-        auto_wrap_policy="transformer_based_wrap",
-        transformer_cls_names_to_wrap=["AnyTalkerTransformerBlock"],
-    )
-
-
-def allow_on_cpu(accelerator: Accelerator, plugin: FullyShardedDataParallelPlugin) -> None:
-    """Shard on CPUs, too, where accelerate would silently not."""
-    if accelerator.state.distributed_type == DistributedType.MULTI_CPU:
-        accelerator.state.distributed_type = DistributedType.FSDP
-        accelerator.state.fsdp_plugin = plugin
+_WRITING = timedelta(hours=2)
+"""How long processes wait for the one whose disk is slowest; they train meanwhile."""
 
 
 class ShardedState:
@@ -42,12 +27,18 @@ class ShardedState:
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, average: EMAModel) -> None:
         self.model, self.optimizer, self.average = model, optimizer, average
+        # A group of its own: what is written beside the training must not mix with what the training sends.
+        self._group = distributed.new_group(backend="gloo", timeout=_WRITING) if distributed.is_initialized() else None
 
-    def save(self, folder: Path) -> None:
-        """Write everything below `folder`."""
-        from torch.distributed.checkpoint import save
+    def save(self, folder: Path) -> Future[Any]:
+        """Copy everything, and begin to write the copy below `folder`; it is whole once the result is there."""
+        from torch.distributed.checkpoint import async_save
 
-        save(self._state(), checkpoint_id=str(folder / _FOLDER))
+        place = str(folder / _FOLDER)
+        saving: Any = async_save(
+            self._state(), checkpoint_id=place, process_group=self._group, no_dist=self._group is None
+        )
+        return saving
 
     def load(self, folder: Path) -> None:
         """Read everything that `save` wrote, with any number of processes."""
@@ -55,24 +46,17 @@ class ShardedState:
         from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
 
         state = self._state()
-        load(state, checkpoint_id=str(folder / _FOLDER))
-        options = StateDictOptions(ignore_frozen_params=True, strict=False)
+        load(state, checkpoint_id=str(folder / _FOLDER), process_group=self._group, no_dist=self._group is None)
+        options = StateDictOptions(ignore_frozen_params=True, strict=False, flatten_optimizer_state_dict=True)
         values = {"model_state_dict": state["model"], "optim_state_dict": state["optimizer"]}
         set_state_dict(self.model, self.optimizer, **values, options=options)
         self.average.optimization_step = int(state["average_steps"])
 
-    def whole_model(self) -> dict[str, torch.Tensor]:
-        """The model's tensors, gathered in the main process's memory; empty in the others."""
-        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-
-        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        state: dict[str, Any] = get_model_state_dict(self.model, options=options)
-        return state
-
     def _state(self) -> dict[str, Any]:
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
 
-        options = StateDictOptions(ignore_frozen_params=True)
+        # Flat, so that it does not matter how many groups of parameters the optimizer has.
+        options = StateDictOptions(ignore_frozen_params=True, flatten_optimizer_state_dict=True)
         model, optimizer = get_state_dict(self.model, self.optimizer, options=options)
         return {
             "model": model,

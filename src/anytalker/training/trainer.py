@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,33 +16,44 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs, set_seed
 from diffusers.training_utils import EMAModel
 
-from anytalker.conditioning.audio_features import silent_rows
-from anytalker.data.encoding import ClipEncoder
 from anytalker.errors import AnyTalkerError, InputError
-from anytalker.models.digest import weights_digest
-from anytalker.pipelines.pipeline import AnyTalkerPipeline
 from anytalker.training.adapters import add_adapter, save_adapter
 from anytalker.training.autoencoder import warmup_cosine
-from anytalker.training.batches import GENERIC_PROMPTS
 from anytalker.training.checkpoints import (
     UNREADABLE,
+    CheckpointWriter,
     as_begun,
+    cause_of,
     check_run,
     checkpoint_path,
     checkpoint_steps,
     order_changes,
-    save_checkpoint,
 )
 from anytalker.training.config import OptimizerConfig, TrainingConfig
-from anytalker.training.export import filled_parts, merged_transformer, write_model
-from anytalker.training.model import TextEmbeddings, TrainedModel, group_loss
-from anytalker.training.reader import Group, GroupReader, check_shards, clip_lengths, group_loader
-from anytalker.training.sharded import ShardedState, allow_on_cpu, fsdp_plugin
+from anytalker.training.export import Save, merged_transformer, write_model, write_sharded
+from anytalker.training.model import TrainedModel, group_loss
+from anytalker.training.parts import (
+    TRAINED,
+    Common,
+    empty_trained,
+    fill_trained,
+    load_once,
+    load_trained,
+    make_pipeline,
+)
+from anytalker.training.reader import Group, GroupReader, group_loader
+from anytalker.training.sharded import ShardedState
+from anytalker.training.sharded_model import clip_gradients, shard, sum_gradients
 from anytalker.training.state import WholeState
 from anytalker.training.validation import validate
+from anytalker.training.watch import Watch
 
-_PATIENCE = timedelta(hours=3)
-"""How long processes wait for the main one, which validates and writes the model alone."""
+_PATIENCE = timedelta(minutes=15)
+"""How long processes wait for each other within a step: the slowest reads its clips and compiles its blocks meanwhile.
+
+What one of them does alone, loading, validating, writing the model, they wait for in `Watch.barrier`, and one that is
+gone is noticed by its `Watch`; so this only ends processes that live and yet never come.
+"""
 
 
 class Trainer:
@@ -68,34 +80,48 @@ class Trainer:
         if order_changes(config):
             self.log("clips come in another order from here on than in the earlier version that began this run")
         set_seed(config.seed)
-        self.pipeline = AnyTalkerPipeline.from_pretrained(config.model)
-        settings = self.pipeline.settings
-        features = self.pipeline.audio_features
-        check_shards(config, ClipEncoder(self.pipeline.vae, features, settings.condition, settings.image_size))
-        self.text = TextEmbeddings(self.pipeline.encode_text, ["", *GENERIC_PROMPTS], settings.text_len)
-        with torch.no_grad():
-            self.null_text = self.pipeline.encode_null_text(None)
-        if not self.accelerator.is_main_process:
-            self.pipeline.register_modules(text_encoder=None)
-        self.begun_with = {
-            name: weights_digest(self.pipeline.components[name]) for name in ("transformer", "image_encoder")
-        }
-        model = self._make_model()
-        self.wrapped, self.optimizer = self.accelerator.prepare(model, make_optimizer(model, config.optimizer))
-        self.model = model
+        self.watch = Watch(self.accelerator.process_index, self.accelerator.num_processes)
+        self.sharded = config.fsdp and self.accelerator.num_processes > 1
+        with self.watch.guard():
+            self._prepare()
+
+    def _prepare(self) -> None:
+        config, accelerator = self.config, self.accelerator
+        once, found = load_once(config) if accelerator.is_main_process else ({}, None)
+        common: Common = self.watch.share(found)
+        self.text, self.null_text = common.text, common.null_text
+        self.model = self._load(once)
+        self.optimizer: Any = make_optimizer(self.model, config.optimizer)
+        self.wrapped: Any = self.model
+        if not self.sharded:
+            self.wrapped, self.optimizer = accelerator.prepare(self.model, self.optimizer)
         self.trained = [value for value in self.wrapped.parameters() if value.requires_grad]
         self.average = EMAModel(self.trained, decay=config.optimizer.average, foreach=not config.fsdp)
         self.state: ShardedState | WholeState
         if config.fsdp:
-            self.state = ShardedState(self.wrapped, self.optimizer.optimizer, self.average)
+            self.state = ShardedState(self.model, getattr(self.optimizer, "optimizer", self.optimizer), self.average)
         else:
-            self.state = WholeState(self.accelerator, model, self.average)
-        if config.validation.every and self.accelerator.is_main_process:
-            self.pipeline.vae.to(self.accelerator.device)
+            self.state = WholeState(accelerator, self.model, self.average)
+        if config.validation.every and accelerator.is_main_process:
+            self.pipeline.vae.to(accelerator.device)
         self.step = self._resume()
-        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-        silence = {length: silent_rows(features, 4 * length - 3, settings.fps) for length in clip_lengths(config)}
-        self.reader = GroupReader(config, features.window, self.step, rank, processes, silence)
+        self.writer = CheckpointWriter(self.checkpoints, config.keep, self.watch, self.state.save)
+        rank, processes = accelerator.process_index, accelerator.num_processes
+        self.reader = GroupReader(config, common.window, self.step, rank, processes, common.silence)
+
+    def _load(self, once: dict[str, Any]) -> TrainedModel:
+        """What is trained, on this process's device if it is sharded, and the pipeline around it."""
+        config = self.config
+        if self.sharded:
+            parts, encoder = empty_trained(config, self.watch)
+        else:
+            parts, self.begun_with = load_trained(config)
+        self.pipeline = make_pipeline(config, once | parts)
+        model = self._make_model()
+        if self.sharded:
+            shard(model, half=config.precision == "bf16")
+            self.begun_with = fill_trained(config, model, encoder, self.accelerator.device)
+        return model
 
     def _make_model(self) -> TrainedModel:
         config, transformer = self.config, self.pipeline.transformer
@@ -110,19 +136,22 @@ class Trainer:
 
     def _resume(self) -> int:
         steps = checkpoint_steps(self.checkpoints)
-        check_run(self.config, self.begun_with, begun=bool(steps), write=self.accelerator.is_main_process)
+        if self.accelerator.is_main_process:
+            check_run(self.config, self.begun_with, begun=bool(steps))
+        self.watch.barrier()
         if not steps:
             return 0
         newest = checkpoint_path(self.checkpoints, steps[-1])
         try:
             self.state.load(newest)
-        except (torch.OutOfMemoryError, PermissionError) as error:
-            reason = str(error).splitlines()[0]
-            raise AnyTalkerError(f"The checkpoint {newest} can't be loaded now ({reason}). It is kept.") from error
         except UNREADABLE as error:
+            cause = cause_of(error)
+            reason = (str(cause).splitlines() or [type(cause).__name__])[0]
+            if isinstance(cause, (torch.OutOfMemoryError, PermissionError)):
+                raise AnyTalkerError(f"The checkpoint {newest} can't be loaded now ({reason}). It is kept.") from error
             rest = f"goes on from step {steps[-2]}" if len(steps) > 1 else "begins anew"
             raise InputError(
-                f"The checkpoint {newest} is damaged ({str(error).splitlines()[0]}). Remove it, and the run {rest}."
+                f"The checkpoint {newest} is damaged ({reason}). Remove it, and the run {rest}."
             ) from error
         self.average.to(self.accelerator.device)
         self.log(f"going on from step {steps[-1]}")
@@ -139,6 +168,14 @@ class Trainer:
         Raises:
             AnyTalkerError: if the loss is not a number, or a checkpoint can't be written. The last checkpoint stays.
         """
+        with self.watch.guard():
+            losses = self._train()
+            self.export()
+            self.accelerator.end_training()
+            self.watch.close()
+        return losses
+
+    def _train(self) -> list[float]:
         config, accelerator = self.config, self.accelerator
         accelerator.init_trackers("logs")
         groups = group_loader(self.reader, config.data.workers, accelerator.device.type == "cuda")
@@ -146,7 +183,9 @@ class Trainer:
         started, first = time.monotonic(), self.step
         while self.step < config.steps:
             loss = self._train_step(groups, len(self.reader.groups))
+            self.writer.check()
             if not math.isfinite(loss):
+                self.writer.finish()
                 raise AnyTalkerError(
                     f"The loss or its gradient became {loss} at step {self.step}. {self._newest()} Begin anew with "
                     "a lower learning rate and another output."
@@ -157,11 +196,10 @@ class Trainer:
             if self.step % config.log_every == 0 or self.step == config.steps:
                 self._report(losses[-config.log_every :], (time.monotonic() - started) / (self.step - first))
             if self.step % config.save_every == 0 or self.step == config.steps:
-                save_checkpoint(accelerator, self.checkpoints, self.step, config.keep, self.state.save)
+                self.writer.write(self.step)
             if config.validation.every and self.step % config.validation.every == 0:
                 self._validate()
-        self.export()
-        accelerator.end_training()
+        self.writer.finish()
         return losses
 
     def _newest(self) -> str:
@@ -176,24 +214,34 @@ class Trainer:
         losses = []
         for index in range(count):
             group: Group = next(groups)
-            if index + 1 < count:
-                with self.accelerator.no_sync(self.wrapped):
-                    losses.append(self._backward(group, count))
-            else:
+            # Sharded gradients are summed at once, even of what is accumulated: whole ones would fill the memory.
+            alone = index + 1 < count and not self.sharded
+            with self.accelerator.no_sync(self.wrapped) if alone else nullcontext():
                 losses.append(self._backward(group, count))
         loss = float(self.accelerator.reduce(torch.stack(losses).mean(), "mean"))
-        norm = self.accelerator.clip_grad_norm_(self.trained, self.config.optimizer.gradient_clip)
-        if not math.isfinite(loss) or not math.isfinite(_whole(norm)):
+        if not math.isfinite(loss) or not math.isfinite(self._clip()):
             return math.nan
         self.optimizer.step()
         self.average.step(self.trained)
         return loss
 
+    def _clip(self) -> float:
+        """Limit the gradient, once it is that of all processes; its norm before."""
+        limit = self.config.optimizer.gradient_clip
+        if not self.sharded:
+            return float(self.accelerator.clip_grad_norm_(self.trained, limit))
+        sum_gradients(self.trained)
+        return clip_gradients(self.trained, limit)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        """What makes a run's precision of its weights; a sharded model has it already."""
+        return nullcontext() if self.sharded else self.accelerator.autocast()
+
     def _backward(self, group: Group, count: int) -> torch.Tensor:
         batch = group.batch.to(self.accelerator.device)
         seed = (self.config.seed * 1_000_003 + group.step) * 4099 + group.number
         generator = torch.Generator(self.accelerator.device).manual_seed(seed)
-        with self.accelerator.autocast():
+        with self._autocast():
             prompts = self.text(batch.prompts).to(self.accelerator.device)
             loss = group_loss(self.wrapped, batch, prompts, self.config.shift, self.config.loss_weighting, generator)
         self.accelerator.backward(loss / count)
@@ -212,51 +260,52 @@ class Trainer:
         if self.accelerator.is_main_process:
             folder = self.config.output / "validation" / f"step-{self.step:08d}"
             texts = (self.text, self.null_text)
-            scores = validate(self.pipeline, self.model, texts, self.config, folder, self.accelerator.autocast)
+            scores = validate(self.pipeline, self.model, texts, self.config, folder, self._autocast)
             self.accelerator.log({f"validation/{name}": value for name, value in scores.items()}, step=self.step)
             self.log("validation  " + "  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
         self.average.restore(self.trained)
-        self.accelerator.wait_for_everyone()
+        self.watch.barrier()
 
     def export(self) -> Path:
         """Write the model with averaged weights to `output`/model; with LoRA also the adapter alone beside it."""
         target = self.config.output / "model"
-        self.average.store(self.trained)
-        self.average.copy_to(self.trained)
-        state = self.state.whole_model() if isinstance(self.state, ShardedState) else None
-        if self.accelerator.is_main_process:
-            trained: dict[str, Any] = {} if state is None else filled_parts(self.config.model, state)
-            if self.config.lora:
-                adapter = self.config.output / "adapter.safetensors"
-                save_adapter(self.pipeline.transformer, adapter)
-                begun_with = self.begun_with["transformer"]
-                trained = {"transformer": merged_transformer(self.config.model, adapter, begun_with)}
-            write_model(target, self.pipeline, **trained)
-        self.average.restore(self.trained)
-        self.accelerator.wait_for_everyone()
+        if self.sharded:
+            self._export_sharded(target)
+        else:
+            self.average.store(self.trained)
+            self.average.copy_to(self.trained)
+            if self.accelerator.is_main_process:
+                write_model(target, self.config.model, self._changed())
+            self.average.restore(self.trained)
+        self.watch.barrier()
         return target
 
+    def _changed(self) -> dict[str, Save]:
+        """For each part that was trained what writes it."""
+        if self.config.lora:
+            adapter = self.config.output / "adapter.safetensors"
+            save_adapter(self.pipeline.transformer, adapter)
+            merged = merged_transformer(self.config.model, adapter, self.begun_with["transformer"])
+            return {"transformer": merged.save_pretrained}
+        names = TRAINED if self.config.train_image_encoder else ("transformer",)
+        return {name: self.pipeline.components[name].save_pretrained for name in names}
 
-def _whole(norm: Any) -> float:
-    """A norm that may be sharded over processes."""
-    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+    def _export_sharded(self, target: Path) -> None:
+        trained = (name for name, value in self.model.named_parameters() if value.requires_grad)
+        averages = dict(zip(trained, self.average.shadow_params, strict=True))
+        write_sharded(target, self.config.model, self.model, averages, self.accelerator.is_main_process)
 
 
 def make_accelerator(config: TrainingConfig) -> Accelerator:
-    """The accelerator of a run: precision, FSDP2, TensorBoard logs in the run's folder."""
-    plugin = fsdp_plugin() if config.fsdp else None
+    """The accelerator of a run: processes, precision, TensorBoard logs in the run's folder."""
     AcceleratorState._reset_state()  # an earlier run of this process may have had another precision
-    accelerator = Accelerator(
+    return Accelerator(
         mixed_precision="bf16" if config.precision == "bf16" else "no",
-        fsdp_plugin=plugin,
         log_with="tensorboard",
         project_dir=str(config.output),
         step_scheduler_with_optimizer=False,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
     )
-    if plugin is not None:
-        allow_on_cpu(accelerator, plugin)
-    return accelerator
 
 
 def make_optimizer(model: torch.nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:

@@ -1,0 +1,110 @@
+"""Many processes train as one does, sharded or not, and go on in any number of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch.distributed.checkpoint import FileSystemReader
+
+from anytalker import AnyTalkerPipeline
+from anytalker.models.precision import stays_float32
+from tests.training.fixtures import make_config, train, weights, write_model, write_shards
+from tests.training.together import ended, start, train_together
+
+
+def assert_same_weights(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        if name.endswith(".self_attn.k_proj.bias"):  # moves by rounding alone: softmax does not see it
+            continue
+        assert float((second[name] - value).norm()) <= 1e-4 * max(1e-3, float(value.norm())), name
+
+
+def layout_b(folder: Path) -> None:
+    """The 14B's layout, with as many people's layers as that has."""
+    write_shards(folder / "single")
+    write_model(folder / "model", audio_face_layout="B", audio_dim=12, num_layers=3)
+
+
+def test_two_processes_train_as_one_that_accumulates(tmp_path) -> None:
+    losses = train(make_config(tmp_path, output=tmp_path / "one", groups=2, steps=3))
+    config = make_config(tmp_path, output=tmp_path / "two", groups=2, steps=3)
+    assert train_together(config, tmp_path) == pytest.approx(losses, rel=1e-4)
+    assert_same_weights(weights(tmp_path / "one"), weights(tmp_path / "two"))
+
+
+def test_a_run_of_one_process_goes_on_in_two(tmp_path) -> None:
+    whole = train(make_config(tmp_path, output=tmp_path / "whole", groups=2, steps=4))
+    assert train(make_config(tmp_path, groups=2, steps=2)) == whole[:2]
+    assert train_together(make_config(tmp_path, groups=2, steps=4), tmp_path) == pytest.approx(whole[2:], rel=1e-4)
+    assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "run"))
+
+
+def test_a_sharded_run_trains_the_same_and_goes_on_in_any_number_of_processes(tmp_path) -> None:
+    layout_b(tmp_path)
+    options = {"groups": 4, "batch_size": 1, "batches": {"join": [1]}, "train_image_encoder": True}
+    whole = train(make_config(tmp_path, output=tmp_path / "whole", steps=5, **options))
+    options |= {"fsdp": True}
+    losses = train_together(make_config(tmp_path, steps=2, **options), tmp_path, 2)
+    shutil.copytree(tmp_path / "run", tmp_path / "alone")
+    losses += train_together(make_config(tmp_path, steps=4, **options), tmp_path, 4)
+    losses += train_together(make_config(tmp_path, steps=5, **options), tmp_path, 2)
+    alone = train(make_config(tmp_path, output=tmp_path / "alone", steps=5, **options))
+    assert losses == pytest.approx(whole, rel=1e-4)
+    assert alone == pytest.approx(whole[2:], rel=1e-4)
+    models = [AnyTalkerPipeline.from_pretrained(tmp_path / name / "model") for name in ("whole", "run", "alone")]
+    for part in ("transformer", "image_encoder"):
+        one, many, last = (model.components[part].state_dict() for model in models)
+        assert_same_weights(one, many)
+        assert_same_weights(one, last)
+
+
+PRECISIONS = """
+import json, sys
+from anytalker.training.config import TrainingConfig
+from anytalker.training.trainer import Trainer
+runner = Trainer(TrainingConfig.model_validate_json(open(sys.argv[1]).read()), print)
+computed = {}
+def note(name):
+    def see(module, *arguments):
+        computed.update({f"{name}.{key}": str(value.dtype) for key, value in module.named_parameters(recurse=False)})
+    return see
+for part in ("transformer", "image_encoder"):
+    for name, module in runner.pipeline.components[part].named_modules():
+        module.register_forward_pre_hook(note(f"{part}.{name}"))
+losses = runner.run()
+held = [value for parameter in runner.trained for value in (parameter, *runner.optimizer.state[parameter].values())]
+held += [parameter.grad for parameter in runner.trained if parameter.grad is not None]
+answer = {"losses": losses, "computed": computed, "held": sorted({str(value.dtype) for value in held})}
+open(sys.argv[2] + str(runner.watch.rank), "w").write(json.dumps(answer))
+"""
+
+
+def test_a_sharded_run_in_bfloat16_holds_float32_and_computes_in_both(tmp_path) -> None:
+    layout_b(tmp_path)
+    plain = train(make_config(tmp_path, output=tmp_path / "plain", steps=2, groups=2))
+    config = make_config(tmp_path, steps=2, groups=2, fsdp=True, precision="bf16")
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    codes, errors = ended(start(PRECISIONS, 2, str(tmp_path / "config.json"), str(tmp_path / "answer")))
+    assert codes == [0, 0], errors
+    answers = [json.loads((tmp_path / f"answer{rank}").read_text()) for rank in range(2)]
+    assert answers[0] == answers[1]
+    assert answers[0]["held"] == ["torch.float32"]
+    assert answers[0]["losses"] == pytest.approx(plain, rel=0.01)
+    computed = answers[0]["computed"]
+    assert {"transformer.blocks.2.norm_people.weight", "transformer.blocks.0.scale_shift_table"} <= computed.keys()
+    for name, kind in computed.items():
+        exact = name.startswith("image_encoder.") or stays_float32(name)
+        assert kind == ("torch.float32" if exact else "torch.bfloat16"), name
+
+
+def test_the_frozen_stays_out_of_sharded_checkpoints(tmp_path) -> None:
+    train(make_config(tmp_path, steps=2, fsdp=True))
+    stored = FileSystemReader(next((tmp_path / "run" / "checkpoints").glob("step-*/sharded"))).read_metadata()
+    names = stored.state_dict_metadata.keys()
+    assert any(name.startswith("model.transformer") for name in names)
+    assert not any(name.startswith("model.image_encoder") for name in names), "what is frozen is in the model already"
