@@ -95,7 +95,7 @@ def test_steps_made_while_a_checkpoint_is_written_are_not_in_it(tmp_path, monkey
     monkeypatch.setattr(FileSystemWriter, "write_data", write)
     before = [value.detach().clone() for value in (*runner.trained, *runner.average.shadow_params)]
     saving = runner.state.save(tmp_path / "checkpoint")
-    losses = [runner._train_step(iter([runner.reader._groups().__next__()]), 1)]
+    losses = [runner._train_step(iter([next(iter(runner.reader))]), 1)]
     now = (*runner.trained, *runner.average.shadow_params)
     assert any(not torch.equal(old, new) for old, new in zip(before, now, strict=True)), losses
     go.set()

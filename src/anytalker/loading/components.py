@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 
 from anytalker.errors import InputError
-from anytalker.loading.found import PARTS
+from anytalker.loading.found import PARTS, FoundModel
 from anytalker.loading.locate import find_model, part_folder
 from anytalker.loading.part_loaders import loaders, settings_of
 from anytalker.models.settings import PipelineSettings
@@ -72,3 +73,12 @@ def save_components(folder: Path, parts: dict[str, Any], settings: PipelineSetti
     for name in PARTS:
         parts[name].save_pretrained(folder / name)
     settings.save(folder)
+
+
+def copy_part(known: FoundModel, source: str | Path, name: str, folder: Path) -> None:
+    """Write a part of a model into a folder as it is stored; what is a file of Wan's is written as ours are."""
+    path = known.parts.get(name)
+    if path is not None and path.is_dir() and (name != "scheduler" or known.settings.exists()):
+        shutil.copytree(path, folder, dirs_exist_ok=True)
+    else:
+        load_components(source, None, [name])[name].save_pretrained(folder)

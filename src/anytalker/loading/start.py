@@ -11,10 +11,9 @@ from anytalker.checkpoints.tensors import INDEX_SUFFIX, WEIGHTS_NAME
 from anytalker.checkpoints.wan import write_start
 from anytalker.checkpoints.weight_files import check_whole
 from anytalker.errors import InputError
-from anytalker.loading.components import PARTS, find_model, part_folder
+from anytalker.loading.components import PARTS, copy_part, find_model, part_folder
 from anytalker.loading.part_loaders import settings_of, transformer_config
 from anytalker.models.settings import SETTINGS_FILE
-from anytalker.training.export import copy_part
 
 
 def start_from_wan(wan: Path, like: str, folder: Path, seed: int = 0, log: Callable[[str], None] = print) -> None:

@@ -9,11 +9,9 @@ from typing import Any
 
 import torch
 
-from anytalker.checkpoints.convert import WEIGHTS_NAME
-from anytalker.checkpoints.tensors import write_shards
+from anytalker.checkpoints.tensors import WEIGHTS_NAME, write_shards
 from anytalker.errors import AnyTalkerError
-from anytalker.loading.components import PARTS, find_model, load_components, model_settings
-from anytalker.loading.found import FoundModel
+from anytalker.loading.components import PARTS, copy_part, find_model, load_components, model_settings
 from anytalker.models.digest import weights_digest
 from anytalker.models.lora import merge_lora
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
@@ -43,15 +41,6 @@ def write_model(target: Path, source: Path, changed: Mapping[str, Save]) -> None
     model_settings(source).save(unfinished)
     shutil.rmtree(target, ignore_errors=True)
     unfinished.rename(target)
-
-
-def copy_part(known: FoundModel, source: str | Path, name: str, folder: Path) -> None:
-    """Write a part of a model into a folder as it is stored; what is a file of Wan's is written as ours are."""
-    path = known.parts.get(name)
-    if path is not None and path.is_dir() and (name != "scheduler" or known.settings.exists()):
-        shutil.copytree(path, folder, dirs_exist_ok=True)
-    else:
-        load_components(source, None, [name])[name].save_pretrained(folder)
 
 
 def write_sharded(
