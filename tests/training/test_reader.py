@@ -7,7 +7,7 @@ import torch
 
 from anytalker import InputError
 from anytalker.data.shards import ShardWriter
-from anytalker.training import trainer
+from anytalker.training import parts
 from anytalker.training.reader import GroupReader, group_loader
 from anytalker.training.trainer import Trainer
 from tests.training.fixtures import FEATURES, make_config, sample, train, write_shards
@@ -15,7 +15,7 @@ from tests.training.fixtures import FEATURES, make_config, sample, train, write_
 
 def test_silent_halves_hear_what_the_model_s_features_make_of_silence(tmp_path, monkeypatch) -> None:
     heard = torch.ones(21, 1, FEATURES.channels)
-    monkeypatch.setattr(trainer, "silent_rows", lambda features, frames, fps: heard * (frames == 21))
+    monkeypatch.setattr(parts, "silent_rows", lambda features, frames, fps: heard * (frames == 21))
     batches = {"join": [2], "silent_probability": 1, "audio_dropout": 0}
     reader = Trainer(make_config(tmp_path, batches=batches), lambda line: None).reader
     for group in reader:
