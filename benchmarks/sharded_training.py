@@ -6,8 +6,9 @@
 Memory is the peak of anonymous pages of a process (what it needs; the page cache of the files it reads is the
 system's), less that of the same run with 4 blocks in place of `--blocks`. So what does not depend on the model's size
 (Python, the libraries) cancels, and so does what FSDP gathers of a block at a time; what is left is the share that the
-process holds of the other blocks' weights, gradients, optimizer, averages, and copies while a checkpoint is written.
-Writing the finished model is measured apart: the main process then holds a file of it at a time, 1 GiB or less.
+process holds of the other blocks' weights, gradients, optimizer and averages, from loading to the second step; and,
+apart, with the copies while checkpoints are written. While the finished model is written the main process holds a file
+of it at a time, 1 GiB or less.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -108,7 +110,7 @@ def start(count: int, launcher: str, *arguments: str) -> list[subprocess.Popen[s
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     common = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
-    common |= {"MALLOC_MMAP_THRESHOLD_": "65536"}  # what is freed goes back to the system at once
+    common |= {"MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_ARENA_MAX": "1"}  # so that what is freed is given back
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     script = [__file__, "--child", *arguments]
     if launcher == "torchrun":
@@ -132,11 +134,19 @@ def child(config: Path, answer: str, trouble: str) -> int:
             runner = Trainer(TrainingConfig.model_validate_json(config.read_text()), lambda line: None)
             if trouble:
                 get_into(trouble, runner, Path(answer))
+            training, real = [0], runner.writer.write
+
+            def write(step: int) -> None:
+                training[0] = training[0] or peak[0]
+                real(step)
+
+            runner.writer.write = write
             losses = runner._train()
         if not trouble:
             with peak_memory() as writing:
                 runner.export()
-            Path(answer).write_text(json.dumps({"losses": losses, "peak": peak[0], "writing": writing[0]}))
+            peaks = {"training": training[0], "saving": peak[0], "export": writing[0]}
+            Path(answer).write_text(json.dumps({"losses": losses} | peaks))
         runner.watch.close()
     except InputError as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -199,6 +209,7 @@ def peak_memory() -> Iterator[list[int]]:
 def measure(folder: Path, blocks: int, width: int, count: int, precision: str) -> list[dict[str, Any]]:
     """What each process of a run has to say."""
     name = f"run-{blocks}-{count}-{precision}"
+    shutil.rmtree(folder / name, ignore_errors=True)  # else it would go on
     config = make_config(folder, make_model(folder, blocks, width), name, precision=precision)
     for process in (processes := start(count, "", str(config), str(folder / f"{name}-rank"), "")):
         _, errors = process.communicate()
@@ -211,22 +222,27 @@ def memory(folder: Path, blocks: int, width: int, counts: list[int], precisions:
     """The table of memory and losses."""
     weights = sum(file.stat().st_size for file in (make_model(folder, blocks, width) / "transformer").iterdir())
     print(f"{blocks} blocks, {weights / 2**20:.0f} MiB of weights in float32\n")
-    print("| precision | processes | share of each, MiB | of an even share | writing, MiB | largest Δ of losses |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| precision | processes | training, MiB each | of an even share | saving, MiB each | of an even share "
+        "| export, MiB | largest Δ of losses |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for precision in precisions:
         alone: list[float] = []
-        whole = 0.0
+        whole: dict[str, float] = {}
         for count in counts:
             few = measure(folder, FEW, width, count, precision)
             many = measure(folder, blocks, width, count, precision)
-            shares = [(one["peak"] - two["peak"]) / 2**20 for one, two in zip(many, few, strict=True)]
-            writing = max(one["writing"] - two["writing"] for one, two in zip(many, few, strict=True)) / 2**20
+            cells = []
+            for name in ("training", "saving", "export"):
+                shares = [(one[name] - two[name]) / 2**20 for one, two in zip(many, few, strict=True)]
+                whole.setdefault(name, shares[0] * count)
+                cells.append(" ".join(f"{share:.0f}" for share in shares))
+                cells.append(f"{max(shares) / (whole[name] / count):.2f}")
             losses = many[0]["losses"]
-            alone, whole = alone or losses, whole or shares[0]
+            alone = alone or losses
             apart = max(abs(a / b - 1) for a, b in zip(losses, alone, strict=True))
-            each = " ".join(f"{share:.0f}" for share in shares)
-            even = f"{max(shares) / (whole / count):.2f}"
-            print(f"| {precision} | {count} | {each} | {even} | {writing:.0f} | {apart:.1e} |", flush=True)
+            print(f"| {precision} | {count} | {' | '.join(cells[:5])} | {apart:.1e} |", flush=True)
 
 
 def failures(folder: Path, width: int) -> None:
@@ -237,6 +253,7 @@ def failures(folder: Path, width: int) -> None:
     for launcher in ("", "torchrun"):
         for trouble in ("killed:1", "killed:0", "damaged:1", "damaged:0", "memory:1", "bug:1"):
             name = f"fail-{launcher}-{trouble.replace(':', '-')}"
+            shutil.rmtree(folder / name, ignore_errors=True)
             config = make_config(folder, model, name, steps=200, save_every=200)
             words = set()
             for process in start(2, launcher, str(config), str(folder / f"{name}-rank"), trouble):

@@ -115,7 +115,9 @@ def load_pipeline(model: str, device: Device | None = None, loading: LoadingOpti
 
 def quiet_libraries() -> None:
     import logging
+    import os
 
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a connection that breaks is told with its C++ frames
     for library in ("diffusers", "transformers", "torchao", "torch.utils._pytree"):
         logging.getLogger(library).setLevel(logging.ERROR)
     from diffusers.utils import logging as diffusers_logging
