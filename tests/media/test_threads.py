@@ -59,6 +59,17 @@ def test_a_failure_there_is_raised_here_and_ends_the_making(failing_at: int) -> 
     assert threading.active_count() == before
 
 
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_a_failure_after_the_end_is_raised_here(count: int) -> None:
+    def consume(items: Iterator[int]) -> None:
+        raise InputError(f"{len(list(items))} are too few")
+
+    before = threading.active_count()
+    with pytest.raises(InputError, match=f"{count} are too few"):
+        consume_apart(iter(range(count)), consume)
+    assert threading.active_count() == before
+
+
 def test_a_failure_here_is_raised_and_the_end_never_comes_there() -> None:
     ended: list[bool] = []
 

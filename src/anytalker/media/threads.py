@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from queue import Queue
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -30,6 +30,7 @@ def consume_apart(items: Iterable[Item], consume: Callable[[Iterator[Item]], Non
     """
     waiting: Queue[tuple[bool, Any]] = Queue(room)
     failed: list[BaseException] = []
+    ended = Event()
 
     def arriving() -> Iterator[Item]:
         while True:
@@ -37,10 +38,11 @@ def consume_apart(items: Iterable[Item], consume: Callable[[Iterator[Item]], Non
             if there:
                 yield item
                 del item  # before the next one comes
-            elif item is not None:
+                continue
+            ended.set()
+            if item is not None:
                 raise item
-            else:
-                return
+            return
 
     def work() -> None:
         source = arriving()
@@ -48,9 +50,8 @@ def consume_apart(items: Iterable[Item], consume: Callable[[Iterator[Item]], Non
             consume(source)
         except BaseException as error:  # handed to the other thread, which waits for it
             failed.append(error)
-            if not isinstance(error, _Abandoned):
-                for _ in iter(lambda: waiting.get()[0], False):
-                    pass
+            while not ended.is_set() and waiting.get()[0]:
+                pass
 
     thread = Thread(target=work, daemon=True)
     thread.start()

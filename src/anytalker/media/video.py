@@ -109,7 +109,9 @@ def write_video(
             av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as container,
         ):
             container.metadata.update({**(metadata or {}), "comment": note, "description": note})
-            video = container.add_stream("libx264", rate=rate, options={"crf": str(quality), "preset": "medium"})
+            # x264's macroblock trees give the same frames other bytes now and then.
+            encoder = {"crf": str(quality), "preset": "medium", "x264-params": "mbtree=0"}
+            video = container.add_stream("libx264", rate=rate, options=encoder)
             sound = None if samples is None else _SoundTrack(container, samples, sample_rate)
             consume_apart(frames, lambda arriving: _encode_frames(container, video, arriving, rate, sound))
             if sound is not None:
