@@ -48,7 +48,7 @@ Layout = Literal["A", "B"]
 WHOLE_LAYERS = r"attn_people\.to_out"
 """Pattern of the blocks' layers whose weights must stay as they are."""
 
-_TRAINED_PLACES = 32
+TRAINED_PLACES = 32
 """In training every batch has faces of other sizes; a compiled block sees them in steps of so many places."""
 
 
@@ -438,7 +438,7 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
             self.audio_embedder(audio_embeds),
         )
         masks = self.split_rows(face_masks)
-        return [streams] * len(self.blocks), FaceRegions(masks, _TRAINED_PLACES if self.training else 1)
+        return [streams] * len(self.blocks), FaceRegions(masks, TRAINED_PLACES if self.training else 1)
 
     def _time(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Embedding (B, dim) and modulation (B, 6, dim) of the time step, in the precision of their weights."""
