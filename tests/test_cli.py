@@ -582,3 +582,36 @@ def test_loading_a_model_draws_no_bars(capfd) -> None:
     finally:
         logging.disable_progress_bar()
     assert "Loading" not in capfd.readouterr().err
+
+
+def test_a_dry_run_says_what_a_run_takes_and_lacks(tmp_path, capsys, monkeypatch) -> None:
+    config = make_config(tmp_path, groups=2, data={"joined": [tmp_path / "none"]}, batches={"join": [1, 2]})
+    path = tmp_path / "run.yaml"
+    path.write_text(config.model_dump_json())
+    for weights in (tmp_path / "model").rglob("*.safetensors"):
+        weights.unlink()
+    assert run("train", path, "--dry-run", "--processes", "2") == 0
+    said = capsys.readouterr().out
+    for part in ("is valid", f"Missing: {tmp_path / 'none'}", "2, each holds everything", "gradient buckets", "400"):
+        assert part in said
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert run("train", path, "--dry-run") == 0
+    assert capsys.readouterr().out == said
+    assert not config.output.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "culprit"),
+    [
+        (("--dry-run", "--processes", "3"), "3 processes"),
+        (("--dry-run", "--processes", "0"), "--processes is 0"),
+        (("--dry-run", "--tflops", "nan"), "--tflops"),
+        (("--dry-run", "--set", "steps=0"), "steps"),
+        (("--dry-run", "--set", "model=nowhere"), "--like"),
+        (("--processes", "2"), "--dry-run"),
+    ],
+)
+def test_a_dry_run_refuses_what_a_run_would(tmp_path, capsys, arguments, culprit) -> None:
+    (tmp_path / "run.yaml").write_text(make_config(tmp_path).model_dump_json())
+    assert run("train", tmp_path / "run.yaml", *arguments) == 2
+    assert culprit in capsys.readouterr().err

@@ -82,10 +82,16 @@ def add_videos(folder: Path) -> None:
     (folder / "speaker_duration.json").write_text('{"talk": [[[0.0, 1.5]], [[1.5, 3.0]]]}')
 
 
+def add_configurations(folder: Path) -> None:
+    """The runs that come with the sources."""
+    shutil.copytree(ROOT / "configs", folder / "configs")
+
+
 ADDED = {
     "inputs.md": add_recordings,
     "memory_and_batches.md": add_jobs,
     "models.md": add_models,
+    "training.md": add_configurations,
     "evaluation.md": add_videos,
 }
 """What else a page needs."""

@@ -98,3 +98,16 @@ def test_broken_videos_are_named(folder, tmp_path) -> None:
         broken.write_bytes(content)
         with pytest.raises(InputError, match=r"broken\.mp4"):
             list(VideoFrames(broken))
+
+
+@pytest.mark.parametrize("name", ["list.ffconcat", "clip.mp4"])
+def test_playlists_are_refused_and_what_they_name_is_not_opened(folder, name) -> None:
+    (folder / name).write_text("ffconcat version 1.0\nfile one.mp4\n")
+    with pytest.raises(InputError, match="playlist"):
+        list(VideoFrames(folder / name))
+
+
+def test_a_name_with_a_colon_is_a_files(folder, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    Path("one.mp4").rename("concat:one.mp4")
+    assert len(list(VideoFrames(Path("concat:one.mp4")))) == 12

@@ -9,6 +9,7 @@ import typer
 import typer.core
 
 from anytalker.cli.console import check_range, load_pipeline, quiet_libraries
+from anytalker.cli.dry_run import TFLOPS, print_estimate
 from anytalker.cli.progress import progress_bar
 from anytalker.errors import InputError
 
@@ -35,16 +36,42 @@ commands = typer.Typer(
     hidden=True,
     epilog="Examples:\n\n  anytalker train configs/miniature-stage1.yaml\n\n"
     "  anytalker train run.yaml --set optimizer.learning_rate=1e-5 --set lora.rank=16\n\n"
-    "  accelerate launch -m anytalker train run.yaml",
+    "  accelerate launch -m anytalker train run.yaml\n\n"
+    "  anytalker train configs/14b-stage1.yaml --dry-run --processes 16",
 )
 def train_run(
     config: Annotated[Path, typer.Argument(help="The run's YAML file, see configs/.")],
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a value.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what the run would take, and what is missing.")
+    ] = False,
+    processes: Annotated[
+        int | None, typer.Option(help="With --dry-run: how many share the run; left out: as many as were started.")
+    ] = None,
+    like: Annotated[
+        str | None, typer.Option(help="With --dry-run: a model of the same size, where the run's isn't there yet.")
+    ] = None,
+    tflops: Annotated[
+        float | None, typer.Option(help=f"With --dry-run: speed of a process, 10¹² operations a second; {TFLOPS:g}.")
+    ] = None,
 ) -> None:
     """Train a model, or go on with an interrupted run."""
     from anytalker.training.config import load_config
 
+    given = {"--processes": processes, "--like": like, "--tflops": tflops}
+    if not dry_run and (vain := [name for name, value in given.items() if value is not None]):
+        raise InputError(f"{vain[0]} goes with --dry-run, which says what the run would take.")
     run = load_config(config, set_ or ())
+    if dry_run:
+        from anytalker.processes import processes_together
+
+        processes = processes_together() if processes is None else processes
+        tflops = TFLOPS if tflops is None else tflops
+        check_range("--processes", processes, 1, 100_000)
+        check_range("--tflops", tflops, 0.001, 1_000_000)
+        quiet_libraries()
+        print_estimate(config, run, processes, like, tflops)
+        return
     typer.echo(run.model_dump_json(indent=2))
     quiet_libraries()
     from anytalker.training.trainer import Trainer

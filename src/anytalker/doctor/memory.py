@@ -146,7 +146,7 @@ def plan_memory(
     branches = 1 if settings.guidance_scale == 1 else 2
     step, context = _once(simulate_step, shape.transformer, (longest, *grid), persons, dtype, branches * batched or 1)
     under_way = min(len(windows), settings.num_inference_steps + 1)
-    layers = int(_known(shape.transformer)["num_layers"])
+    layers = int(complete_config(shape.transformer)["num_layers"])
     kept = context * (1 if batched else branches) * under_way
     if placement.memory == "low":
         kept, step = 0, step + context // layers
@@ -176,7 +176,7 @@ def transformer_bytes(config: Mapping[str, Any], dtype: torch.dtype, placement: 
     """Bytes of a transformer's weights; some stay in float32, matrices of blocks may take a byte a value."""
     small = placement.weights != "full"
     with torch.device("meta"):
-        model = AnyTalkerTransformer3DModel(**_known(config))
+        model = AnyTalkerTransformer3DModel(**complete_config(config))
 
     def width(key: str, tensor: torch.Tensor) -> int:
         if stays_float32(key):
@@ -200,10 +200,10 @@ def simulate_step(
         batch: branches of guidance in one batch.
     """
     frames, height, width = grid
-    values = _known(config)
+    values = complete_config(config)
     layers = values["num_layers"]
-    regions = _regions(persons, grid, batch)
-    with _without_data(dtype):
+    regions = assumed_regions(persons, grid, batch)
+    with without_data(dtype):
         model = AnyTalkerTransformer3DModel(**values | {"num_layers": min(layers, _SIMULATED_LAYERS)}).eval()
         dim = values["num_attention_heads"] * values["attention_head_dim"]
         audio_frames = 4 * (frames - 1) + 1 if values["audio_face_layout"] == "A" else frames
@@ -227,7 +227,7 @@ def simulate_decoding(config: Mapping[str, Any], grid: tuple[int, int, int]) -> 
     frames, height, width = grid
     name = config.get("_class_name", "AutoencoderKLWan")
     own = {key: value for key, value in config.items() if not key.startswith("_")}
-    with _without_data(torch.float32):
+    with without_data(torch.float32):
         vae: Any
         if name == "MiniatureAutoencoder":
             from anytalker.models.autoencoder import MiniatureAutoencoder
@@ -279,30 +279,31 @@ class AllocationCounter(TorchDispatchMode):
 
 
 @contextmanager
-def _without_data(dtype: torch.dtype) -> Iterator[None]:
+def without_data(dtype: torch.dtype, gradients: bool = False) -> Iterator[None]:
     """Tensors made here have shapes but no data; floating point ones are of a type unless it is said otherwise."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     default = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        with FakeTensorMode(allow_non_fake_inputs=True), torch.set_grad_enabled(gradients):
             yield
     finally:
         torch.set_default_dtype(default)
 
 
-def _regions(persons: int, grid: tuple[int, int, int], batch: int) -> FaceRegions:
+def assumed_regions(persons: int, grid: tuple[int, int, int], batch: int, multiple: int = 1) -> FaceRegions:
+    """Places of people whose faces are as wide as a third of the picture's height; `multiple` as for `FaceRegions`."""
     frames, height, width = grid
     side = max(1, height // _FACE_SHARE)
     masks = torch.zeros(batch, persons, frames, height, width)
     for person in range(persons):
         left = person * max(0, width - side) // max(1, persons - 1)
         masks[:, person, :, :side, left : left + side] = 1
-    return FaceRegions(masks)
+    return FaceRegions(masks, multiple)
 
 
-def _known(config: Mapping[str, Any]) -> dict[str, Any]:
+def complete_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Every value of a transformer's configuration, defaults where it doesn't say."""
     import inspect
 

@@ -33,6 +33,15 @@ GPU_WORKSPACE = 1.45
 CPU_WORK = 120 * 2**20
 """Bytes that reading pictures and voices and writing a video take in the process, about."""
 
+IMAGE_ENCODER = {
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 16,
+    "patch_size": 14,
+}
+"""Sizes of the image encoder that the full-size models share, OpenCLIP's XLM-R ViT-H/14."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -180,9 +189,7 @@ def _full_size_bytes(dtype: torch.dtype) -> dict[str, int]:
     )
 
     text = UMT5Config(vocab_size=256384, d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64)
-    image = CLIPVisionConfig(
-        hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=16, patch_size=14
-    )
+    image = CLIPVisionConfig(**IMAGE_ENCODER)
     with torch.device("meta"):
         models: Sequence[tuple[str, Any, torch.dtype]] = (
             ("text encoder", UMT5EncoderModel(text), dtype),

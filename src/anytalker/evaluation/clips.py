@@ -14,6 +14,7 @@ import numpy as np
 
 from anytalker.errors import InputError
 from anytalker.evaluation.eye_motion.tracks import find_tracks
+from anytalker.media.containers import open_media
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 SPANS_FILE = "speaker_duration.json"
@@ -197,7 +198,7 @@ class VideoFrames:
         """The frames, uint8 RGB (H, W, 3).
 
         Raises:
-            InputError: if the file is missing or no video, or it breaks off.
+            InputError: if the file is missing or no video, a playlist, or it breaks off.
         """
         import av
         from av.video.reformatter import VideoReformatter
@@ -205,7 +206,7 @@ class VideoFrames:
         self.times = []
         to_rgb = VideoReformatter()  # one for all frames: making one takes longer than decoding a small frame
         try:
-            with av.open(str(self.path)) as container:
+            with open_media(self.path) as container:
                 if not container.streams.video:
                     raise InputError(f"{self.path.name} holds no video.")
                 stream = container.streams.video[0]

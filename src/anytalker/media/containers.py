@@ -36,5 +36,6 @@ def open_media(path: str | Path) -> Any:
         return av.open(f"file:{path}", container_options=options, metadata_errors="replace")
     except av.ArgumentError as error:  # so FFmpeg answers where the kind is not on the list
         raise InputError(
-            f"{path} can't be decoded: it is a playlist, or no recording. Give the recording itself, as WAV or MP3."
+            f"{path} can't be decoded: it is a playlist, or neither recording nor video. Give the file itself, "
+            "such as a WAV, MP3 or MP4."
         ) from error

@@ -50,7 +50,7 @@ Layout = Literal["A", "B"]
 WHOLE_LAYERS = r"attn_people\.to_out"
 """Pattern of the blocks' layers whose weights must stay as they are."""
 
-_TRAINED_PLACES = 32
+TRAINED_PLACES = 32
 """In training every batch has faces of other sizes; a compiled block sees them in steps of so many places."""
 
 
@@ -343,7 +343,7 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
         self.split_rows.check(face_masks.shape[3])
         present = people_present(face_masks)
         masks = self.split_rows(face_masks[:, present].to(self._precision))
-        return FaceRegions(masks, _TRAINED_PLACES if self.training else 1, present)
+        return FaceRegions(masks, TRAINED_PLACES if self.training else 1, present)
 
     # Long because it names and documents all inputs.
     def forward(
