@@ -135,6 +135,6 @@ def test_contexts_wait_for_an_offloaded_transformer(model) -> None:
     transformer, order = pipeline.transformer, []
     transformer._hf_hook = SimpleNamespace(pre_forward=lambda module: order.append("placed"))
     made = transformer.make_context
-    transformer.make_context = lambda *streams: (order.append("made"), made(*streams))[1]
+    transformer.make_context = lambda *streams, **more: (order.append("made"), made(*streams, **more))[1]
     generate(pipeline)
     assert order[:2] == ["placed", "made"]

@@ -10,7 +10,7 @@ from anytalker.conditioning.faces import yunet_path
 from anytalker.errors import AnyTalkerError
 from anytalker.loading import download as module
 from anytalker.loading.download import SEPARATOR, YUNET, HubFile, download_faces, download_separator, sha256_of
-from anytalker.pipelines.separators import KNOWN, separator_path
+from anytalker.loading.separator import KNOWN, separator_path
 
 
 class OneFileHub:

@@ -114,7 +114,7 @@ def test_the_miniature_and_saved_folders_keep_their_own(tmp_path) -> None:
         ("padding of audio", ("silence after each voice", "features of zero"), "the same"),
         ("vocal separation", ("Kim_Vocal_2",), "Kim_Vocal_2"),
         ("picture", ("without antialiasing",), "the same"),
-        ("face masks", ("as it was given",), "the same"),
+        ("face masks", ("in the original picture",), "the same"),
     ],
 )
 def test_the_page_says_how_inputs_are_prepared(row, release, mine) -> None:

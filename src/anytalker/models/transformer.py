@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -462,7 +463,8 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
     def _time(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Embedding (B, dim) and modulation (B, 6, dim) of the time step, in the precision of their weights."""
         embedder = self.condition_embedder
-        with torch.autocast(timestep.device.type, enabled=False):
+        device = timestep.device.type  # "meta" where memory is counted, which knows no autocast
+        with nullcontext() if device == "meta" else torch.autocast(device, enabled=False):
             sinusoid = embedder.timesteps_proj(timestep).to(embedder.time_embedder.linear_1.weight.dtype)
             temb = embedder.time_embedder(sinusoid)
             modulation = embedder.time_proj(embedder.act_fn(temb).to(embedder.time_proj.weight.dtype))
