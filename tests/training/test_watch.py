@@ -55,7 +55,7 @@ def test_a_killed_process_is_missed(doing: tuple[str, ...]) -> None:
     assert codes == [-signal.SIGKILL if rank == culprit else 1 for rank in range(3)]
     gone = "The main process" if culprit == 0 else r"Process 1 of 3 \(.*\)"
     for error in errors[:culprit] + errors[culprit + 1 :]:
-        assert re.search(rf"^Error: {gone} has ended without a word", error, re.MULTILINE), error
+        assert re.search(rf"^Error: {gone} has ended without a message", error, re.MULTILINE), error
 
 
 def test_processes_wait_for_each_other_and_share_what_the_main_one_has() -> None:

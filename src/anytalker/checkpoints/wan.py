@@ -27,7 +27,7 @@ def write_start(source: Path, config: Mapping[str, Any], destination: Path, seed
     """Write the transformer that stage 1 starts from, one tensor at a time.
 
     What Wan has is taken as it stands. The face projector starts as a copy of the picture's, which reads the same
-    encoder; everything else of audio and faces is drawn anew, with nought where it meets the video. So what is heard
+    encoder; everything else of audio and faces is drawn anew, with zeros where it meets the video. So what is heard
     changes nothing yet, and in layout A the first videos are Wan's own (in layout B, the attention to text also reads
     the picture, as in the release).
 

@@ -6,7 +6,7 @@ import html
 
 
 def clean_prompt(text: str) -> str:
-    """A prompt with its encoding mended, HTML entities resolved, quotes straight and white space simple (release)."""
+    """A prompt with its encoding fixed, HTML entities resolved, quotes straight and white space simple (release)."""
     import ftfy
 
     return " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split())

@@ -181,7 +181,7 @@ class Clip(Seen):
         Args:
             sample: tensors of a clip.
             window: audio frames a window of the model.
-            silence: `silent_rows` of a clip as long as this one; None: nought, as log-mel features have it.
+            silence: `silent_rows` of a clip as long as this one; None: zero, as log-mel features have it.
         """
         seen = _seen(sample)
         pauses = "silent_latents" in sample

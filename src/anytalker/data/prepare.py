@@ -128,7 +128,7 @@ def prepare(
     """Encode clips into `folder`/whole and, from single-person clips, `folder`/windows; goes on where it stopped.
 
     A clip that can't be read, or whose faces are cut away, is left out and named; the others go on. What is there
-    already is known by its record, so that clips may be mended, added and removed from one run to the next.
+    already is known by its record, so that clips may be corrected, added and removed from one run to the next.
 
     Args:
         records: what to encode.
@@ -137,7 +137,7 @@ def prepare(
         folder: where the shards go.
         settings: sizes.
         on_progress: called as (clips done, all).
-        prune: drop samples of records that are not among these: removed ones, and what mended ones were before.
+        prune: drop samples of records that are not among these: removed ones, and what corrected ones were before.
 
     Raises:
         InputError: if no clip at all can be used, or the folder holds shards of other settings.

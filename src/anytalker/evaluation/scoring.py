@@ -34,7 +34,7 @@ class ScoringSettings:
     """How clips are scored.
 
     Attributes:
-        metrics: scores wanted, keys of `summary.METRICS`; empty: all that can be had.
+        metrics: scores wanted, keys of `summary.METRICS`; empty: all that can be computed.
         protocol: of Interactivity, see `eye_motion.interactivity`.
         detector: "network" (of the package), "uniface", "cascade" or "none": what finds faces where there are neither
             tracks nor boxes.
@@ -96,7 +96,7 @@ class Tools:
 
 
 class ClipScores:
-    """The result of a clip as it grows: scores, and reasons for those that can't be had."""
+    """The result of a clip as it grows: scores, and reasons for those that are missing."""
 
     def __init__(self, clip: ClipSource) -> None:
         self.clip = clip

@@ -14,7 +14,7 @@ from anytalker.jobs.job import Job
 from anytalker.pipelines.loading_options import LoadingOptions
 
 RAY = "ray:"
-_DIED = "Its process ended without a word; most likely it ran out of memory."
+_DIED = "Its process ended without a message; most likely it ran out of memory."
 _PIPELINES: dict[tuple[str, str, LoadingOptions], Any] = {}
 
 

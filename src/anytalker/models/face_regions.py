@@ -20,7 +20,7 @@ class FaceRegions:
     Args:
         face_masks: (B, N, f, h, w) in [0, 1], none of them empty.
         multiple: numbers of places are rounded up to multiples of it, or to the whole grid, by places where the mask is
-            nought: batches whose faces differ in size then have the same few shapes, which compiled blocks need.
+            zero: batches whose faces differ in size then have the same few shapes, which compiled blocks need.
         present: which people of a larger number these are; None: all.
     """
 

@@ -58,7 +58,7 @@ def load_pipeline(
         together: share every video with the other processes of this run, which have joined.
 
     Raises:
-        InputError: if there is no such model, or something of it can't be had together.
+        InputError: if there is no such model, or two of its options exclude each other.
     """
     if together and acceleration.cache != "none" and placement.memory == "low":
         raise InputError("--cache can't be used with --memory low by several processes; leave one of them out.")
@@ -109,7 +109,7 @@ def check_loading(options: LoadingOptions, together: bool = False) -> None:
         together: whether several processes share every video.
 
     Raises:
-        InputError: if something can't be had together, or an adapter is not there.
+        InputError: if two options exclude each other, or an adapter is not there.
     """
     for path, _ in options.lora:
         if not path.exists():

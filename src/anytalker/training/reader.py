@@ -60,7 +60,7 @@ class GroupReader(Dataset):
         audio_window: audio frames in a window of the model.
         start: first step.
         rank, processes: which share of the groups is read.
-        silence: for clips of so many latent frames, what a person without a voice sounds like (`silent_rows`); nought
+        silence: for clips of so many latent frames, what a person without a voice sounds like (`silent_rows`); zero
             for lengths that are left out.
 
     Raises:

@@ -67,7 +67,7 @@ class Trainer:
 
     Raises:
         InputError: if the model, the shards or the sharing among processes don't fit, or the checkpoint is damaged.
-        AnyTalkerError: if the checkpoint can't be loaded now, for want of memory or of permission.
+        AnyTalkerError: if the checkpoint can't be loaded now, for lack of memory or permission.
     """
 
     def __init__(self, config: TrainingConfig, log: Callable[[str], None] = print) -> None:

@@ -27,7 +27,7 @@ _STORE_TIMEOUT = timedelta(seconds=30)
 _LAST_WORDS = 5.0
 _FORCED = 20.0
 """Seconds that a process has to end in an orderly way, which those that wait for a device sometimes can't."""
-_GONE = "has ended without a word, as when it is killed for want of memory. The last checkpoint is kept."
+_GONE = "has ended without a message, as when it is killed for lack of memory. The last checkpoint is kept."
 _MAIN_GONE = f"The main process {_GONE}"
 
 

@@ -19,7 +19,7 @@ _LARGEST_SEARCH_SIDE = 720
 _SIDES = (1024, 724, 512, 362, 256, 181, 128)
 """Longer sides, in pixels, of the pictures that the network sees: it knows faces of 10 to 150 pixels best."""
 SURE, LENIENT = 0.65, 0.4
-"""Confidence of a face from the network that comes with the package, and of one taken for want of surer ones."""
+"""Confidence of a face from the network that comes with the package, and of one taken if none are more certain."""
 _LEAST_SCORE = 0.2
 _LOWER, _LARGER = 0.052, 1.018
 """What turns MediaPipe's boxes into ours (brows to chin): a shift in box heights and a factor, from drawn faces."""

@@ -19,7 +19,7 @@ class UnifaceDetector:
         identities: also compute embeddings, which keep people apart where they cross, and measure identity.
 
     Raises:
-        AnyTalkerError: if `uniface` is not installed, or its weights can't be had.
+        AnyTalkerError: if `uniface` is not installed, or its weights can't be loaded.
     """
 
     def __init__(self, identities: bool = True) -> None:
