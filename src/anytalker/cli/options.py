@@ -99,11 +99,9 @@ def options_from(model: type[BaseModel], given: Mapping[str, Any]) -> Any:
         InputError: for a value that can't be used, under its name on the command line.
     """
     values = {name: value for name, value in given.items() if value is not None}
-    for name, spelling in _SPELLINGS.items():
-        if spelling.kind is bool and name in values and not values.pop(name):
-            continue
-        if spelling.kind is bool and given.get(name):
-            values[name] = spelling.on
+    for name in [name for name in values if name in _SPELLINGS and _SPELLINGS[name].kind is bool]:
+        if values.pop(name):
+            values[name] = _SPELLINGS[name].on
     return checked(model, values, option_name)
 
 

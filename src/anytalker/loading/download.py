@@ -220,6 +220,14 @@ def _reason(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
+def _file_of(hub: Hub, repository: str, name: str) -> HubFile:
+    """The file of that name in any folder of a repository."""
+    found = next((file for file in hub.files(repository) if Path(file.path).name == name), None)
+    if found is None:
+        raise AnyTalkerError(f"{repository} has no file {name}; it may have moved.")
+    return found
+
+
 def download_separator(name: str = "Kim_Vocal_2", hub: Hub | None = None, log: Callable[[str], None] = print) -> Path:
     """Get the network that takes voices out of their recordings for full-size models (67 MB).
 
@@ -241,11 +249,9 @@ def download_separator(name: str = "Kim_Vocal_2", hub: Hub | None = None, log: C
         log(f"{name} is there already: {target}")
         return target
     hub = hub or Hub()
-    files = [file for file in hub.files(SEPARATOR) if Path(file.path).name == target.name]
-    if not files:
-        raise AnyTalkerError(f"{SEPARATOR} has no file {target.name}; it may have moved.")
+    file = _file_of(hub, SEPARATOR, target.name)
     log(f"{SEPARATOR}: licence {hub.license(SEPARATOR)}; the author of {name} states none")
-    _fetch(Download(replace(files[0], sha256=KNOWN[name]), target), hub, models_home() / ".downloads")
+    _fetch(Download(replace(file, sha256=KNOWN[name]), target), hub, models_home() / ".downloads")
     needs = "" if can_separate() else "; it needs:  pip install 'anytalker[separate]'"
     log(f"{name} is in {target}{needs}")
     return target
@@ -269,10 +275,8 @@ def download_faces(hub: Hub | None = None, log: Callable[[str], None] = print) -
         log(f"YuNet is there already: {target}")
         return target
     hub = hub or Hub()
-    files = [file for file in hub.files(YUNET) if Path(file.path).name == target.name]
-    if not files:
-        raise AnyTalkerError(f"{YUNET} has no file {target.name}; it may have moved.")
+    file = _file_of(hub, YUNET, target.name)
     log(f"{YUNET}: licence {hub.license(YUNET)}")
-    _fetch(Download(files[0], target), hub, target.parent / ".downloads")
+    _fetch(Download(file, target), hub, target.parent / ".downloads")
     log(f"YuNet is in {target}; delete the file to go back to the detector of the package.")
     return target
