@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from anytalker.cli import batch, doctor, evaluate, generate, miniature, models, train
+from anytalker.cli import batch, curate, doctor, evaluate, generate, miniature, models, train
 from anytalker.cli.console import Interrupted
 from anytalker.errors import InputError
 from anytalker.failures import DEBUG, explain
@@ -31,6 +31,7 @@ app.add_typer(batch.commands)
 app.add_typer(doctor.commands)
 app.add_typer(evaluate.commands)
 app.add_typer(models.commands)
+app.add_typer(curate.commands, name="curate")
 app.add_typer(train.commands, name="train")
 app.add_typer(miniature.commands, name="miniature")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -20,6 +21,7 @@ class ClipPerson(BaseModel):
         audio_path: file with this person's voice alone, as long as the clip; None for one who is silent.
         face_boxes: (x, y, width, height) in pixels of the video, one a frame, or a single one for all frames.
         sync_confidence: how well lips and voice agree (Sync-C), None where it was not measured.
+        identity: the same for the same person in other clips, None where it is not known.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -27,6 +29,7 @@ class ClipPerson(BaseModel):
     audio_path: str | None = None
     face_boxes: list[Box] = Field(min_length=1)
     sync_confidence: float | None = None
+    identity: str | None = None
 
     @property
     def union_box(self) -> Box:
@@ -35,6 +38,24 @@ class ClipPerson(BaseModel):
         right = max(box[0] + box[2] for box in self.face_boxes)
         bottom = max(box[1] + box[3] for box in self.face_boxes)
         return (left, top, right - left, bottom - top)
+
+
+class ClipSource(BaseModel):
+    """Where a clip was cut from.
+
+    Attributes:
+        path: the file of footage.
+        start, end: seconds of it.
+        licence, consent: what is known of the right to use it, in the words of the footage's notes.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: str
+    start: float = Field(ge=0)
+    end: float = Field(ge=0)
+    licence: str | None = None
+    consent: str | None = None
 
 
 class ClipRecord(BaseModel):
@@ -47,6 +68,8 @@ class ClipRecord(BaseModel):
         fps: frames a second.
         caption: what the clip shows, for the text encoder.
         persons: left to right.
+        source: where the clip was cut from.
+        split: "train", "validation" or "test"; nobody's clips are in two of them. None: not divided.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -58,6 +81,8 @@ class ClipRecord(BaseModel):
     fps: float = Field(gt=0, le=240)
     caption: str = ""
     persons: list[ClipPerson] = Field(min_length=1)
+    source: ClipSource | None = None
+    split: Literal["train", "validation", "test"] | None = None
 
     @model_validator(mode="after")
     def _boxes_fit(self) -> ClipRecord:

@@ -78,6 +78,7 @@ def write_video(
     sample_rate: int = 16000,
     quality: int = 16,
     metadata: Mapping[str, str] | None = None,
+    synthetic: bool = True,
 ) -> None:
     """Write an MP4 with H.264 video and AAC sound, marked as synthetic; the file appears whole or not at all.
 
@@ -93,7 +94,8 @@ def write_video(
             silence to the video's length, read as it is encoded; None: no sound.
         sample_rate: samples a second of the audio.
         quality: constant rate factor of the encoder, lower is better.
-        metadata: more tags, such as "title"; "comment" and "description" always say that the video is synthetic.
+        metadata: more tags, such as "title".
+        synthetic: whether "comment" and "description" say that the video is synthetic; False for cut footage alone.
 
     Raises:
         InputError: for a frame rate, frames or audio that can't be encoded, or an unwritable path.
@@ -102,13 +104,15 @@ def write_video(
 
     rate = _frame_rate(fps)
     samples = None if audio is None else _checked_sound(audio, sample_rate)
-    note = synthetic_note()
+    tags = dict(metadata or {})
+    if synthetic:
+        tags |= {"comment": synthetic_note(), "description": synthetic_note()}
     try:
         with (
             atomic_path(path) as partial,
             av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as container,
         ):
-            container.metadata.update({**(metadata or {}), "comment": note, "description": note})
+            container.metadata.update(tags)
             # x264's macroblock trees give the same frames other bytes now and then.
             encoder = {"crf": str(quality), "preset": "medium", "x264-params": "mbtree=0"}
             video = container.add_stream("libx264", rate=rate, options=encoder)

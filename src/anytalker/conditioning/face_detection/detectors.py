@@ -46,18 +46,19 @@ class FullRangeFaceDetector:
 
     Args:
         confidence: least confidence of a face, 0 to 1.
+        sides: longer sides in pixels of the pictures to search; fewer are faster, and miss smaller or larger faces.
     """
 
     WEIGHTS = Path(__file__).parent / "weights" / "full_range.safetensors"
 
-    def __init__(self, confidence: float = SURE) -> None:
-        self.confidence = confidence
+    def __init__(self, confidence: float = SURE, sides: Sequence[int] = _SIDES) -> None:
+        self.confidence, self.sides = confidence, tuple(sides)
         self._network = _full_range_network(str(self.WEIGHTS))
 
     def __call__(self, image: Image.Image) -> list[tuple[Box, float]]:
         """Boxes with their confidence, 0 to 1."""
         picture, largest = image.convert("RGB"), max(image.size)
-        sides = [side for side in _SIDES if side <= max(384, 2.5 * largest)]
+        sides = [side for side in self.sides if side <= max(384, 2.5 * largest)]
         found = []
         for box, group in _merge([self._search(picture, side / largest) for side in sides]):
             confidence = sum(sorted(dict(reversed(group)).values())[-2:]) / 2

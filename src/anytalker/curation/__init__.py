@@ -1,0 +1,1 @@
+"""From raw footage to a training set: shots, faces, voices, who speaks, and the clips that are worth keeping."""

@@ -1,0 +1,228 @@
+"""A file of raw footage as a stream: upright frames on an even clock, and its sound beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from anytalker.errors import InputError
+from anytalker.files import atomic_path
+from anytalker.media.color import HLG, PQ, tone_mapped
+from anytalker.media.containers import open_media
+from anytalker.media.recordings import SAMPLE_RATE
+
+FPS = 25
+"""Frames a second of curated clips, whatever the footage has (paper)."""
+_LONGEST_GAP = 60.0
+"""Seconds that a frame may stay on screen; a larger gap means broken time stamps."""
+
+
+class Samples(Protocol):
+    """Mono sound at 16 kHz, somewhere: sliced like an array."""
+
+    def __len__(self) -> int:
+        """Samples in all."""
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        """A part, float32 (samples,)."""
+
+
+class StoredSound:
+    """Sound in a file of 16-bit samples, read where it is needed."""
+
+    def __init__(self, path: Path) -> None:
+        self._values = np.memmap(path, "<i2", "r") if path.stat().st_size else np.zeros(0, np.int16)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        """A part, float32 (samples,) in [-1, 1]."""
+        return self._values[part].astype(np.float32) / np.float32(32768)
+
+    @classmethod
+    def write(cls, path: Path, parts: Iterator[np.ndarray]) -> StoredSound:
+        """Write parts one after another, whole or not at all."""
+        with atomic_path(path) as partial, partial.open("wb") as file:
+            for part in parts:
+                file.write(np.clip(np.round(part * 32768), -32768, 32767).astype("<i2").tobytes())
+        return cls(path)
+
+
+class DamagedFootage(InputError):
+    """A file that breaks off or can't be decoded from some time on; `seconds` is what came before."""
+
+    def __init__(self, message: str, seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+@dataclass(frozen=True)
+class Footage:
+    """A file of footage. Frames are counted on an even clock of `FPS` frames a second from its first picture.
+
+    Attributes:
+        path: the file.
+    """
+
+    path: Path
+
+    def probe(self) -> tuple[int, int]:
+        """Size (width, height) in pixels, upright.
+
+        Raises:
+            InputError: if the file holds no video.
+        """
+        for frame in self.frames(0, 1):
+            return frame.shape[1], frame.shape[0]
+        raise InputError(f"{self.path.name} holds no frames.")
+
+    def frames(self, start: int = 0, end: int | None = None, height: int | None = None) -> Iterator[np.ndarray]:
+        """Frames `start` to `end` (exclusive; None: to the last), uint8 RGB (H, W, 3).
+
+        A variable frame rate becomes even by repeating and leaving out frames, rotation is undone, and high dynamic
+        range is brought to sRGB.
+
+        Args:
+            start, end: frame numbers.
+            height: scale to this height at most; the width follows. None: as filmed.
+
+        Raises:
+            InputError: if the file is missing or no video.
+            DamagedFootage: if it breaks off.
+        """
+        import av
+
+        if not self.path.is_file():
+            raise InputError(f"There is no file {self.path}. Check the path.")
+        number = start
+        try:
+            with open_media(self.path) as container:
+                streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+                if not streams:
+                    raise InputError(f"{self.path.name} holds no video.")
+                stream = streams[0]
+                stream.thread_type = "AUTO"
+                if start:
+                    back = (stream.start_time or 0) + int(max(0.0, start / FPS - 0.5) / stream.time_base)
+                    container.seek(back, stream=stream)
+                picture = _Picture(height)
+                for frame, until in _shown_until(container, stream):
+                    while (number + 0.5) / FPS < until:
+                        if end is not None and number >= end:
+                            return
+                        yield picture.of(frame)
+                        number += 1
+        except (av.FFmpegError, OSError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            message = f"{self.path.name} is damaged or no video ({str(error).splitlines()[0]})."
+            raise DamagedFootage(message, number / FPS) from error
+
+    def sound(self) -> Iterator[np.ndarray]:
+        """The sound in parts, mono float32 (samples,) at 16 kHz, its first sample heard at the first frame.
+
+        There are no parts if there is no sound; where it breaks off, nothing follows.
+        """
+        import av
+
+        try:
+            with open_media(self.path) as container:
+                if not container.streams.audio or not container.streams.video:
+                    return
+                sound, video = container.streams.audio[0], container.streams.video[0]
+                late = _seconds(sound.start_time, sound) - _seconds(video.start_time, video)
+                yield from _placed(_mono(container, sound), round(late * SAMPLE_RATE))
+        except (av.FFmpegError, OSError, InputError):
+            return
+
+
+class _Picture:
+    """Frames as arrays; one that is shown several times is converted once."""
+
+    def __init__(self, height: int | None) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._height, self._to_rgb = height, VideoReformatter()
+        self._frame: Any = None
+        self._pixels = np.zeros((0, 0, 3), np.uint8)
+
+    def of(self, frame: Any) -> np.ndarray:
+        if frame is not self._frame:
+            self._frame, self._pixels = frame, self._converted(frame)
+        return self._pixels
+
+    def _converted(self, frame: Any) -> np.ndarray:
+        turns = round(frame.rotation / 90) % 4
+        width, height = frame.width, frame.height
+        aspect = _pixel_aspect(frame)
+        width = round(width * aspect)
+        upright_height = width if turns % 2 else height
+        scale = min(1.0, (self._height or upright_height) / upright_height)
+        size = {"width": max(2, round(width * scale)), "height": max(2, round(height * scale))}
+        if int(frame.color_trc) in (PQ, HLG):
+            deep = self._to_rgb.reformat(frame, format="rgb48le", **size).to_ndarray()
+            pixels = tone_mapped(deep, int(frame.color_trc), int(frame.color_primaries))
+        else:
+            pixels = self._to_rgb.reformat(frame, format="rgb24", **size).to_ndarray()
+        return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+
+
+def _pixel_aspect(frame: Any) -> float:
+    aspect = float(getattr(frame, "sample_aspect_ratio", None) or 1)
+    return aspect if 0.1 < aspect < 10 and not 0.99 < aspect < 1.01 else 1.0
+
+
+def _is_cover(stream: Any) -> bool:
+    return "attached_pic" in str(getattr(stream.disposition, "name", None) or stream.disposition)
+
+
+def _shown_until(container: Any, stream: Any) -> Iterator[tuple[Any, float]]:
+    """(frame, seconds from the first picture at which the next one takes its place)."""
+    begin = stream.start_time or 0
+    usual = 1 / float(stream.average_rate or FPS)
+    previous, shown = None, 0.0
+    for frame in container.decode(stream):
+        time = shown + usual if frame.pts is None else float((frame.pts - begin) * stream.time_base)
+        if previous is not None and time > shown:
+            yield previous, min(time, shown + _LONGEST_GAP)
+        previous, shown = frame, max(time, shown)
+    if previous is not None:
+        yield previous, shown + usual
+
+
+def _seconds(time: int | None, stream: Any) -> float:
+    return float((time or 0) * stream.time_base)
+
+
+def _mono(container: Any, stream: Any) -> Iterator[np.ndarray]:
+    import av
+
+    resampler = av.AudioResampler(format="flt", rate=SAMPLE_RATE)
+    try:
+        for frame in container.decode(stream):
+            for part in resampler.resample(frame):
+                yield _mean(part)
+        for part in resampler.resample(None):
+            yield _mean(part)
+    except (av.FFmpegError, ValueError):
+        return  # what was heard before the damage is used
+
+
+def _mean(part: Any) -> np.ndarray:
+    channels = part.to_ndarray().reshape(-1, part.layout.nb_channels)
+    return np.nan_to_num(np.clip(channels.mean(axis=1), -1, 1)).astype(np.float32)
+
+
+def _placed(parts: Iterator[np.ndarray], late: int) -> Iterator[np.ndarray]:
+    """The parts, preceded by `late` samples of silence, or with as many cut off if it is below zero."""
+    if late > 0:
+        yield np.zeros(late, np.float32)
+    skip = max(0, -late)
+    for part in parts:
+        yield part[skip:]
+        skip = max(0, skip - len(part))

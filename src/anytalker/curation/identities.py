@@ -1,0 +1,110 @@
+"""Who is the same person in other clips and files, and the split that keeps everybody in one part."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from anytalker.curation.config import SplitConfig
+from anytalker.curation.export import KeptClip
+
+SAME_VOICE = 0.82
+"""Cosine of two voices' embeddings above which they are taken for one person's."""
+_SAME_LOOKS = 0.9
+
+
+class _Groups:
+    """Things that turn out to be the same (union-find)."""
+
+    def __init__(self) -> None:
+        self._parents: dict[str, str] = {}
+
+    def find(self, one: str) -> str:
+        parent = self._parents.setdefault(one, one)
+        if parent != one:
+            self._parents[one] = parent = self.find(parent)
+        return parent
+
+    def join(self, one: str, other: str) -> None:
+        first, second = sorted((self.find(one), self.find(other)))
+        self._parents[second] = first
+
+
+def name_identities(clips: Sequence[KeptClip], voices: Mapping[str, np.ndarray]) -> dict[tuple[str, int], str]:
+    """An identity for every person of every clip, by (clip, index).
+
+    Voices of different files that are alike are one person's. Somebody silent is whoever looks the same in the same
+    file, or else somebody of their own.
+
+    Args:
+        clips: all kept clips.
+        voices: embeddings (V, d) of each file's voices, by the file's path.
+    """
+    groups, keys = _Groups(), {}
+    paths = sorted(voices)
+    for index, path in enumerate(paths):
+        for other in paths[:index]:
+            for one, two in zip(*np.nonzero(_cosines(voices[path], voices[other]) > SAME_VOICE), strict=True):
+                groups.join(f"{path}#{one}", f"{other}#{two}")
+    seen: dict[str, list[tuple[np.ndarray, str]]] = defaultdict(list)
+    for clip in clips:
+        for index, person in enumerate(clip.persons):
+            if person.voice is not None:
+                keys[clip.name, index] = f"{clip.source.path}#{person.voice}"
+                seen[clip.source.path].append((np.array(person.looks), keys[clip.name, index]))
+    for clip in clips:
+        for index, person in enumerate(clip.persons):
+            if person.voice is None:
+                taken = {keys.get((clip.name, other)) for other in range(len(clip.persons))}
+                alike = [
+                    (float(looks @ np.array(person.looks)), key)
+                    for looks, key in seen[clip.source.path]
+                    if key not in taken and len(looks) == len(person.looks)
+                ]
+                best = max(alike, default=(0.0, ""))
+                key = best[1] if best[0] > _SAME_LOOKS else f"{clip.name}#{index}"
+                keys[clip.name, index] = key
+                seen[clip.source.path].append((np.array(person.looks), key))
+    return {who: _short(groups.find(key)) for who, key in keys.items()}
+
+
+def split_people(
+    clips: Sequence[KeptClip], identities: Mapping[tuple[str, int], str], config: SplitConfig
+) -> dict[str, str]:
+    """The part of the dataset that each clip goes to, by name: "train", "validation" or "test".
+
+    People who are seen together, and all that they are seen with, go to the same part. Groups are taken in an order
+    that the seed decides; the largest one always trains.
+    """
+    groups = _Groups()
+    for clip in clips:
+        names = [identities[clip.name, index] for index in range(len(clip.persons))]
+        for name in names[1:]:
+            groups.join(names[0], name)
+    members: dict[str, list[KeptClip]] = defaultdict(list)
+    for clip in clips:
+        members[groups.find(identities[clip.name, 0])].append(clip)
+    seconds = {group: sum(clip.n_frames for clip in inside) for group, inside in members.items()}
+    wanted = {part: share * sum(seconds.values()) for part, share in vars(config).items() if part != "seed"}
+    parts = dict.fromkeys(members, "train")
+    largest = max(seconds, key=lambda group: (seconds[group], group), default="")
+    for group in sorted(members, key=lambda name: _short(f"{config.seed} {name}")):
+        for part, room in wanted.items():
+            if group != largest and room > 0 and seconds[group] <= 1.5 * room:
+                parts[group], wanted[part] = part, room - seconds[group]
+                break
+    return {clip.name: parts[group] for group, inside in members.items() for clip in inside}
+
+
+def _cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    if not len(first) or not len(second):
+        return np.zeros((len(first), len(second)))
+    unit = [one / np.maximum(np.linalg.norm(one, axis=1, keepdims=True), 1e-9) for one in (first, second)]
+    return unit[0] @ unit[1].T
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

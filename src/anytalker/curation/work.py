@@ -1,0 +1,154 @@
+"""The units of work of a curation, files and shots, whose results lie on disk: whatever is done is done once."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from anytalker.curation.config import CurationConfig
+from anytalker.curation.export import KeptClip, export_clip
+from anytalker.curation.footage import FPS, Footage, StoredSound
+from anytalker.curation.piece import Dropped, Pictures, Piece, Source, run_stages
+from anytalker.curation.stages import default_stages
+from anytalker.curation.survey import Survey, survey
+from anytalker.errors import InputError
+from anytalker.failures import explain
+from anytalker.files import atomic_path
+
+FOLDER = ".curation"
+"""Below the dataset's folder: what is known of files and shots so far."""
+_FORMAT = 1
+"""Of what lies there; another number, and everything is looked at again."""
+
+
+class ShotResult(BaseModel):
+    """What became of a shot."""
+
+    kept: list[KeptClip] = []
+    dropped: list[Dropped] = []
+
+
+@dataclass(frozen=True)
+class FileWork:
+    """A file of footage in a dataset, and where its results lie.
+
+    Attributes:
+        path: the file.
+        dataset: the dataset's folder.
+        config: the settings.
+    """
+
+    path: Path
+    dataset: Path
+    config: CurationConfig
+
+    @property
+    def prefix(self) -> str:
+        """Beginning of its clips' names: the file's name and some digits of its path."""
+        name = re.sub(r"[^A-Za-z0-9]+", "-", self.path.stem).strip("-")[:40] or "footage"
+        return f"{name}-{_digest(str(self.path.resolve()))[:8]}"
+
+    @property
+    def folder(self) -> Path:
+        """Of its results; another one whenever the file or a setting changes."""
+        try:
+            state = self.path.stat()
+            seen = f"{state.st_size} {state.st_mtime_ns}"
+        except OSError:
+            seen = "missing"
+        return (
+            self.dataset / FOLDER / f"{self.prefix}-{_digest(f'{_FORMAT} {seen} {self.config.model_dump_json()}')[:8]}"
+        )
+
+    def survey_path(self) -> Path:
+        """The file's survey."""
+        return self.folder / "survey.json"
+
+    def shot_path(self, part: tuple[int, int]) -> Path:
+        """The result of a part of a shot, by its frames."""
+        return self.folder / f"shot-{part[0]:08d}-{part[1]:08d}.json"
+
+    def read_survey(self) -> Survey:
+        """The file's survey, which must be there."""
+        return Survey.model_validate_json(self.survey_path().read_text(encoding="utf-8"))
+
+    def parts(self, found: Survey) -> list[tuple[int, int]]:
+        """(first frame, end) of the stretches to examine: shots, long ones in equal parts."""
+        longest = round(self.config.shots.max_seconds * FPS)
+        parts = []
+        for start, end in found.shots:
+            count = -(-(end - start) // longest)
+            edges = [start + (end - start) * index // count for index in range(count + 1)]
+            parts += list(zip(edges[:-1], edges[1:], strict=True))
+        return parts
+
+
+def survey_file(work: FileWork) -> Survey:
+    """Look through a file, unless that was done; what is wrong with it stands in the survey's `problem`."""
+    path = work.survey_path()
+    if path.is_file():
+        return work.read_survey()
+    work.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        sound = StoredSound.write(work.folder / "sound.s16", Footage(work.path).sound())
+        found = survey(work.path, sound, work.config.speech.speakers)
+    except Exception as error:  # one bad file must not end the others
+        found = Survey(path=str(work.path), problem=explain(error))
+    write_result(path, found)
+    return found
+
+
+def examine_shot(work: FileWork, part: tuple[int, int]) -> ShotResult:
+    """Send a part of a shot through the stages and write its clips, unless that was done."""
+    path = work.shot_path(part)
+    if path.is_file():
+        return ShotResult.model_validate_json(path.read_text(encoding="utf-8"))
+    try:
+        result = _examined(work, part)
+    except Exception as error:  # as above
+        source = Source(path=str(work.path), start=part[0] / FPS, end=part[1] / FPS)
+        result = ShotResult(dropped=[Dropped(source=source, stage="footage", reason=explain(error))])
+        if not isinstance(error, InputError):
+            result.dropped[0].numbers["failed"] = 1
+    write_result(path, result)
+    return result
+
+
+def _examined(work: FileWork, part: tuple[int, int]) -> ShotResult:
+    found, sound = _opened(work.folder)
+    footage = Footage(work.path)
+    piece = Piece(
+        footage,
+        *part,
+        sound=sound,
+        turns=tuple(found.turns),
+        overlaps=tuple(found.overlaps),
+        pictures=Pictures(footage, *part),
+    )
+    if piece.seconds < work.config.shots.min_seconds:
+        return ShotResult(dropped=[piece.drop("shots", f"shorter than {work.config.shots.min_seconds:g} s")])
+    kept, dropped = run_stages(piece, default_stages(work.config))
+    height = work.config.clips.max_height
+    return ShotResult(kept=[export_clip(one, work.prefix, work.dataset, height) for one in kept], dropped=dropped)
+
+
+@lru_cache(maxsize=2)
+def _opened(folder: Path) -> tuple[Survey, StoredSound]:
+    """A file's survey and sound, kept for its next shots."""
+    found = Survey.model_validate_json((folder / "survey.json").read_text(encoding="utf-8"))
+    return found, StoredSound(folder / "sound.s16")
+
+
+def write_result(path: Path, value: BaseModel) -> None:
+    """Write a result, whole or not at all."""
+    with atomic_path(path) as partial:
+        partial.write_text(value.model_dump_json(), encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
