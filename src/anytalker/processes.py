@@ -1,8 +1,10 @@
-"""Several processes that make one video together, each with a device of its own, as `torchrun` starts them."""
+"""Several processes that work together: those that `torchrun` starts for one video, and a ray cluster's."""
 
 from __future__ import annotations
 
 import os
+
+from anytalker.errors import InputError
 
 
 def processes_together() -> int:
@@ -38,3 +40,27 @@ def leave_processes() -> None:
 
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
+
+
+def connect_to_ray(address: str) -> None:
+    """Connect to ray, unless this process is.
+
+    Args:
+        address: "local" starts ray on this machine, "auto" takes the cluster that this machine belongs to, "ray://…"
+            or "host:port" another one.
+
+    Raises:
+        InputError: if ray is not installed, or the cluster can't be reached.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError("--ray needs ray:  pip install 'anytalker[cluster]'") from error
+    if ray.is_initialized():
+        return
+    try:
+        ray.init(address=address, include_dashboard=False if address == "local" else None, logging_level="ERROR")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"There is no ray cluster at {address!r} ({error}). Start one with:  ray start --head"
+        ) from error

@@ -28,13 +28,12 @@ def describe(clip: KeptClip, template: str | None = None) -> str:
     elif len(speaking) == count:
         action = "talking with each other"
     else:
-        places = (
-            ("left", "right") if count == 2 else tuple(f"{_ordinal(index)} from the left" for index in range(count))
-        )
-        who = " and ".join(f"the one on the {places[i]}" if count == 2 else f"the {places[i]}" for i in speaking)
-        action = f"{who} talking, the others listening" if count > 2 else f"{who} talking, the other listening"
+        who = " and ".join(f"the {_place(index, count)}" for index in speaking)
+        action = f"{who} talking, the {'other' if count == 2 else 'others'} listening"
     return f"{people} in a {framing}, {action}, the camera standing still."
 
 
-def _ordinal(index: int) -> str:
-    return ("first", "second", "third")[index] if index < 3 else f"{index + 1}th"
+def _place(index: int, count: int) -> str:
+    if count == 2:
+        return ("left one", "right one")[index]
+    return f"{('first', 'second', 'third')[index] if index < 3 else f'{index + 1}th'} from the left"

@@ -67,9 +67,11 @@ class Footage:
 
     Attributes:
         path: the file.
+        limit: frames of it that are used; None: all.
     """
 
     path: Path
+    limit: int | None = None
 
     def probe(self) -> tuple[int, int]:
         """Size (width, height) in pixels, upright.
@@ -100,6 +102,8 @@ class Footage:
         if not self.path.is_file():
             raise InputError(f"There is no file {self.path}. Check the path.")
         number = start
+        if self.limit is not None:
+            end = min(self.limit, end if end is not None else self.limit)
         try:
             with open_media(self.path) as container:
                 streams = [stream for stream in container.streams.video if not _is_cover(stream)]
@@ -136,7 +140,8 @@ class Footage:
                     return
                 sound, video = container.streams.audio[0], container.streams.video[0]
                 late = _seconds(sound.start_time, sound) - _seconds(video.start_time, video)
-                yield from _placed(_mono(container, sound), round(late * SAMPLE_RATE))
+                parts = _placed(_mono(container, sound), round(late * SAMPLE_RATE))
+                yield from parts if self.limit is None else _first(parts, round(self.limit / FPS * SAMPLE_RATE))
         except (av.FFmpegError, OSError, InputError):
             return
 
@@ -226,3 +231,11 @@ def _placed(parts: Iterator[np.ndarray], late: int) -> Iterator[np.ndarray]:
     for part in parts:
         yield part[skip:]
         skip = max(0, skip - len(part))
+
+
+def _first(parts: Iterator[np.ndarray], samples: int) -> Iterator[np.ndarray]:
+    for part in parts:
+        yield part[:samples]
+        samples -= len(part)
+        if samples <= 0:
+            return

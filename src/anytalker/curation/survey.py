@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel
@@ -44,20 +43,19 @@ class Survey(BaseModel):
     problem: str | None = None
 
 
-def survey(path: Path, sound: Samples, speakers: int | None = None) -> Survey:
+def survey(footage: Footage, sound: Samples, speakers: int | None = None) -> Survey:
     """Look through a file once; pictures are seen as a stream.
 
     Args:
-        path: the file.
+        footage: the file.
         sound: its sound.
         speakers: how many voices it has; None: estimated.
 
     Raises:
         InputError: if no picture of it can be decoded.
     """
-    footage = Footage(path)
     width, height = footage.probe()
-    found = Survey(path=str(path), width=width, height=height)
+    found = Survey(path=str(footage.path), width=width, height=height)
     for shot in find_shots(_counted(footage, found), FPS):
         if found.shots:
             found.cuts.append(round((found.shots[-1][1] + shot.start) / 2 / FPS, 3))

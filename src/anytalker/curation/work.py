@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -41,11 +42,13 @@ class FileWork:
         path: the file.
         dataset: the dataset's folder.
         config: the settings.
+        limit: frames of it that are used; None: all.
     """
 
     path: Path
     dataset: Path
     config: CurationConfig
+    limit: int | None = None
 
     @property
     def prefix(self) -> str:
@@ -84,7 +87,7 @@ class FileWork:
         for start, end in found.shots:
             count = -(-(end - start) // longest)
             edges = [start + (end - start) * index // count for index in range(count + 1)]
-            parts += list(zip(edges[:-1], edges[1:], strict=True))
+            parts += list(itertools.pairwise(edges))
         return parts
 
 
@@ -95,8 +98,8 @@ def survey_file(work: FileWork) -> Survey:
         return work.read_survey()
     work.folder.mkdir(parents=True, exist_ok=True)
     try:
-        sound = StoredSound.write(work.folder / "sound.s16", Footage(work.path).sound())
-        found = survey(work.path, sound, work.config.speech.speakers)
+        sound = StoredSound.write(work.folder / "sound.s16", Footage(work.path, work.limit).sound())
+        found = survey(Footage(work.path, work.limit), sound, work.config.speech.speakers)
     except Exception as error:  # one bad file must not end the others
         found = Survey(path=str(work.path), problem=explain(error))
     write_result(path, found)
@@ -121,7 +124,7 @@ def examine_shot(work: FileWork, part: tuple[int, int]) -> ShotResult:
 
 def _examined(work: FileWork, part: tuple[int, int]) -> ShotResult:
     found, sound = _opened(work.folder)
-    footage = Footage(work.path)
+    footage = Footage(work.path, work.limit)
     piece = Piece(
         footage,
         *part,

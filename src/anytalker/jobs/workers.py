@@ -8,10 +8,10 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, Protocol
 
-from anytalker.errors import InputError
 from anytalker.failures import explain
 from anytalker.jobs.job import Job
 from anytalker.pipelines.loading_options import LoadingOptions
+from anytalker.processes import connect_to_ray
 
 RAY = "ray:"
 _DIED = "Its process ended without a message; most likely it ran out of memory."
@@ -104,16 +104,9 @@ def ray_devices(address: str) -> list[str]:
     Raises:
         InputError: if ray is not installed, or the cluster can't be reached.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise InputError("--ray needs ray:  pip install 'anytalker[cluster]'") from error
-    try:
-        ray.init(address=address, include_dashboard=False if address == "local" else None, logging_level="ERROR")
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"There is no ray cluster at {address!r} ({error}). Start one with:  ray start --head"
-        ) from error
+    connect_to_ray(address)
+    import ray
+
     resources = ray.cluster_resources()
     gpus = int(resources.get("GPU", 0))
     return [f"{RAY}cuda"] * gpus or [f"{RAY}cpu"] * max(1, int(resources.get("CPU", 1)))

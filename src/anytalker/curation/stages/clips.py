@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -30,7 +31,7 @@ class ClipsStage:
             yield piece.drop(self.name, f"shorter than {self._clips.min_seconds:g} s")
             return
         edges = [piece.start, *self._cuts(piece), piece.end]
-        for start, end in zip(edges[:-1], edges[1:], strict=True):
+        for start, end in itertools.pairwise(edges):
             clip = _with_own_speech(piece.part(start, end))
             speech = _length(_union([span for face in clip.faces for span in face.speaking]))
             clip = clip.measured(**{"clips.speech": speech / clip.seconds})
@@ -61,7 +62,7 @@ class ClipsStage:
 def _moved_to_pause(moment: float, speech: Sequence[Span]) -> float:
     """The middle of the longest pause within reach, or the moment itself."""
     edges = [(-np.inf, -np.inf), *speech, (np.inf, np.inf)]
-    pauses = [(a[1], b[0]) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    pauses = [(a[1], b[0]) for a, b in itertools.pairwise(edges)]
     near = [(max(start, moment - _REACH), min(end, moment + _REACH)) for start, end in pauses]
     longest = max(near, key=lambda span: span[1] - span[0])
     return (longest[0] + longest[1]) / 2 if longest[1] > longest[0] else moment
