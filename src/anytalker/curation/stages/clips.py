@@ -13,7 +13,7 @@ from anytalker.curation.config import ClipsConfig, SpeechConfig
 from anytalker.curation.footage import FPS
 from anytalker.curation.piece import Dropped, Face, Piece, Span
 
-_REACH = 0.6
+_REACH = 0.8
 """Seconds that a cut may be moved to lie in a pause."""
 
 
@@ -41,22 +41,15 @@ class ClipsStage:
                 yield clip
 
     def _cuts(self, piece: Piece) -> list[int]:
-        """Frames at which a clip ends and the next one begins, so that all lengths are drawn and nothing is left."""
+        """Frames at which a clip ends and the next one begins: lengths are drawn, and nothing is left over."""
         rng = np.random.default_rng([self._clips.seed, zlib.crc32(piece.footage.path.name.encode()), piece.start])
-        lengths: list[float] = []
-        while sum(lengths) < piece.seconds - self._clips.min_seconds:
-            drawn = rng.normal(self._clips.mean, self._clips.deviation)
-            lengths.append(max(float(drawn), self._clips.min_seconds))
-        scale = piece.seconds / sum(lengths) if lengths else 1.0
-        targets = piece.start / FPS + np.cumsum(lengths)[:-1] * scale
         speech = _union([span for face in piece.faces for span in face.speaking])
-        cuts: list[int] = []
-        for target in targets:
-            cut = round(_moved_to_pause(float(target), speech) * FPS)
-            least = (cuts[-1] if cuts else piece.start) + round(self._clips.min_seconds * FPS)
-            if least <= cut <= piece.end - round(self._clips.min_seconds * FPS):
-                cuts.append(cut)
-        return cuts
+        least, cuts = round(self._clips.min_seconds * FPS), [piece.start]
+        while (left := (piece.end - cuts[-1]) / FPS) > 1.5 * self._clips.mean:
+            length = left / round(left / self._clips.mean) + rng.normal(0, self._clips.deviation)
+            cut = round(_moved_to_pause(cuts[-1] / FPS + length, speech) * FPS)
+            cuts.append(min(max(cut, cuts[-1] + least), piece.end - least))
+        return cuts[1:]
 
 
 def _moved_to_pause(moment: float, speech: Sequence[Span]) -> float:

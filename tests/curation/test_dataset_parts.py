@@ -1,0 +1,188 @@
+"""Duplicates, identities and the split, captions, and the lengths of clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anytalker.curation.captions import describe
+from anytalker.curation.config import ClipsConfig, SpeechConfig, SplitConfig, load_config
+from anytalker.curation.duplicates import find_duplicates, sound_alike
+from anytalker.curation.export import KeptClip, KeptPerson, bits_between, own_voice, picture_hash
+from anytalker.curation.footage import FPS, Footage
+from anytalker.curation.identities import name_identities, split_people
+from anytalker.curation.piece import Dropped, Face, Piece, Source
+from anytalker.curation.stages.clips import ClipsStage
+from anytalker.errors import InputError
+
+
+def person(voice: int | None, looks: tuple[float, ...] = (1.0, 0.0), height: float = 40) -> KeptPerson:
+    speaking = [] if voice is None else [(0.5, 2.5)]
+    return KeptPerson(
+        audio_path=None,
+        face_boxes=[(10, 10, height, height)],
+        sync_confidence=None,
+        voice=voice,
+        speaking=speaking,
+        looks=list(looks),
+    )
+
+
+def clip(
+    name: str, *people: KeptPerson, path: str = "a.mp4", loudness=None, hash_: str = "0" * 16, frames=100
+) -> KeptClip:
+    return KeptClip(
+        name=name,
+        video_path=f"clips/{name}.mp4",
+        source=Source(path=path, start=0, end=4),
+        width=200,
+        height=100,
+        n_frames=frames,
+        persons=list(people),
+        picture_hash=hash_,
+        loudness=loudness or [0.1] * 100,
+        numbers={},
+    )
+
+
+def speech_like(seed: int, frames: int = 100) -> list[float]:
+    rng = np.random.default_rng(seed)
+    return np.abs(np.convolve(rng.normal(0, 0.2, frames + 4), np.ones(5) / 5, mode="valid")).tolist()
+
+
+def test_the_same_recording_is_found_at_another_start_and_size() -> None:
+    sound = speech_like(0, 140)
+    louder = [1.3 * value for value in sound]
+    assert sound_alike(sound[:100], louder[30:130])
+    assert not sound_alike(sound[:100], speech_like(1))
+
+
+def test_duplicates_need_alike_pictures_and_sound() -> None:
+    sound, other = speech_like(0), speech_like(1)
+    clips = [
+        clip("first", person(0), loudness=sound),
+        clip("same", person(0), loudness=sound, hash_="0" * 15 + "7"),
+        clip("same pictures", person(0), loudness=other),
+        clip("same sound", person(0), loudness=sound, hash_="f" * 16),
+    ]
+    assert find_duplicates(clips, 10) == {"same": "first"}
+    assert find_duplicates(clips, 2) == {}
+
+
+def test_hashes_stay_close_when_a_picture_is_scaled_and_noisy() -> None:
+    rng = np.random.default_rng(0)
+    import cv2
+
+    coarse = rng.integers(0, 255, (6, 8, 3)).astype(np.uint8)
+    picture = cv2.resize(coarse, (320, 240), interpolation=cv2.INTER_CUBIC)
+    noisy = cv2.resize(picture, (160, 120)).astype(int) + rng.integers(-6, 7, (120, 160, 3))
+    assert bits_between(picture_hash(picture), picture_hash(np.clip(noisy, 0, 255).astype(np.uint8))) <= 6
+    assert bits_between(picture_hash(picture), picture_hash(picture[:, ::-1])) > 12
+
+
+def test_people_are_known_again_by_voice_across_files_and_by_looks_when_silent() -> None:
+    voices = {"a.mp4": np.eye(3)[:2], "b.mp4": np.array([[0.0, 1.0, 0.05]])}
+    clips = [
+        clip("one", person(0, (1, 0, 0))),
+        clip("two", person(1, (0, 1, 0))),
+        clip("other file", person(0, (0, 0, 1)), path="b.mp4"),
+        clip("silent", person(None, (0.99, 0.1, 0)), person(1, (0, 1, 0))),
+        clip("stranger", person(None, (0.5, 0.5, 0.7))),
+    ]
+    names = name_identities(clips, voices)
+    assert names["two", 0] == names["other file", 0] == names["silent", 1]
+    assert names["silent", 0] == names["one", 0] != names["two", 0]
+    assert names["stranger", 0] not in {names[key] for key in names if key[0] != "stranger"}
+
+
+def test_nobody_is_in_two_parts() -> None:
+    rng = np.random.default_rng(0)
+    clips, voices = [], {"a.mp4": np.eye(40)}
+    for number in range(120):
+        pair = rng.integers(0, 40, 2) if number % 3 == 0 else [rng.integers(0, 40)]
+        people = [person(int(one), tuple(np.eye(40)[int(one)])) for one in dict.fromkeys(pair)]
+        clips.append(clip(f"clip {number}", *people))
+    names = name_identities(clips, voices)
+    split = split_people(clips, names, SplitConfig(validation=0.2, test=0.2))
+    parts: dict[str, set[str]] = {}
+    for (name, _), identity in names.items():
+        parts.setdefault(identity, set()).add(split[name])
+    assert all(len(part) == 1 for part in parts.values())
+    assert "train" in set(split.values())
+    singles = [one for one in clips if len(one.persons) == 1]
+    split = split_people(singles, names, SplitConfig(validation=0.2, test=0.2))
+    assert set(split.values()) == {"train", "validation", "test"}
+    assert all(0.08 <= list(split.values()).count(part) / len(singles) <= 0.3 for part in ("validation", "test"))
+
+
+def test_captions_say_who_speaks() -> None:
+    assert describe(clip("a", person(0))) == (
+        "One person in a close-up, talking to the camera, the camera standing still."
+    )
+    assert "the right one talking, the other listening" in describe(clip("b", person(None), person(1)))
+    assert "talking with each other" in describe(clip("c", person(0, height=20), person(1, height=20)))
+    assert describe(clip("d", person(0), person(1)), "{people} people talk.") == "2 people talk."
+
+
+def piece(seconds: float, spans: list[tuple[float, float]], start: int = 1000) -> Piece:
+    frames = round(seconds * FPS)
+    begin = start / FPS
+    face = Face(
+        np.tile(np.array([10, 10, 60, 60], np.float32), (frames, 1)),
+        np.ones(1),
+        tuple((a + begin, b + begin) for a, b in spans),
+        0,
+    )
+    return Piece(Footage(Path("a.mp4")), start, start + frames, np.zeros(0, np.float32), faces=(face,))
+
+
+def test_clips_cover_the_piece_and_end_in_pauses() -> None:
+    spans = [(0.2, 3.6), (4.2, 7.9), (8.4, 12.0), (12.5, 15.8)]
+    stage = ClipsStage(ClipsConfig(), SpeechConfig())
+    clips = [one for one in stage(piece(16, spans)) if isinstance(one, Piece)]
+    assert clips[0].start == 1000
+    assert clips[-1].end == 1400
+    assert all(a.end == b.start for a, b in zip(clips, clips[1:], strict=False))
+    assert all(2.0 <= one.seconds <= 6.0 for one in clips)
+    assert all(len(one.faces[0].boxes) == one.end - one.start for one in clips)
+    for one in clips[1:]:
+        moment = (one.start - 1000) / FPS
+        assert not any(a + 0.05 < moment < b - 0.05 for a, b in spans)
+
+
+def test_short_and_quiet_pieces_are_dropped_with_a_reason() -> None:
+    stage = ClipsStage(ClipsConfig(), SpeechConfig())
+    (short,) = stage(piece(1.2, [(0, 1)]))
+    assert isinstance(short, Dropped)
+    assert "shorter than 2 s" in short.reason
+    (quiet,) = stage(piece(4, [(0, 0.4)]))
+    assert isinstance(quiet, Dropped)
+    assert "speaks" in quiet.reason
+
+
+def test_a_voice_of_ones_own_has_nobody_elses_words() -> None:
+    one = piece(4, [(0.5, 1.5)])
+    other = Face(one.faces[0].boxes, np.ones(1), ((41.6, 43.0),), 1)
+    both = Piece(one.footage, one.start, one.end, one.sound, faces=(one.faces[0], other))
+    mixed = np.ones(4 * 16000, np.float32)
+    voice = own_voice(both, both.faces[0], mixed)
+    assert voice[round(1.0 * 16000)] == 1
+    assert np.all(voice[round(1.65 * 16000) :] == 0)
+    assert np.all(voice[: round(0.3 * 16000)] == 0)
+    assert own_voice(both, other, mixed)[round(1.2 * 16000)] == 0
+
+
+def test_configurations_name_what_is_wrong(tmp_path) -> None:
+    path = tmp_path / "curate.yaml"
+    path.write_text("faces:\n  presence: 1.5\n")
+    with pytest.raises(InputError, match=r"faces\.presence"):
+        load_config(path)
+    path.write_text("face: {}\n")
+    with pytest.raises(InputError, match="face"):
+        load_config(path)
+    path.write_text("clips: {mean: 5}\n")
+    assert load_config(path).clips.mean == 5
+    with pytest.raises(InputError, match="no configuration"):
+        load_config(tmp_path / "none.yaml")

@@ -1,0 +1,108 @@
+"""Footage as a stream: an even clock, upright, any stretch of it, and its sound in time with the pictures."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from anytalker.curation.footage import FPS, DamagedFootage, Footage, StoredSound
+from anytalker.errors import InputError
+
+
+def write_footage(
+    path: Path, times: list[float], fps: int = 25, sound_from: float | None = None, seconds: float = 1.0, **options: str
+) -> Path:
+    """A video whose frames show their number as brightness, at given times, perhaps with a click track beside it."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=fps, options={"crf": "5", "g": "10", **options})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.time_base = video.codec_context.time_base = Fraction(1, 1000)
+        sound = container.add_stream("pcm_s16le", rate=16000, layout="mono") if sound_from is not None else None
+        for number, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), brightness(number), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        if sound is not None:
+            samples = np.zeros(int(seconds * 16000), np.int16)
+            samples[:160] = 20000
+            frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+            frame.sample_rate, frame.time_base, frame.pts = 16000, Fraction(1, 16000), round(sound_from * 16000)
+            container.mux(sound.encode(frame))
+            container.mux(sound.encode(None))
+    return path
+
+
+def brightness(number: int) -> int:
+    return 20 + 5 * number % 220
+
+
+def shown(frames) -> list[int]:
+    return [round((float(frame.mean()) - 20) / 5) for frame in frames]
+
+
+def test_any_stretch_is_what_the_whole_has_there(tmp_path) -> None:
+    footage = Footage(write_footage(tmp_path / "even.mkv", [n / 25 for n in range(40)]))
+    whole = shown(footage.frames())
+    assert whole == list(range(40))
+    for start, end in ((0, 5), (3, 17), (25, 40), (39, 40), (12, None)):
+        assert shown(footage.frames(start, end)) == whole[start:end]
+    assert shown(Footage(footage.path, limit=7).frames(2)) == whole[2:7]
+
+
+def test_a_variable_rate_becomes_even(tmp_path) -> None:
+    footage = Footage(write_footage(tmp_path / "vfr.mkv", [0.0, 0.04, 0.2, 0.24]))
+    assert shown(footage.frames()) == [0, 1, 1, 1, 1, 2, 3]
+    assert shown(footage.frames(3, 6)) == [1, 1, 2]
+
+
+def test_other_rates_keep_their_length(tmp_path) -> None:
+    faster = Footage(write_footage(tmp_path / "fast.mkv", [n / 50 for n in range(44)], fps=50))
+    assert len(shown(faster.frames())) == 22
+    slower = Footage(write_footage(tmp_path / "slow.mkv", [n / 10 for n in range(10)], fps=10))
+    assert len(shown(slower.frames())) == FPS
+
+
+def test_pictures_are_scaled_down_but_not_up(tmp_path) -> None:
+    footage = Footage(write_footage(tmp_path / "even.mkv", [0.0, 0.04]))
+    assert next(footage.frames(height=24)).shape == (24, 32, 3)
+    assert next(footage.frames(height=480)).shape == (48, 64, 3)
+    assert footage.probe() == (64, 48)
+
+
+@pytest.mark.parametrize("late", [0.0, 0.25])
+def test_sound_keeps_its_time(tmp_path, late) -> None:
+    footage = Footage(write_footage(tmp_path / "late.mkv", [n / 25 for n in range(25)], sound_from=late))
+    sound = StoredSound.write(tmp_path / "sound", footage.sound())
+    assert abs(int(np.argmax(sound[:] > 0.3)) - late * 16000) < 32
+    assert np.array_equal(sound[100:300], sound[:][100:300])
+
+
+def test_footage_without_sound_has_none(tmp_path) -> None:
+    footage = Footage(write_footage(tmp_path / "mute.mkv", [0.0, 0.04]))
+    assert len(StoredSound.write(tmp_path / "sound", footage.sound())) == 0
+
+
+def test_what_comes_before_the_damage_is_used(tmp_path) -> None:
+    whole = write_footage(tmp_path / "whole.mkv", [n / 25 for n in range(60)], g="1").read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) // 2])
+    numbers = []
+    try:
+        numbers += shown(Footage(tmp_path / "cut.mkv").frames())
+    except DamagedFootage as error:
+        assert error.seconds > 0
+    assert numbers == list(range(len(numbers)))
+
+
+def test_what_is_no_video_is_named(tmp_path) -> None:
+    (tmp_path / "notes.mp4").write_text("not a video " * 40)
+    with pytest.raises(InputError, match=r"notes\.mp4"):
+        list(Footage(tmp_path / "notes.mp4").frames())
+    with pytest.raises(InputError, match="no file"):
+        list(Footage(tmp_path / "missing.mp4").frames())
+    with pytest.raises(InputError):
+        Footage(tmp_path / "notes.mp4").probe()
