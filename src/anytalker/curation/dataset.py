@@ -24,7 +24,8 @@ from anytalker.curation.work import FOLDER, FileWork, ShotResult
 from anytalker.data.records import ClipPerson, ClipRecord, ClipSource
 from anytalker.files import atomic_path
 
-SINGLE, MULTI, DROPPED, CUTS, CLIPS_FILE = "single.jsonl", "multi.jsonl", "dropped.jsonl", "cuts.jsonl", "clips.jsonl"
+SINGLE, MULTI, DROPPED = "single.jsonl", "multi.jsonl", "dropped.jsonl"
+CUTS, TURNS, CLIPS_FILE = "cuts.jsonl", "turns.jsonl", "clips.jsonl"
 
 
 @dataclass
@@ -121,7 +122,13 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     ordered = sorted(dataset.dropped, key=lambda one: (one.source.path, one.source.start, one.stage))
     _write_lines(folder / DROPPED, [one.model_dump(mode="json") for one in ordered])
     _write_lines(folder / CUTS, [{"path": found.path, "cuts": found.cuts} for found in dataset.surveys])
+    _write_lines(folder / TURNS, [_heard(found) for found in dataset.surveys])
     _tidy(folder, dataset.kept)
+
+
+def _heard(found: Survey) -> dict[str, Any]:
+    turns = [[turn.speaker, turn.start, turn.end] for turn in found.turns]
+    return {"path": found.path, "turns": turns, "overlaps": found.overlaps}
 
 
 def _tidy(folder: Path, kept: Iterable[KeptClip]) -> None:

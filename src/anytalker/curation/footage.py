@@ -121,6 +121,10 @@ class Footage:
                             return
                         yield picture.of(frame)
                         number += 1
+                promised = float(stream.duration * stream.time_base) if stream.duration else 0.0
+                if self.limit is None and number / FPS < 0.9 * promised - 1:
+                    message = f"{self.path.name} is cut off: {number / FPS:.1f} of {promised:.1f} s can be decoded."
+                    raise DamagedFootage(message, number / FPS)
         except (av.FFmpegError, OSError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
