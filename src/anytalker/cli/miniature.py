@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from anytalker.cli.console import check_output, check_range, quiet_libraries
+from anytalker.cli.progress import progress_bar
 from anytalker.errors import InputError
 
 commands = typer.Typer(help="The drawn world of the built-in miniature.", no_args_is_help=True)
@@ -35,6 +37,48 @@ def picture(
 
 def _is_boxes(value: Any) -> bool:
     return isinstance(value, dict) and list(value) == ["persons"]
+
+
+@commands.command(epilog="Example:  anytalker miniature episode --seed 1000001 --minutes 5 --output episode.mp4")
+def episode(
+    seed: Annotated[int, typer.Option(help="Which episode; those from 1,000,000 up are for tests alone.")] = 1_000_000,
+    minutes: Annotated[float, typer.Option(help="How long it is, up to 600.")] = 1.0,
+    size: Annotated[str, typer.Option(metavar="WxH", help="Of the picture in pixels, both even.")] = "640x352",
+    output: Annotated[
+        Path, typer.Option(help="The video to write; the truth about it goes to a .json beside it.")
+    ] = Path("episode.mp4"),
+) -> None:
+    """Draw raw footage of the miniature's world, with cuts, voices and music, and say what is true of it."""
+    check_range("--seed", seed, 0, 2**31)
+    if not 0 < minutes <= 600:
+        raise InputError(f"--minutes is {minutes:g}; it must be more than 0 and at most 600.")
+    width, height = _size(size)
+    check_output(output, ".mp4")
+    from anytalker.files import check_replaceable_json
+    from anytalker.miniature.episodes.film import write_episode
+    from anytalker.miniature.episodes.recipes import plan_episode
+
+    check_replaceable_json(output.with_suffix(".json"), _is_episode, "what is true of an episode")
+    plan = plan_episode(seed, minutes, width, height)
+    with progress_bar("Drawing frames") as report:
+        truth = write_episode(plan, output, report)
+    good = sum(shot["end"] - shot["start"] for shot in truth["shots"] if shot["good"])
+    typer.echo(
+        f"Wrote {output}: {plan.frames / truth['fps']:.0f} s, {len(plan.shots)} shots, {len(plan.cast)} people, "
+        f"{good:.0f} s good for training. The truth: {output.with_suffix('.json')}"
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,5})[x×](\d{1,5})", text)
+    width, height = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not (128 <= width <= 1920 and 128 <= height <= 1920) or width % 2 or height % 2:
+        raise InputError(f"--size is {text}; give width and height as 640x352, both even and from 128 to 1920.")
+    return width, height
+
+
+def _is_episode(value: Any) -> bool:
+    return isinstance(value, dict) and {"cuts", "shots"} <= value.keys()
 
 
 @commands.command(

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
-from typing import IO, Any
+from typing import IO, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 IN_MEMORY = 2**20
 """Samples up to which a recording is kept in memory: a minute."""
 _AT_ONCE = 2**20
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """What is encoded part by part: samples (samples,) or (samples, channels) that are read in slices."""
+
+    dtype: np.dtype
+    ndim: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(samples,) or (samples, channels)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice) -> np.ndarray: ...
 
 
 class Sound:

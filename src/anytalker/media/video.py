@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from anytalker.errors import InputError
 from anytalker.files import atomic_path
 from anytalker.media.containers import open_media
-from anytalker.media.sound import Mixture
+from anytalker.media.sound import Samples
 from anytalker.media.threads import consume_apart
 
 AUDIO_RATE = 48000
@@ -74,10 +74,11 @@ def write_video(
     path: str | Path,
     frames: np.ndarray | Iterable[np.ndarray],
     fps: float | Fraction,
-    audio: np.ndarray | Mixture | None = None,
+    audio: np.ndarray | Samples | None = None,
     sample_rate: int = 16000,
     quality: int = 16,
     metadata: Mapping[str, str] | None = None,
+    preset: str = "medium",
     synthetic: bool = True,
 ) -> None:
     """Write an MP4 with H.264 video and AAC sound, marked as synthetic; the file appears whole or not at all.
@@ -95,6 +96,7 @@ def write_video(
         sample_rate: samples a second of the audio.
         quality: constant rate factor of the encoder, lower is better.
         metadata: more tags, such as "title".
+        preset: of the encoder: "superfast" takes a third of the time and makes files half as large again.
         synthetic: whether "comment" and "description" say that the video is synthetic; False for cut footage alone.
 
     Raises:
@@ -114,7 +116,7 @@ def write_video(
         ):
             container.metadata.update(tags)
             # x264's macroblock trees give the same frames other bytes now and then.
-            encoder = {"crf": str(quality), "preset": "medium", "x264-params": "mbtree=0"}
+            encoder = {"crf": str(quality), "preset": preset, "x264-params": "mbtree=0"}
             video = container.add_stream("libx264", rate=rate, options=encoder)
             sound = None if samples is None else _SoundTrack(container, samples, sample_rate)
             consume_apart(frames, lambda arriving: _encode_frames(container, video, arriving, rate, sound))
@@ -178,7 +180,7 @@ def _encode_frames(
 class _SoundTrack:
     """Encodes samples, (samples,) or (samples, channels), up to one moment after the other, then silence."""
 
-    def __init__(self, container: Any, samples: np.ndarray | Mixture, sample_rate: int) -> None:
+    def __init__(self, container: Any, samples: np.ndarray | Samples, sample_rate: int) -> None:
         import av
 
         self._layout = "mono" if samples.ndim == 1 or samples.shape[1] == 1 else "stereo"
@@ -220,8 +222,8 @@ class _SoundTrack:
             self._container.mux(self._stream.encode(frame))
 
 
-def _checked_sound(audio: np.ndarray | Mixture, sample_rate: int) -> np.ndarray | Mixture:
-    samples = audio if isinstance(audio, Mixture) else np.asarray(audio)
+def _checked_sound(audio: np.ndarray | Samples, sample_rate: int) -> np.ndarray | Samples:
+    samples = audio if isinstance(audio, Samples) else np.asarray(audio)
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] not in (1, 2)):
         raise InputError(f"The audio has shape {samples.shape}; it must be (samples,) or (samples, 1 or 2 channels).")
     if not np.issubdtype(samples.dtype, np.floating):

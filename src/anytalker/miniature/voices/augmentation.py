@@ -8,7 +8,7 @@ from scipy import signal
 from anytalker.miniature.voices.speech import SAMPLE_RATE
 
 
-def _noise(rng: np.random.Generator, count: int) -> np.ndarray:
+def noise(rng: np.random.Generator, count: int) -> np.ndarray:
     """White, pink or babble-like noise, float64 `(count,)` of unit RMS."""
     kind = int(rng.integers(3))
     white = rng.standard_normal(count)
@@ -69,7 +69,7 @@ def augment(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         squares = sound**2
         active = squares[squares > 1e-4 * squares.max()] if squares.max() > 0 else squares
         level = float(np.sqrt(active.mean())) or 0.05
-        sound = sound + _noise(rng, len(sound)) * level * 10 ** (-rng.uniform(15, 50) / 20)
+        sound = sound + noise(rng, len(sound)) * level * 10 ** (-rng.uniform(15, 50) / 20)
     peak = float(np.abs(sound).max())
     gain = 10 ** (rng.uniform(-20, 0) / 20) / max(peak, 1e-3)
     return np.clip(sound * gain, -1.0, 1.0).astype(np.float32)

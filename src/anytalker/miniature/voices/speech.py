@@ -338,32 +338,46 @@ def _cut(
     return cut, [(time, name) for time, name in phonemes if time < end]
 
 
-def random_utterance(rng: np.random.Generator, seconds_min: float = 2.0, seconds_max: float = 6.0) -> Utterance:
-    """Let a random voice say random sentences for `seconds_min` to `seconds_max` seconds.
+@dataclass(frozen=True)
+class Voice:
+    """Someone's way to speak: espeak-ng's name, words a minute, and pitch and its range (0 to 99)."""
+
+    name: str
+    speed_wpm: int
+    pitch: int
+    pitch_range: int
+
+    @classmethod
+    def random(cls, rng: np.random.Generator) -> "Voice":
+        """Draw a voice; the same generator state gives the same voice."""
+        base, variant = _draw(rng, _BASE_VOICES), _draw(rng, _VARIANTS)
+        speed, pitch, lively = int(rng.integers(120, 231)), int(rng.integers(10, 91)), int(rng.integers(20, 91))
+        return cls(f"{base}+{variant}" if variant else base, speed, pitch, lively)
+
+
+def random_utterance(
+    rng: np.random.Generator, seconds_min: float = 2.0, seconds_max: float = 6.0, voice: Voice | None = None
+) -> Utterance:
+    """Let a voice, or a random one, say random sentences for `seconds_min` to `seconds_max` seconds.
 
     The same generator state gives the same utterance. `text` may be longer than what is heard.
     """
     if not 0.1 <= seconds_min <= seconds_max:
         raise InputError(f"lengths from {seconds_min} to {seconds_max} s: give 0.1 <= seconds_min <= seconds_max")
-    base, variant = _draw(rng, _BASE_VOICES), _draw(rng, _VARIANTS)
-    voice = f"{base}+{variant}" if variant else base
-    speed, pitch, pitch_range = (
-        int(rng.integers(120, 231)),
-        int(rng.integers(10, 91)),
-        int(rng.integers(20, 91)),
-    )
+    voice = voice or Voice.random(rng)
+    language = voice.name.partition("+")[0].partition("-")[0]
     wanted = rng.uniform(seconds_min, seconds_max)
     text, heard = "", 0.0
     while heard < wanted:
         # A word a minute is about a tenth of a letter a second; ask for a little more than is missing.
-        letters = len(text) + max(20.0, (wanted - heard) * speed / 10)
+        letters = len(text) + max(20.0, (wanted - heard) * voice.speed_wpm / 10)
         while len(text) < letters:
-            text = f"{text} {random_sentence(rng, base.partition('-')[0])}".strip()
-        waveform, phonemes = _clean_voice(text, voice, speed, pitch, pitch_range)
+            text = f"{text} {random_sentence(rng, language)}".strip()
+        waveform, phonemes = _clean_voice(text, voice.name, voice.speed_wpm, voice.pitch, voice.pitch_range)
         heard = len(waveform) / SAMPLE_RATE
     if heard > seconds_max:
         waveform, phonemes = _cut(waveform, phonemes, seconds_min, seconds_max)
-    return Utterance(waveform, _visemes(waveform, phonemes), text, voice)
+    return Utterance(waveform, _visemes(waveform, phonemes), text, voice.name)
 
 
 def resample_visemes(visemes: np.ndarray, num_frames: int, fps: float = 24.0) -> np.ndarray:
