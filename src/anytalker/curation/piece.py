@@ -10,9 +10,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from anytalker.curation.footage import FPS, Footage, Samples
+from anytalker.curation.spans import Span
 from anytalker.media.recordings import SAMPLE_RATE
 
-Span = tuple[float, float]
 _CACHED_BYTES = 600 * 2**20
 
 

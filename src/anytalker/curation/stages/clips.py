@@ -11,7 +11,8 @@ import numpy as np
 
 from anytalker.curation.config import ClipsConfig, SpeechConfig
 from anytalker.curation.footage import FPS
-from anytalker.curation.piece import Dropped, Face, Piece, Span
+from anytalker.curation.piece import Dropped, Piece
+from anytalker.curation.spans import Span, clipped, joined, total
 
 _REACH = 0.8
 """Seconds that a cut may be moved to lie in a pause."""
@@ -33,7 +34,7 @@ class ClipsStage:
         edges = [piece.start, *self._cuts(piece), piece.end]
         for start, end in itertools.pairwise(edges):
             clip = _with_own_speech(piece.part(start, end))
-            speech = _length(_union([span for face in clip.faces for span in face.speaking]))
+            speech = total(joined([span for face in clip.faces for span in face.speaking]))
             clip = clip.measured(**{"clips.speech": speech / clip.seconds})
             if speech < self._speech.min_share * clip.seconds:
                 yield clip.drop(self.name, "hardly anybody speaks")
@@ -43,7 +44,7 @@ class ClipsStage:
     def _cuts(self, piece: Piece) -> list[int]:
         """Frames at which a clip ends and the next one begins: lengths are drawn, and nothing is left over."""
         rng = np.random.default_rng([self._clips.seed, zlib.crc32(piece.footage.path.name.encode()), piece.start])
-        speech = _union([span for face in piece.faces for span in face.speaking])
+        speech = joined([span for face in piece.faces for span in face.speaking])
         least, cuts = round(self._clips.min_seconds * FPS), [piece.start]
         while (left := (piece.end - cuts[-1]) / FPS) > 1.5 * self._clips.mean:
             length = left / round(left / self._clips.mean) + rng.normal(0, self._clips.deviation)
@@ -62,23 +63,7 @@ def _moved_to_pause(moment: float, speech: Sequence[Span]) -> float:
 
 
 def _with_own_speech(clip: Piece) -> Piece:
+    """The clip with the speech of its own time alone."""
     start, end = clip.start / FPS, clip.end / FPS
-    faces: list[Face] = []
-    for face in clip.faces:
-        inner = [(max(a, start), min(b, end)) for a, b in face.speaking]
-        faces.append(replace(face, speaking=tuple((a, b) for a, b in inner if b - a > 1 / FPS)))
+    faces = [replace(face, speaking=tuple(clipped(face.speaking, start, end, 1 / FPS))) for face in clip.faces]
     return replace(clip, faces=tuple(faces))
-
-
-def _union(spans: Sequence[Span]) -> list[Span]:
-    merged: list[Span] = []
-    for start, end in sorted(spans):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return merged
-
-
-def _length(spans: Sequence[Span]) -> float:
-    return sum(end - start for start, end in spans)
