@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 import os
 import platform
@@ -19,6 +18,7 @@ from pathlib import Path
 from anytalker.errors import OUT_OF_MEMORY, AnyTalkerError
 from anytalker.extras import extras_with
 from anytalker.files import atomic_path, home
+from anytalker.hashing import short_digest
 
 DEBUG = "ANYTALKER_DEBUG"
 """Environment variable: if it is set, tracebacks are shown on standard error. `anytalker --debug` sets it."""
@@ -77,7 +77,7 @@ def write_log(error: BaseException) -> Path | None:
     """
     frames = traceback.extract_tb(error.__traceback__)
     place = repr((type(error).__name__, [(frame.filename, frame.lineno) for frame in frames]))
-    name = f"error-{hashlib.sha256(place.encode()).hexdigest()[:12]}.log"
+    name = f"error-{short_digest(place)}.log"
     for folder in (lambda: home() / "logs", _temporary_folder):
         with suppress(OSError, RuntimeError):  # RuntimeError: there is no home folder
             path = folder() / name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -17,6 +16,7 @@ from safetensors.torch import load, save
 from anytalker.data.tars import Contents, contents_path, digest_of, kept_contents, read_tars, survey
 from anytalker.errors import InputError
 from anytalker.files import atomic_path, write_json_atomic
+from anytalker.hashing import short_digest
 
 INDEX = "index.json"
 
@@ -158,7 +158,7 @@ def shards_digest(folder: str | Path) -> str:
     known["shards"] = [
         {name: shard[name] for name in ("file", "samples", "digest") if name in shard} for shard in index["shards"]
     ]
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+    return short_digest(json.dumps(known, sort_keys=True))
 
 
 def _written(folder: Path) -> dict[str, dict[str, Any]]:
