@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 import torch
 
+from anytalker.conventions import Box
 from anytalker.data.encoding import ClipEncoder
-from anytalker.data.records import Box, ClipRecord
+from anytalker.data.records import ClipRecord
 from anytalker.data.shards import ShardWriter
 from anytalker.errors import InputError
 from anytalker.hashing import short_digest

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from anytalker.conventions import Box
 from anytalker.errors import InputError
-
-Box = tuple[float, float, float, float]
 
 
 class ClipPerson(BaseModel):

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from anytalker.conventions import corners
 from anytalker.errors import InputError, NoScoreError
 from anytalker.evaluation.clips import ClipSource, VideoFrames
 from anytalker.evaluation.eye_motion.scores import eye_motion, interactivity
@@ -178,7 +179,7 @@ def clip_tracks(clip: ClipSource, video: VideoFrames, tools: Tools) -> FaceTrack
     if clip.tracks is not None:
         return FaceTracks.load(clip.tracks, size, fps)
     if clip.boxes is not None:
-        boxes = np.array([[x, y, x + width, y + height] for x, y, width, height in clip.boxes], dtype=np.float32)
+        boxes = corners(clip.boxes).astype(np.float32)
         return FaceTracks(boxes[None], None, size, fps)
     if tools.detector is None:
         return None

@@ -14,8 +14,9 @@ import numpy as np
 from PIL import Image
 
 from anytalker.conditioning.binding import People, bind_faces, is_box, parse_face
-from anytalker.conditioning.faces import Box, scale_box, square_box, square_face
+from anytalker.conditioning.faces import scale_box, square_box, square_face
 from anytalker.conditioning.picture_record import recorded_faces
+from anytalker.conventions import PixelBox
 from anytalker.denoising.windows import check_positions, with_window
 from anytalker.errors import InputError
 from anytalker.media.channels import two_voices_remark
@@ -63,13 +64,13 @@ class Inputs:
     """
 
     image: Image.Image
-    boxes: list[Box]
+    boxes: list[PixelBox]
     voices: list[Voice]
     frames: int
     fps: float
     mode: str = "pad"
     picture: Image.Image | None = None
-    faces: list[Box] | None = None
+    faces: list[PixelBox] | None = None
 
     @property
     def listeners(self) -> list[int]:
@@ -177,7 +178,7 @@ def shared_settings(settings: PipelineSettings, devices: int) -> PipelineSetting
 
 def video_size(
     picture: Image.Image,
-    boxes: Sequence[Box],
+    boxes: Sequence[PixelBox],
     settings: PipelineSettings,
     size: tuple[int, int] | None = None,
     scale: float | None = None,
@@ -208,7 +209,7 @@ def video_size(
     return tall, wide
 
 
-def _usual_size(picture: Image.Image, boxes: Sequence[Box], settings: PipelineSettings) -> tuple[int, int]:
+def _usual_size(picture: Image.Image, boxes: Sequence[PixelBox], settings: PipelineSettings) -> tuple[int, int]:
     multiple = settings.size_multiple
     if settings.face_size is None:
         return frame_size(picture.height, picture.width, settings.max_area, multiple)

@@ -13,9 +13,10 @@ from PIL import Image
 
 from anytalker.conditioning.audio_features import VoiceWindows, hear_voices
 from anytalker.conditioning.binding import FaceMask
-from anytalker.conditioning.faces import Box, clip_pixels, crop_face
+from anytalker.conditioning.faces import clip_pixels, crop_face
 from anytalker.conditioning.masks import condition_mask, face_token_masks
 from anytalker.conditioning.text import clean_prompt
+from anytalker.conventions import PixelBox
 from anytalker.denoising.denoiser import Conditioning, Denoiser
 from anytalker.denoising.guidance import Guidance
 from anytalker.denoising.noise import Noise
@@ -317,7 +318,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
             face_masks=masks[None].to(latents).expand(-1, -1, latent_frames, -1, -1),
         )
 
-    def seen(self, inputs: Inputs) -> tuple[Image.Image, list[Box]]:
+    def seen(self, inputs: Inputs) -> tuple[Image.Image, list[PixelBox]]:
         """The picture that encoders and masks are made of, and the faces in it, see `PipelineSettings.prepared`."""
         if self.settings.prepared == "video" or inputs.picture is None or inputs.faces is None:
             return inputs.image, inputs.boxes

@@ -37,7 +37,7 @@ class FaceCrop:
         return (self.size, self.size) if self.color == "gray" else (self.size, self.size, 3)
 
     def cut(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
-        """The crop, uint8 of `shape`, of a frame uint8 (H, W, 3) RGB at a face box (4,) xyxy px."""
+        """The crop, uint8 of `shape`, of a frame uint8 (H, W, 3) RGB at a face box (4,) of corners in px."""
         larger = max(box[2] - box[0], box[3] - box[1])
         side = self.side * larger
         x = (box[0] + box[2]) / 2 + self.shift[0] * larger
@@ -82,7 +82,7 @@ def crop_faces(frames: Iterable[np.ndarray], boxes: np.ndarray, crop: FaceCrop) 
 
     Args:
         frames: uint8 (H, W, 3) RGB each; an array (T, H, W, 3) or any iterator.
-        boxes: face boxes (T, P, 4) xyxy px, NaN where a face is missing; (P, 4): the same in every frame.
+        boxes: face boxes (T, P, 4), corners in px, NaN where a face is missing; (P, 4): the same in every frame.
         crop: what to cut.
 
     Returns:
@@ -121,7 +121,7 @@ def _cut_row(frame: np.ndarray, boxes: np.ndarray, crop: FaceCrop) -> np.ndarray
 
 
 def present(boxes: np.ndarray) -> np.ndarray:
-    """Boolean (...): where boxes (..., 4) xyxy are those of a face: finite, and at least two pixels wide and high."""
+    """Boolean (...): where boxes (..., 4), as corners, are a face's: finite, at least two pixels wide and high."""
     with np.errstate(invalid="ignore"):
         sides = boxes[..., 2:] - boxes[..., :2]
         return np.isfinite(boxes).all(axis=-1) & (sides >= 2).all(axis=-1)
