@@ -36,7 +36,7 @@ def explain(error: BaseException) -> str:
         traceback.print_exception(error)
     if isinstance(error, AnyTalkerError):
         return str(error)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's may not be loaded
+    if is_out_of_memory(error):
         return OUT_OF_MEMORY
     if isinstance(error, ModuleNotFoundError) and error.name and (extras := extras_with(error.name)):
         commands = " or ".join(f"pip install --upgrade 'anytalker[{extra}]'" for extra in extras)
@@ -45,6 +45,14 @@ def explain(error: BaseException) -> str:
     log = write_log(error)
     rest = f"what led to it is in {log}" if log else "no log could be written"
     return f"{what}. This was not expected; {rest}, and --debug shows it."
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory gave out, the machine's or a GPU's."""
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
+        return True
+    return "DefaultCPUAllocator" in str(error)  # for which PyTorch has no class
 
 
 def _lacking(module: str) -> str:

@@ -319,8 +319,12 @@ def test_a_disk_that_fills_while_the_video_is_written_keeps_the_latents(prepare,
     assert (tmp_path / "talk.mp4").read_bytes() == whole
 
 
-@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA"), RuntimeError("not enough memory")])
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA"), "of the machine"])
 def test_out_of_memory_says_what_to_do(prepare, tmp_path, error) -> None:
+    if isinstance(error, str):
+        with pytest.raises(RuntimeError) as raised:
+            torch.empty(2**58)
+        error = raised.value
     production = stop_at(prepare(batch_guidance=True), "denoise", 20, error)
     with pytest.raises(AnyTalkerError, match=r"Out of memory.*--batch-guidance.*parts are kept"):
         production.to_file(tmp_path / "talk.mp4", interval=0)

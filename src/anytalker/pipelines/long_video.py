@@ -17,6 +17,7 @@ from diffusers.utils.torch_utils import empty_device_cache
 from anytalker.denoising.denoiser import Conditioning, Denoiser, DenoisingRun
 from anytalker.denoising.noise import Noise
 from anytalker.errors import AnyTalkerError, InputError
+from anytalker.failures import is_out_of_memory
 from anytalker.files import write_json_atomic
 from anytalker.hardware.placement import Memory
 from anytalker.media.destination import check_record, making, parts_folder, record_path
@@ -240,9 +241,11 @@ def _shortage(error: BaseException, path: Path, advice: str) -> str | None:
                 f"The disk is full: {path} and its parts can't be written. Free some space in {path.absolute().parent}."
             )
         text = str(known)
-        if isinstance(known, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in text:
+        if is_out_of_memory(known):
             return f"Out of memory. Close other programs, or {advice}."
-        if type(known).__name__ == "AcceleratorError" or (isinstance(known, RuntimeError) and "CUDA error" in text):
+        # cuBLAS's errors have no class of their own, nor had any others before PyTorch 2.8.
+        lost = isinstance(known, getattr(torch, "AcceleratorError", ()))
+        if lost or (isinstance(known, RuntimeError) and "CUDA error" in text):
             return (
                 f"The GPU stopped working ({text.splitlines()[0]}). Close other programs that use it, or give "
                 "--device cpu."

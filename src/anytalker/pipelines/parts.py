@@ -161,7 +161,7 @@ def _write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str
     with atomic_path(path) as partial:
         try:
             save_file(tensors, partial, metadata)
-        except SafetensorError as error:
+        except SafetensorError as error:  # the system's error, of which only the text is left
             number = re.search(r"os error (\d+)", str(error))
             if number is None:
                 raise
