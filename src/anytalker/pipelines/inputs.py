@@ -1,4 +1,8 @@
-"""The door: everything a caller gives is checked here, once, and brought into the pipeline's shapes."""
+"""From what the user gives to `Inputs`: read and checked here, once, then brought to the video's size and length.
+
+`read_scene` opens the picture and the recordings and finds out who is who; `fit_scene` resizes the picture, puts the
+voices on one clock and settles how many frames there are. Neither runs a model, but for face detection.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from anytalker.conditioning.binding import People, bind_faces, is_box, parse_face
+from anytalker.conditioning.binding import FaceMask, People, bind_faces, is_box, parse_face
 from anytalker.conditioning.faces import scale_box, square_box, square_face
 from anytalker.conditioning.picture_record import recorded_faces
 from anytalker.conventions import PixelBox
 from anytalker.denoising.windows import check_positions, with_window
 from anytalker.errors import InputError
-from anytalker.media.channels import two_voices_remark
+from anytalker.media.channels import split_channel, two_voices_remark
 from anytalker.media.pictures import frame_size, load_image, resize_image
 from anytalker.media.recordings import (
     SAMPLE_RATE,
@@ -169,6 +173,14 @@ def prepare_inputs(
 ) -> Inputs:
     """Read a scene and fit it to the model: `read_scene` and `fit_scene` at once."""
     return fit_scene(read_scene(image, audio, faces, at), settings, options)
+
+
+def input_files(image: Any, audio: Sequence[Any], faces: Sequence[Any] | None) -> list[str | Path]:
+    """The files among what a video is made from: picture, recordings ("talk.wav" of "talk.wav:left") and masks."""
+    recordings = [split_channel(voice)[0] for voice in audio if isinstance(voice, (str, Path))]
+    names = [face.name if isinstance(face, FaceMask) else face for face in faces or ()]
+    masks = [name for name in names if isinstance(name, str)]
+    return [*recordings, *([image] if isinstance(image, (str, Path)) else []), *masks]
 
 
 def shared_settings(settings: PipelineSettings, devices: int) -> PipelineSettings:
