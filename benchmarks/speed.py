@@ -73,7 +73,7 @@ def make(switch: Switch, seconds: float, steps: int, guidance: float) -> tuple[f
     image, boxes, voices = demo_scene(2, seconds, 0)
     taken = 0.0
     for _ in range(2 if "compile" in switch.name else 1):
-        production = pipeline.prepare(
+        prepared = pipeline.prepare(
             image,
             voices,
             faces=boxes,
@@ -85,9 +85,9 @@ def make(switch: Switch, seconds: float, steps: int, guidance: float) -> tuple[f
             **options,
         )
         started = time.perf_counter()
-        latents = list(production.latents())
+        latents = list(prepared.denoise())
         taken = time.perf_counter() - started
-    return taken, np.concatenate(list(production.frames(latents)))
+    return taken, np.concatenate(list(prepared.decode(latents)))
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 import torch
 
+from anytalker.conventions import corners
 from anytalker.errors import NoScoreError
 from anytalker.evaluation.lip_sync.binding import binding
 from anytalker.evaluation.lip_sync.crops import crop_faces
@@ -62,8 +63,7 @@ def softened(frames: np.ndarray, height: int | None) -> np.ndarray:
 
 def faces_of(clip: RenderedClip, model: SyncModel, soft: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Crops and where the faces are."""
-    boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in clip.boxes], dtype=float)
-    return crop_faces(softened(clip.frames, soft), boxes, model.crop)
+    return crop_faces(softened(clip.frames, soft), corners(clip.boxes), model.crop)
 
 
 def singles(model: SyncModel, count: int, frames: int, fps: float, soft: int | None) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from anytalker.loading.scheduler import make_scheduler
 from anytalker.media import video as output
 from anytalker.media.video import write_video
 from anytalker.models.latents import CHUNK, decode_chunks
-from anytalker.pipelines.long_video import _on_cpu
+from anytalker.pipelines.prepared_video import _on_cpu
 from gpu_parts.scale import GIB, Row, Scale, random_transformer, random_vae, reset_peak, shape_of, taken, timed
 
 _STEPS, _TIMED = 5, 2

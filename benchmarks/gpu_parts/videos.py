@@ -37,16 +37,16 @@ def measure_video(
     placing, _ = timed(lambda: place(pipeline, device, placement))
     settings, given = shape.settings, inputs_of(scale, _PEOPLE, shape.settings.fps)
     peaks = {}
-    production = pipeline.prepare(**given, num_inference_steps=_STEPS, generator=torch.Generator().manual_seed(0))
+    prepared = pipeline.prepare(**given, num_inference_steps=_STEPS, generator=torch.Generator().manual_seed(0))
     peaks["encode"] = taken()
     reset_peak()
-    latents = list(production.latents())
+    latents = list(prepared.denoise())
     peaks["denoise"] = taken()
     reset_peak()
-    for _ in production.frames(latents):
+    for _ in prepared.decode(latents):
         pass
     peaks["decode"] = taken()
-    seconds = production.stopwatch.seconds
+    seconds = prepared.stopwatch.seconds
     step = seconds["denoise"] / _STEPS
     whole = seconds["prepare"] + seconds["decode"] + step * settings.num_inference_steps
     row: Row = {"model": name, "memory": memory, "weights": weights, "blocks": blocks or "all"}

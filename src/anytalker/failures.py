@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 import os
 import platform
@@ -19,6 +18,7 @@ from pathlib import Path
 from anytalker.errors import OUT_OF_MEMORY, AnyTalkerError
 from anytalker.extras import extras_with
 from anytalker.files import atomic_path, home
+from anytalker.hashing import short_digest
 
 DEBUG = "ANYTALKER_DEBUG"
 """Environment variable: if it is set, tracebacks are shown on standard error. `anytalker --debug` sets it."""
@@ -36,7 +36,7 @@ def explain(error: BaseException) -> str:
         traceback.print_exception(error)
     if isinstance(error, AnyTalkerError):
         return str(error)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's may not be loaded
+    if is_out_of_memory(error):
         return OUT_OF_MEMORY
     if isinstance(error, ModuleNotFoundError) and error.name and (extras := extras_with(error.name)):
         commands = " or ".join(f"pip install --upgrade 'anytalker[{extra}]'" for extra in extras)
@@ -45,6 +45,14 @@ def explain(error: BaseException) -> str:
     log = write_log(error)
     rest = f"what led to it is in {log}" if log else "no log could be written"
     return f"{what}. This was not expected; {rest}, and --debug shows it."
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory gave out, the machine's or a GPU's."""
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
+        return True
+    return "DefaultCPUAllocator" in str(error)  # for which PyTorch has no class
 
 
 def _lacking(module: str) -> str:
@@ -77,7 +85,7 @@ def write_log(error: BaseException) -> Path | None:
     """
     frames = traceback.extract_tb(error.__traceback__)
     place = repr((type(error).__name__, [(frame.filename, frame.lineno) for frame in frames]))
-    name = f"error-{hashlib.sha256(place.encode()).hexdigest()[:12]}.log"
+    name = f"error-{short_digest(place)}.log"
     for folder in (lambda: home() / "logs", _temporary_folder):
         with suppress(OSError, RuntimeError):  # RuntimeError: there is no home folder
             path = folder() / name

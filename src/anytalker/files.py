@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import uuid
@@ -12,10 +13,9 @@ from typing import Any
 
 from anytalker.errors import InputError
 
-try:
-    import fcntl
-except ImportError:  # a system without such locks
-    fcntl = None  # type: ignore[assignment]
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
+_PATIENCE = 0.2
+"""Seconds that a lock is waited for: its owner may be about to end."""
 
 
 def home() -> Path:
@@ -41,7 +41,7 @@ def atomic_path(destination: str | Path) -> Iterator[Path]:
 def exclusive(path: str | Path, refusal: str) -> Iterator[None]:
     """Hold a lock that only one process (or thread) can hold; it ends with the process, even by kill -9.
 
-    Where the system or the disk knows no locks, nobody is kept out.
+    Where the disk knows no locks, others may not be kept out.
 
     Args:
         path: the lock's file, gone afterwards; one that a killed process left behind locks nobody out.
@@ -50,48 +50,25 @@ def exclusive(path: str | Path, refusal: str) -> Iterator[None]:
     Raises:
         InputError: if another one holds it, or the file can't be made.
     """
+    from filelock import FileLock, Timeout
+
     target = Path(path)
-    descriptor = _locked(target, refusal)
+    lock = FileLock(target, timeout=_PATIENCE, mode=0o666, thread_local=False)  # another user may find it after a kill
+    try:
+        if not target.parent.is_dir():  # which filelock would make
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        lock.acquire(poll_interval=_PATIENCE / 4)
+    except Timeout as error:
+        raise InputError(refusal) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise InputError(f"{target} can't be written: {error.strerror}. Choose another place.") from error
     try:
         yield
     finally:
-        if descriptor is not None:
-            with suppress(OSError):
-                if os.path.samestat(os.fstat(descriptor), os.stat(target)):
-                    target.unlink()  # while it is locked: nobody must take a file that is about to go
-            os.close(descriptor)
-
-
-def _locked(path: Path, refusal: str) -> int | None:
-    """The open file of a lock; None where there are no locks."""
-    while fcntl is not None:
-        try:
-            descriptor = _opened(path)
-        except OSError as error:
-            raise InputError(f"{path} can't be written: {error.strerror}. Choose another place.") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
-                    return descriptor
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise InputError(refusal) from error
-        except OSError:  # the disk knows no locks
-            os.close(descriptor)
-            with suppress(OSError):
-                path.unlink()
-            break
-        os.close(descriptor)  # its owner has just ended and taken the file along
-    return None
-
-
-def _opened(path: Path) -> int:
-    """A lock's file, made if it isn't there; another user's can only be read, which is enough to lock it."""
-    try:
-        return os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
-    except PermissionError:
-        return os.open(path, os.O_RDONLY)
+        with suppress(OSError):
+            target.unlink()  # while it is locked: filelock doesn't take a file that has gone
+        lock.release()
 
 
 def write_json_atomic(path: str | Path, data: Any) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
+from anytalker.denoising import wavefront
 from anytalker.denoising.denoiser import Conditioning, ContextCache, Denoiser
 from anytalker.denoising.guidance import Guidance
 from anytalker.denoising.noise import Noise
@@ -83,6 +86,21 @@ def test_guidance_makes_no_difference_to_that(guidance) -> None:
     whole = conditioning(10)
     noise = torch.randn(1, 16, 10, 8, 8)
     assert torch.equal(denoiser(noise, whole), all_at_once(denoiser, noise, whole))
+
+
+def test_the_docstring_draws_the_order_of_steps() -> None:
+    drawing = re.findall(r"^ {4}window (\d) {8}([123. ]+)$", wavefront.__doc__ or "", re.MULTILINE)
+    drawn = {column // 3: int(row) for row, line in drawing for column, mark in enumerate(line) if mark in "123"}
+    scheduler = make_scheduler(3.0)
+    set_timesteps(scheduler, 3)
+    windows = plan_windows(11, 4, 2)
+    wave = wavefront.Wavefront(windows, 2, 11, scheduler, lambda start, stop: torch.zeros(1, 16, stop - start, 2, 2))
+    taken = []
+    while wave.done < 12:
+        number, step = wave.next_step()
+        taken.append(number)
+        wave.add_velocity(number, torch.zeros_like(wave.latents(number, step)))
+    assert [drawn[column] for column in sorted(drawn)] == taken
 
 
 def in_work(frames: int, steps: int, overlap: int = 2) -> tuple[int, int, int]:

@@ -54,7 +54,7 @@ def make_frames(pipeline: AnyTalkerPipeline) -> torch.Tensor:
     boxes, voices = [(8, 4, 20, 20), (50, 14, 36, 36)], [rng.normal(0, 0.1, 16000).astype(np.float32), None]
     if pipeline.settings.window:
         image, boxes, voices = demo_scene(2, 3.4, 0)
-    production = pipeline.prepare(
+    prepared = pipeline.prepare(
         image,
         voices,
         faces=boxes,
@@ -64,7 +64,7 @@ def make_frames(pipeline: AnyTalkerPipeline) -> torch.Tensor:
         max_frames=81 if pipeline.settings.window else 9,
         generator=torch.Generator().manual_seed(0),
     )
-    return torch.from_numpy(np.concatenate(list(production.frames()))).contiguous()
+    return torch.from_numpy(np.concatenate(list(prepared.decode(prepared.denoise())))).contiguous()
 
 
 def run_together(*arguments: str, **options) -> subprocess.CompletedProcess:

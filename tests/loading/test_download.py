@@ -150,7 +150,7 @@ def test_an_interrupted_download_goes_on_in_the_middle_of_a_file(hub, tmp_path, 
 
 
 def test_a_file_that_differs_from_the_hubs_checksum_is_refused(hub, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(module, "sha256_of", lambda path: "0" * 64)
+    monkeypatch.setattr(module, "file_digest", lambda path: "0" * 64)
     with pytest.raises(AnyTalkerError, match="another checksum than on the hub"):
         download("1.3b", Hub(hub.endpoint), tmp_path)
     assert not list(tmp_path.rglob("*.safetensors"))

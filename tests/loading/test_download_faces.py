@@ -8,8 +8,9 @@ import pytest
 
 from anytalker.conditioning.faces import yunet_path
 from anytalker.errors import AnyTalkerError
+from anytalker.hashing import file_digest
 from anytalker.loading import download as module
-from anytalker.loading.download import SEPARATOR, YUNET, HubFile, download_faces, download_separator, sha256_of
+from anytalker.loading.download import SEPARATOR, YUNET, HubFile, download_faces, download_separator
 from anytalker.loading.separator import KNOWN, separator_path
 
 
@@ -54,7 +55,7 @@ def test_a_separator_is_fetched_once_and_only_the_one_that_is_known(tmp_path, mo
         download_separator(hub=hub, log=said.append)
     assert not separator_path("Kim_Vocal_2").exists()
     (tmp_path / "same").write_bytes(b"onnx")
-    monkeypatch.setitem(KNOWN, "Kim_Vocal_2", sha256_of(tmp_path / "same"))
+    monkeypatch.setitem(KNOWN, "Kim_Vocal_2", file_digest(tmp_path / "same"))
     assert download_separator(hub=hub, log=said.append) == separator_path("Kim_Vocal_2")
     assert said[0].startswith(f"{SEPARATOR}: licence mit; ")
     monkeypatch.setattr(module, "can_separate", lambda: False)

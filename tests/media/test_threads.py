@@ -14,7 +14,7 @@ from anytalker.media import video as output
 from anytalker.media.threads import consume_apart
 from anytalker.media.video import write_video
 from anytalker.miniature.demo import demo_scene
-from anytalker.pipelines.long_video import _on_cpu
+from anytalker.pipelines.prepared_video import _on_cpu
 
 
 def test_items_arrive_in_order_and_few_wait() -> None:

@@ -79,8 +79,8 @@ def test_a_pipeline_compiles_where_it_pays_and_says_so(monkeypatch) -> None:
 
 def test_nothing_is_compiled_on_a_cpu() -> None:
     image, boxes, voices = demo_scene(1, 0.4, 0)
-    production = load_pipeline("tiny", "cpu").prepare(image, voices, faces=boxes, num_inference_steps=500)
-    assert production.denoiser.compiled is False
+    prepared = load_pipeline("tiny", "cpu").prepare(image, voices, faces=boxes, num_inference_steps=500)
+    assert prepared.denoiser.compiled is False
 
 
 def test_attention_follows_the_card(monkeypatch) -> None:

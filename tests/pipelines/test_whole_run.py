@@ -18,7 +18,7 @@ from anytalker.conditioning.audio_features import Wav2Vec2Features
 from anytalker.denoising.windows import plan_windows
 from anytalker.loading.scheduler import make_scheduler
 from anytalker.models.settings import NEGATIVE_PROMPT, PipelineSettings
-from anytalker.pipelines.long_video import Production
+from anytalker.pipelines.prepared_video import PreparedVideo
 from tests.goldens.run import reference
 
 FOLDER = Path(__file__).parents[1] / "goldens" / "run"
@@ -59,7 +59,7 @@ def name(request) -> str:
 
 
 @pytest.fixture(scope="module")
-def production(name, files, pipelines) -> Production:
+def prepared(name, files, pipelines) -> PreparedVideo:
     mode, people = reference.CASES[name]
     picture, recordings = files
     return pipelines[reference.LAYOUTS[mode]].prepare(
@@ -76,11 +76,11 @@ def production(name, files, pipelines) -> Production:
 
 
 @pytest.fixture(scope="module")
-def steps(production) -> list[torch.Tensor]:
+def steps(prepared) -> list[torch.Tensor]:
     """Latents after every step of the sampler, from the noise of the reference; the last ones are the video's."""
-    shape = (16, production.conditioning.latent_frames, *production.conditioning.condition.shape[3:])
+    shape = (16, prepared.conditioning.latent_frames, *prepared.conditioning.condition.shape[3:])
     noise = reference.tensor("noise", shape, reference.SALT)[None]
-    run = production.denoiser.begin(lambda start, stop: noise[:, :, start:stop], production.conditioning)
+    run = prepared.denoiser.begin(lambda start, stop: noise[:, :, start:stop], prepared.conditioning)
     seen = []
     for step in range(1, run.total + 1):
         run.advance()
@@ -92,10 +92,10 @@ def golden(name: str, what: str) -> torch.Tensor:
     return GOLDENS.get(f"{name}.{what}", GOLDENS.get(f"all.{what}"))
 
 
-def test_the_video_is_as_long_and_as_large(name, production) -> None:
+def test_the_video_is_as_long_and_as_large(name, prepared) -> None:
     facts = FACTS[name]
-    assert (production.inputs.frames, production.inputs.fps) == (facts["frames"], reference.FPS)
-    assert production.inputs.image.size == (facts["width"], facts["height"])
+    assert (prepared.inputs.frames, prepared.inputs.fps) == (facts["frames"], reference.FPS)
+    assert prepared.inputs.image.size == (facts["width"], facts["height"])
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,8 @@ def test_the_video_is_as_long_and_as_large(name, production) -> None:
         "audio_embeds",
     ],
 )
-def test_the_transformer_is_told_the_same(what, name, production, error) -> None:
-    conditioning = production.conditioning
+def test_the_transformer_is_told_the_same(what, name, prepared, error) -> None:
+    conditioning = prepared.conditioning
     whole = conditioning.window(plan_windows(conditioning.latent_frames, None, 0)[0])
     assert getattr(whole, what).shape == golden(name, what).shape
     assert error(getattr(whole, what), golden(name, what)) <= TOLERANCE
@@ -123,8 +123,8 @@ def test_every_step_comes_to_the_same_latents(name, steps, error) -> None:
         assert error(latents, golden(name, f"latents.{step}")) <= TOLERANCE
 
 
-def test_the_frames_are_the_same(name, production, steps) -> None:
-    frames = np.concatenate(list(production.frames([steps[-1]])))
+def test_the_frames_are_the_same(name, prepared, steps) -> None:
+    frames = np.concatenate(list(prepared.decode([steps[-1]])))
     expected = golden(name, "frames").permute(1, 2, 3, 0).numpy().astype(np.float32) / 255
     assert expected.std() > 0.1
     assert np.abs(frames - expected).max() <= 1 / 255

@@ -1,4 +1,4 @@
-"""Tuning a decoder on a model's guesses: it learns them, true latents stay well decoded, and nothing else changes."""
+"""Fine-tuning a decoder on predicted latents: it learns them, still decodes true ones, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_share_of_true_latents_decides_what_is_learned(lesson) -> None:
     assert _error(only_true, true, pixels) < _error(only_guesses, true, pixels)
 
 
-def test_the_judge_gives_soft_guesses_stronger_edges(lesson) -> None:
+def test_the_discriminator_gives_soft_guesses_stronger_edges(lesson) -> None:
     vae, (_, true, pixels) = lesson
     coarse = torch.nn.functional.avg_pool3d(true, (1, 4, 4), (1, 4, 4))
     hidden = (torch.nn.functional.interpolate(coarse, true.shape[2:]), true, pixels)
@@ -78,7 +78,7 @@ def test_only_the_decoders_parameters_are_found(lesson) -> None:
         assert (id(parameter) in used) == name.startswith("decode"), name
 
 
-def test_the_judge_sees_four_frames_and_scores_patches() -> None:
+def test_the_discriminator_sees_four_frames_and_scores_patches() -> None:
     scores, features = PatchDiscriminator()(torch.zeros(2, 12, 64, 32))
     assert scores.shape == (2, 1, 8, 4)
     assert [one.shape[2:] for one in features] == [(32, 16), (16, 8), (8, 4)]
@@ -100,8 +100,8 @@ def test_progress_is_told_and_the_average_saved_along_the_way(lesson) -> None:
     assert len({*saved, weights_digest(vae), weights_digest(tuned)}) == 4
 
 
-def test_a_gradient_that_is_no_number_ends_it(lesson) -> None:
+def test_a_gradient_that_is_not_finite_ends_it(lesson) -> None:
     vae, (guesses, true, pixels) = lesson
     broken = (guesses * float("nan"), true, pixels)
-    with pytest.raises(AnyTalkerError, match=r"gradient is no number at step 1 \(loss nan\); lower learning_rate"):
+    with pytest.raises(AnyTalkerError, match=r"gradient is not finite at step 1 \(loss nan\); lower learning_rate"):
         train_decoder(copy.deepcopy(vae), iter(lambda: broken, None), DecoderTraining(steps=2, true_share=0.0))

@@ -173,8 +173,8 @@ def make_video(
 
         generator = torch.Generator().manual_seed(seed)
         try:
-            production = pipeline.produce(inputs, options, generator, report)
-            video = production.to_file(output, say, save_every, fingerprint)
+            prepared = pipeline.prepare_inputs(inputs, options, generator, report)
+            video = prepared.to_file(output, say, save_every, fingerprint)
         except KeyboardInterrupt as error:  # typer would drop its message
             raise Interrupted(str(error)) from None
         finally:

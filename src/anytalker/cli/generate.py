@@ -75,7 +75,7 @@ class _Sources:
 
     @property
     def names(self) -> list[Any]:
-        """What tells them from other files of the same contents."""
+        """Their names, which count beside their contents."""
         return [self.image.name, self.at, [Path(path).name for path in self.audio], self.face]
 
 
@@ -145,19 +145,17 @@ def generate(
     _check_overwriting(sources, output)
     faces = _face_choices(sources, options)
     _check_files(sources, model, loading)
-    target, fingerprint = output or Path(_DEFAULT), ""
-    if not preview:
-        settings = [*sources.names, seed, model, loading.changes, options.model_dump(mode="json")]
-        fingerprint = _fingerprint(sources, settings)
-        target = settle_output(output, _DEFAULT, fingerprint, sources.files, force)
-    scene = _read(sources, faces)
     if preview:
-        _preview(scene, target)
+        _preview(_read(sources, faces), output or Path(_DEFAULT))
         return
+    fingerprint = _fingerprint(sources, [seed, model, loading.changes, options.model_dump(mode="json")])
+    target = settle_output(output, _DEFAULT, fingerprint, sources.files, force)
+    scene = _read(sources, faces)
     inputs = _fit(scene, model, options)
-    _say_what_to_expect(image, scene, model)
+    _warn_of_photograph(image, scene, model)
     pipeline = load_pipeline(model, device, loading)
-    finish(make_video(pipeline, inputs, options, seed, target, fingerprint, save_every), started)
+    video = make_video(pipeline, inputs, options, seed, target, fingerprint, save_every)
+    finish(video, started)
 
 
 def _check_overwriting(sources: _Sources, output: Path | None) -> None:
@@ -170,7 +168,7 @@ def _check_overwriting(sources: _Sources, output: Path | None) -> None:
 
 
 def _face_choices(sources: _Sources, options: GenerationOptions) -> list[FaceChoice] | None:
-    """The faces that were given, once their number is known to go with that of the voices and their strengths."""
+    """The faces that were given; checks that there are as many as voices, and not fewer than strengths."""
     from anytalker.conditioning.binding import check_choices, parse_face
     from anytalker.pipelines.limits import check_strengths
 
@@ -184,7 +182,7 @@ def _face_choices(sources: _Sources, options: GenerationOptions) -> list[FaceCho
 
 
 def _check_files(sources: _Sources, model: str, loading: LoadingOptions) -> None:
-    """Make sure that everything that is named is there and goes together, before anything of it is read."""
+    """Make sure that all files exist and that the options go together, before anything is read."""
     from anytalker.loading.locate import find_model
     from anytalker.media.channels import split_channel
 
@@ -200,14 +198,15 @@ def _check_files(sources: _Sources, model: str, loading: LoadingOptions) -> None
     check_loading(loading, processes_together() > 1)
 
 
-def _fingerprint(sources: _Sources, settings: Any) -> str:
+def _fingerprint(sources: _Sources, settings: list[Any]) -> str:
+    """What the video is made from, so that a video of other inputs or settings is not replaced."""
     from anytalker.media.destination import fingerprint_of
 
-    return fingerprint_of([path for path in sources.files if Path(path).is_file()], settings)
+    return fingerprint_of([path for path in sources.files if Path(path).is_file()], [*sources.names, *settings])
 
 
 def _read(sources: _Sources, faces: Sequence[FaceChoice] | None) -> Scene:
-    """The picture, the voices, and everybody's face; says who speaks where that isn't plain."""
+    """The picture, the voices, and everybody's face; says who speaks where there are several people."""
     from anytalker.pipelines.inputs import read_scene
     from anytalker.pipelines.remarks import silent_voices, who_speaks
 
@@ -219,7 +218,7 @@ def _read(sources: _Sources, faces: Sequence[FaceChoice] | None) -> Scene:
 
 
 def _fit(scene: Scene, model: str, options: GenerationOptions) -> Inputs:
-    """The video's inputs, made sure of before the model is loaded."""
+    """The inputs at the video's size and length; they are checked before the model is loaded, which takes longer."""
     from anytalker.loading.components import model_settings
     from anytalker.pipelines.inputs import fit_scene, shared_settings
     from anytalker.processes import processes_together
@@ -227,8 +226,8 @@ def _fit(scene: Scene, model: str, options: GenerationOptions) -> Inputs:
     return fit_scene(scene, shared_settings(model_settings(model), processes_together()), options)
 
 
-def _say_what_to_expect(image: Path, scene: Scene, model: str) -> None:
-    """Say so if a model that has only seen drawn people is given a photograph."""
+def _warn_of_photograph(image: Path, scene: Scene, model: str) -> None:
+    """Warn if a model that has only seen drawn people is given a photograph."""
     from anytalker.loading.components import model_settings
     from anytalker.pipelines.remarks import photograph_of_drawn
 

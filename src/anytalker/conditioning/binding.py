@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from anytalker.conditioning.faces import Box, box_overlap, check_boxes, detect_people, parse_box
+from anytalker.conditioning.faces import box_overlap, check_boxes, detect_people, parse_box
+from anytalker.conventions import PixelBox
 from anytalker.errors import InputError
 from anytalker.media.pictures import load_image
 
@@ -31,11 +32,11 @@ class FaceMask:
     name: str = "mask"
 
 
-class People(tuple[Box, ...]):
+class People(tuple[PixelBox, ...]):
     """Face boxes of everybody as `bind_faces` has settled them, so that nobody is sought twice."""
 
 
-FaceChoice = Box | tuple[float, float] | int | FaceMask
+FaceChoice = PixelBox | tuple[float, float] | int | FaceMask
 
 
 def parse_face(text: str) -> FaceChoice:
@@ -67,8 +68,8 @@ def bind_faces(
     choices: Sequence[Any] | None,
     voices: int,
     say: Callable[[str], None] = lambda message: None,
-    known: Sequence[Box] | None = None,
-) -> list[Box]:
+    known: Sequence[PixelBox] | None = None,
+) -> list[PixelBox]:
     """Face boxes of everybody: first the people with voices, in the order of these, then those who only listen.
 
     Args:
@@ -121,7 +122,7 @@ def check_choices(choices: Sequence[Any] | None, voices: int) -> None:
         )
 
 
-def describe_people(boxes: Sequence[Box], voices: Sequence[str | None]) -> str:
+def describe_people(boxes: Sequence[PixelBox], voices: Sequence[str | None]) -> str:
     """Who speaks and who listens, in a line.
 
     Args:
@@ -144,19 +145,19 @@ def describe_people(boxes: Sequence[Box], voices: Sequence[str | None]) -> str:
     return f"{line}."
 
 
-def _from_the_left(found: list[Box], prominent: list[Box], everybody: bool) -> list[Box]:
+def _from_the_left(found: list[PixelBox], prominent: list[PixelBox], everybody: bool) -> list[PixelBox]:
     """As many people as are prominent, the leftmost of all who are sure; if these are too few, the prominent."""
     near = found if everybody else _near(found, prominent)
     return near[: len(prominent)] if len(near) >= len(prominent) else prominent
 
 
-def _near(found: list[Box], people: list[Box]) -> list[Box]:
+def _near(found: list[PixelBox], people: list[PixelBox]) -> list[PixelBox]:
     """The faces that are not far smaller than those of `people`."""
     area = float(np.median([box[2] * box[3] for box in people]))
     return [box for box in found if box[2] * box[3] >= _LEAST_SHARE * area]
 
 
-def _enough(found: list[Box], voices: int) -> list[Box]:
+def _enough(found: list[PixelBox], voices: int) -> list[PixelBox]:
     if len(found) < voices:
         count = "no face was" if not found else f"only {len(found)} face{'s were' if len(found) > 1 else ' was'}"
         raise InputError(
@@ -171,7 +172,7 @@ def is_box(choice: Any) -> bool:
     return not isinstance(choice, (int, FaceMask)) and len(choice) != 2
 
 
-def _chosen(choice: Any, found: list[Box], picture: Image.Image) -> Box:
+def _chosen(choice: Any, found: list[PixelBox], picture: Image.Image) -> PixelBox:
     if isinstance(choice, FaceMask):
         return _masked(choice, found, picture)
     if isinstance(choice, int):
@@ -191,7 +192,7 @@ def _chosen(choice: Any, found: list[Box], picture: Image.Image) -> Box:
     return min(under, key=lambda box: abs(box[0] + box[2] / 2 - x) + abs(box[1] + box[3] / 2 - y))
 
 
-def _masked(mask: FaceMask, found: list[Box], picture: Image.Image) -> Box:
+def _masked(mask: FaceMask, found: list[PixelBox], picture: Image.Image) -> PixelBox:
     """The face that lies in the mask; where none was found, the mask's own bounds."""
     if mask.picture.size != picture.size:
         raise InputError(

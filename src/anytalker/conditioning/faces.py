@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from anytalker.conditioning.face_detection.boxes import Box, box_overlap, rounded_box
+from anytalker.conditioning.face_detection.boxes import box_overlap, rounded_box
 from anytalker.conditioning.face_detection.detectors import (
     LENIENT,
     SURE,
@@ -20,6 +20,7 @@ from anytalker.conditioning.face_detection.detectors import (
     YuNetFaceDetector,
     yunet_path,
 )
+from anytalker.conventions import PixelBox
 from anytalker.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 SAME_PERSON_OVERLAP = 0.5
 
 
-def detect_faces(image: Image.Image, count: int | None = None, detector: FaceDetector | None = None) -> list[Box]:
+def detect_faces(image: Image.Image, count: int | None = None, detector: FaceDetector | None = None) -> list[PixelBox]:
     """Find people in a picture.
 
     Args:
@@ -45,7 +46,9 @@ def detect_faces(image: Image.Image, count: int | None = None, detector: FaceDet
     return everybody if count is None else prominent
 
 
-def detect_people(image: Image.Image, count: int, detector: FaceDetector | None = None) -> tuple[list[Box], list[Box]]:
+def detect_people(
+    image: Image.Image, count: int, detector: FaceDetector | None = None
+) -> tuple[list[PixelBox], list[PixelBox]]:
     """All faces that are sure, and the `count` most prominent, for which the search is more lenient if need be.
 
     Arguments and form of the boxes as for `detect_faces`.
@@ -80,8 +83,8 @@ def default_detector() -> FaceDetector:
 
 
 def _best_faces(
-    found: list[tuple[Box, float]], count: int | None, image_size: tuple[int, int], least: float | None = None
-) -> list[Box]:
+    found: list[tuple[PixelBox, float]], count: int | None, image_size: tuple[int, int], least: float | None = None
+) -> list[PixelBox]:
     """The faces with most area and confidence, without doubles, from left to right.
 
     `least`: the confidence of a sure face; None: a third of the highest there is.
@@ -93,7 +96,7 @@ def _best_faces(
         return []
     largest = max(box[2] * box[3] for box, _ in sure)
     ranked = sorted(sure, key=lambda pair: -pair[1] * min(1.0, pair[0][2] * pair[0][3] / (0.25 * largest)))
-    kept: list[Box] = []
+    kept: list[PixelBox] = []
     for box, _ in ranked:
         if count is not None and len(kept) == count:
             break
@@ -102,7 +105,7 @@ def _best_faces(
     return sorted(kept, key=lambda box: box[0] + box[2] / 2)
 
 
-def parse_box(text: str) -> Box:
+def parse_box(text: str) -> PixelBox:
     """A face box from "X,Y,W,H".
 
     Raises:
@@ -119,13 +122,13 @@ def parse_box(text: str) -> Box:
     return _checked_box(values, text)
 
 
-def check_boxes(boxes: Sequence[Sequence[float]], image_size: tuple[int, int]) -> list[Box]:
+def check_boxes(boxes: Sequence[Sequence[float]], image_size: tuple[int, int]) -> list[PixelBox]:
     """Check given face boxes against a picture of `image_size` (width, height).
 
     Raises:
         InputError: for a malformed or empty box, one outside the picture, or two boxes of the same person.
     """
-    checked: list[Box] = []
+    checked: list[PixelBox] = []
     for values in boxes:
         if len(values) != 4:
             raise InputError(f"The face {tuple(values)} is malformed; a face box is (x, y, width, height) in pixels.")
@@ -147,7 +150,7 @@ def check_boxes(boxes: Sequence[Sequence[float]], image_size: tuple[int, int]) -
     return checked
 
 
-def _checked_box(values: Sequence[float], text: str) -> Box:
+def _checked_box(values: Sequence[float], text: str) -> PixelBox:
     if not all(math.isfinite(value) for value in values):
         raise InputError(f"The face {text} holds a value that is not a number; give X,Y,WIDTH,HEIGHT in pixels.")
     if values[2] < 4 or values[3] < 4:
@@ -155,7 +158,7 @@ def _checked_box(values: Sequence[float], text: str) -> Box:
     return rounded_box(values)
 
 
-def square_box(box: Box, image_size: tuple[int, int]) -> Box:
+def square_box(box: PixelBox, image_size: tuple[int, int]) -> PixelBox:
     """The square about a box's centre with the longer side, moved (and if need be shrunk) to lie inside the picture."""
     x, y, width, height = box
     side = min(max(width, height), *image_size)
@@ -164,7 +167,7 @@ def square_box(box: Box, image_size: tuple[int, int]) -> Box:
     return left, top, side, side
 
 
-def square_face(box: Sequence[float], image_size: tuple[int, int]) -> Box:
+def square_face(box: Sequence[float], image_size: tuple[int, int]) -> PixelBox:
     """The square about a box's centre with the longer side, moved into the picture, and cut off if larger (release).
 
     Args:
@@ -183,7 +186,7 @@ def square_face(box: Sequence[float], image_size: tuple[int, int]) -> Box:
     return left, top, right - left, bottom - top
 
 
-def scale_box(box: Box, from_size: tuple[int, int], to_size: tuple[int, int]) -> Box:
+def scale_box(box: PixelBox, from_size: tuple[int, int], to_size: tuple[int, int]) -> PixelBox:
     """A box in a picture of `from_size` (width, height), in pixels of the same picture at `to_size`."""
     horizontal, vertical = to_size[0] / from_size[0], to_size[1] / from_size[1]
     return (
@@ -213,12 +216,12 @@ def clip_pixels(images: Sequence[Image.Image], size: int = 224) -> torch.Tensor:
     return (torch.stack(rows) - mean) / deviation
 
 
-def _inside(box: Box, other: Box) -> bool:
+def _inside(box: PixelBox, other: PixelBox) -> bool:
     center_x, center_y = box[0] + box[2] / 2, box[1] + box[3] / 2
     return other[0] <= center_x <= other[0] + other[2] and other[1] <= center_y <= other[1] + other[3]
 
 
-def _clip(box: Box, image_size: tuple[int, int]) -> Box:
+def _clip(box: PixelBox, image_size: tuple[int, int]) -> PixelBox:
     left, top = max(0, box[0]), max(0, box[1])
     right, bottom = min(image_size[0], box[0] + box[2]), min(image_size[1], box[1] + box[3])
     return left, top, max(1, right - left), max(1, bottom - top)

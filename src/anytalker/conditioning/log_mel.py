@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-SAMPLE_RATE = 16000
+from anytalker.conventions import SAMPLE_RATE
+
 _HOP = 160
 _WINDOW = 400
 _TRANSFORM = 512

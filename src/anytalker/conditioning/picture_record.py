@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from anytalker.conditioning.faces import Box, check_boxes
+from anytalker.conditioning.faces import check_boxes
+from anytalker.conventions import PixelBox
 from anytalker.errors import InputError
 
 _LARGEST = 2**20
@@ -18,7 +19,7 @@ _OF_VIDEOS = ("frames", "fps", "width", "height")
 
 def recorded_faces(
     picture: str | Path, size: tuple[int, int], say: Callable[[str], None] = lambda message: None
-) -> list[Box] | None:
+) -> list[PixelBox] | None:
     """The face boxes (x, y, width, height) of the record beside a picture, from left to right; None without one.
 
     The record is {"persons": [{"box_xywh": [x, y, width, height]}]} in pixels of the picture. Any other file of that
@@ -48,7 +49,7 @@ def recorded_faces(
     return boxes
 
 
-def _boxes(text: str, size: tuple[int, int]) -> list[Box] | None:
+def _boxes(text: str, size: tuple[int, int]) -> list[PixelBox] | None:
     values = json.loads(text)
     if not isinstance(values, dict) or "persons" not in values or any(key in values for key in _OF_VIDEOS):
         return None

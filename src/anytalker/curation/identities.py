@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from anytalker.curation.config import SplitConfig
 from anytalker.curation.export import KeptClip
+from anytalker.hashing import short_digest
 
 SAME_VOICE = 0.82
 """Cosine of two voices' embeddings above which they are taken for one person's."""
@@ -68,7 +68,7 @@ def name_identities(clips: Sequence[KeptClip], voices: Mapping[str, np.ndarray])
                 key = best[1] if best[0] > _SAME_LOOKS else f"{clip.name}#{index}"
                 keys[clip.name, index] = key
                 seen[clip.source.path].append((np.array(person.looks), key))
-    return {who: _short(groups.find(key)) for who, key in keys.items()}
+    return {who: short_digest(groups.find(key)) for who, key in keys.items()}
 
 
 def split_people(
@@ -91,7 +91,7 @@ def split_people(
     wanted = {part: share * sum(seconds.values()) for part, share in vars(config).items() if part != "seed"}
     parts = dict.fromkeys(members, "train")
     largest = max(seconds, key=lambda group: (seconds[group], group), default="")
-    for group in sorted(members, key=lambda name: _short(f"{config.seed} {name}")):
+    for group in sorted(members, key=lambda name: short_digest(f"{config.seed} {name}")):
         for part, room in wanted.items():
             if group != largest and room > 0 and seconds[group] <= 1.5 * room:
                 parts[group], wanted[part] = part, room - seconds[group]
@@ -105,6 +105,3 @@ def _cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     unit = [one / np.maximum(np.linalg.norm(one, axis=1, keepdims=True), 1e-9) for one in (first, second)]
     return unit[0] @ unit[1].T
 
-
-def _short(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import re
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from anytalker.curation.survey import Survey, survey
 from anytalker.errors import InputError
 from anytalker.failures import explain
 from anytalker.files import atomic_path
+from anytalker.hashing import short_digest
 
 FOLDER = ".curation"
 """Below the dataset's folder: what is known of files and shots so far."""
@@ -54,7 +54,7 @@ class FileWork:
     def prefix(self) -> str:
         """Beginning of its clips' names: the file's name and some digits of its path."""
         name = re.sub(r"[^A-Za-z0-9]+", "-", self.path.stem).strip("-")[:40] or "footage"
-        return f"{name}-{_digest(str(self.path.resolve()))[:8]}"
+        return f"{name}-{short_digest(str(self.path.resolve()))[:8]}"
 
     @property
     def folder(self) -> Path:
@@ -152,6 +152,3 @@ def write_result(path: Path, value: BaseModel) -> None:
     with atomic_path(path) as partial:
         partial.write_text(value.model_dump_json(), encoding="utf-8")
 
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

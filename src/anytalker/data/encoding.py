@@ -14,7 +14,7 @@ from anytalker.conditioning.audio_features import AudioFeatures, hear_voices
 from anytalker.conditioning.faces import clip_pixels, crop_face
 from anytalker.conditioning.log_mel import windows
 from anytalker.conditioning.timeline import longest_pause
-from anytalker.data.records import Box
+from anytalker.conventions import Box
 from anytalker.media.recordings import SAMPLE_RATE
 from anytalker.media.sound import Sound
 from anytalker.models.digest import encoder_digest, weights_digest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -13,10 +12,12 @@ import cv2
 import numpy as np
 import torch
 
+from anytalker.conventions import Box
 from anytalker.data.encoding import ClipEncoder
-from anytalker.data.records import Box, ClipRecord
+from anytalker.data.records import ClipRecord
 from anytalker.data.shards import ShardWriter
 from anytalker.errors import InputError
+from anytalker.hashing import short_digest
 from anytalker.media.recordings import load_audio
 from anytalker.media.video import read_video
 
@@ -194,7 +195,7 @@ def _digest_of(record: ClipRecord) -> str:
         for person in record.persons
     ]
     at_home = record.model_copy(update={"video_path": os.path.abspath(record.video_path), "persons": persons})
-    return hashlib.sha256(at_home.model_dump_json().encode()).hexdigest()[:16]
+    return short_digest(at_home.model_dump_json())
 
 
 def _strangers(keys: Collection[str], known: Collection[str]) -> set[str]:

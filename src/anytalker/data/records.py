@@ -9,9 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from anytalker.conventions import Box
 from anytalker.errors import InputError
-
-Box = tuple[float, float, float, float]
 
 
 class ClipPerson(BaseModel):

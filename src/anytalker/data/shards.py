@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,20 +16,24 @@ from safetensors.torch import load, save
 from anytalker.data.tars import Contents, contents_path, digest_of, kept_contents, read_tars, survey
 from anytalker.errors import InputError
 from anytalker.files import atomic_path, write_json_atomic
+from anytalker.hashing import short_digest
 
 INDEX = "index.json"
 
 
 class ShardWriter:
-    """Writes samples into tars of `clips_per_shard`; every tar is whole or absent, and the index comes last.
+    """Writes samples into tars of `clips_per_shard`, and in the end an index of them.
 
-    Samples that an earlier run left behind are kept, `keys` names them. No tar is changed that an index may speak of:
-    samples of one that isn't full, or that holds samples to be dropped, move to a new one, and it goes when the new
-    index is written. The index also lists the `shapes` that occur: people, and channels, frames, rows and columns of
-    the latents; and `tensors`: how many samples have a tensor of each name.
+    A tar is written once, as a whole, and never changed, since an index of an earlier run may name it. A tar that
+    isn't full, or holds samples to be dropped, is replaced: its samples are buffered for a new tar, and it is deleted
+    after the index that no longer names it is written. So an interruption at any moment leaves an index whose tars are
+    all there.
 
-    What lies where in a tar is kept beside it, so that a folder is opened again without reading its samples: only tars
-    that neither that nor the index knows are read.
+    Samples of an earlier run are kept; `keys` has theirs, too. Opening a folder reads no samples of tars whose contents
+    are known, from a file beside the tar or from the index.
+
+    The index also lists the `shapes` that occur: people, and channels, frames, rows and columns of the latents; and
+    `tensors`: how many samples have a tensor of each name.
 
     Args:
         folder: where the shards go; made if missing.
@@ -46,23 +49,31 @@ class ShardWriter:
         self.folder = Path(folder)
         self.clips_per_shard = clips_per_shard
         self.about = json.loads(json.dumps(about or {}))
+        self.keys: set[str] = set()
+        self._tars: list[Contents] = []
+        self._replaced: list[Contents] = []
+        self._buffer: list[dict[str, Any]] = []
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._check_settings()
+        paths = sorted(self.folder.glob("clips-*.tar"))
+        self._next_number = 1 + max((int(path.stem.removeprefix("clips-")) for path in paths), default=-1)
+        self._open_tars(paths)
+
+    def _check_settings(self) -> None:
+        """Refuse a folder that was begun with other settings; a new one remembers these."""
         begun = self.folder / "begun.json"
         if begun.exists() and json.loads(begun.read_text()) != self.about:
             raise InputError(f"{self.folder} was begun with other settings. Choose another folder, or remove it.")
         write_json_atomic(begun, self.about)
-        self.keys: set[str] = set()
-        self._tars: list[Contents] = []
-        self._waiting: list[dict[str, Any]] = []
-        self._replaced: list[Contents] = []
-        paths = sorted(self.folder.glob("clips-*.tar"))
-        self._number = 1 + max((int(path.stem.removeprefix("clips-")) for path in paths), default=-1)
+
+    def _open_tars(self, paths: Sequence[Path]) -> None:
+        """Keep the tars of earlier runs. After an interruption two may hold the same sample; the later is replaced."""
         written = _written(self.folder)
         for path in paths:
             tar = _contents(path, written.get(path.name, {}))
             self._tars.append(tar)
-            if twice := self.keys & set(tar.keys):
-                self._take_out(tar, twice)
+            if duplicates := self.keys & set(tar.keys):
+                self._replace(tar, duplicates)
             self.keys.update(tar.keys)
 
     @property
@@ -84,48 +95,26 @@ class ShardWriter:
         if key in self.keys:
             raise ValueError(f"{self.folder} already holds a sample {key}.")
         if self._tars and len(self._tars[-1].keys) < self.clips_per_shard:
-            self._take_out(self._tars[-1])
+            self._replace(self._tars[-1])
         self.keys.add(key)
         packed = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-        self._waiting.append({"__key__": key, "json": json.dumps(record).encode(), "safetensors": packed})
-        self._flush()
+        self._buffer.append({"__key__": key, "json": json.dumps(record).encode(), "safetensors": packed})
+        self._write_full_tars()
 
     def drop(self, keys: Collection[str]) -> None:
         """Leave samples out of the index that is written next."""
         self.keys.difference_update(keys)
-        self._waiting = [sample for sample in self._waiting if sample["__key__"] not in keys]
+        self._buffer = [sample for sample in self._buffer if sample["__key__"] not in keys]
         for tar in [tar for tar in self._tars if not set(keys).isdisjoint(tar.keys)]:
-            self._take_out(tar, keys)
-            self._flush()
-
-    def _take_out(self, tar: Contents, without: Collection[str] = ()) -> None:
-        """Let the samples of a tar wait for a new one."""
-        self._tars.remove(tar)
-        self._replaced.append(tar)
-        for sample in read_tars([str(self.folder / tar.file)]):
-            if sample["__key__"] not in without:
-                self._waiting.append({name: sample[name] for name in ("__key__", "json", "safetensors")})
-
-    def _flush(self, least: int | None = None) -> None:
-        """Write what waits into tars, as long as it fills one, or is at least so many samples."""
-        import webdataset
-
-        while len(self._waiting) >= (least or self.clips_per_shard):
-            samples = self._waiting[: self.clips_per_shard]
-            path = self.folder / f"clips-{self._number:06d}.tar"
-            with atomic_path(path) as partial, open(partial, "wb") as file, webdataset.TarWriter(file) as tar:
-                for sample in samples:
-                    tar.write(sample)
-                tar.close()
-                contents = survey(partial, path.name, digest_of(samples))
-                contents.save(self.folder)
-            self._tars.append(contents)
-            self._number += 1
-            self._waiting = self._waiting[self.clips_per_shard :]
+            self._replace(tar, keys)
+            self._write_full_tars()
 
     def close(self) -> None:
-        """Write what waits, and the index; then remove tars that it no longer speaks of."""
-        self._flush(least=1)
+        """Write the rest of the samples and the index; then delete the tars that were replaced."""
+        self._write_full_tars()
+        if self._buffer:
+            self._write_tar(self._buffer)
+            self._buffer = []
         index = {
             "about": self.about,
             "shapes": sorted(frozenset[tuple[int, ...]]().union(*(tar.shapes for tar in self._tars))),
@@ -140,6 +129,34 @@ class ShardWriter:
             (self.folder / tar.file).unlink(missing_ok=True)
             contents_path(self.folder / tar.file).unlink(missing_ok=True)
         self._replaced = []
+
+    def _replace(self, tar: Contents, without: Collection[str] = ()) -> None:
+        """Buffer the samples of a tar for a new one, but those `without`."""
+        self._tars.remove(tar)
+        self._replaced.append(tar)
+        for sample in read_tars([str(self.folder / tar.file)]):
+            if sample["__key__"] not in without:
+                self._buffer.append({name: sample[name] for name in ("__key__", "json", "safetensors")})
+
+    def _write_full_tars(self) -> None:
+        """Write as many tars as the buffered samples fill."""
+        while len(self._buffer) >= self.clips_per_shard:
+            self._write_tar(self._buffer[: self.clips_per_shard])
+            self._buffer = self._buffer[self.clips_per_shard :]
+
+    def _write_tar(self, samples: Sequence[Mapping[str, Any]]) -> None:
+        """Write samples into the next tar, and its contents beside it."""
+        import webdataset
+
+        path = self.folder / f"clips-{self._next_number:06d}.tar"
+        with atomic_path(path) as partial, open(partial, "wb") as file, webdataset.TarWriter(file) as tar:
+            for sample in samples:
+                tar.write(sample)
+            tar.close()
+            contents = survey(partial, path.name, digest_of(samples))
+            contents.save(self.folder)
+        self._tars.append(contents)
+        self._next_number += 1
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -158,7 +175,7 @@ def shards_digest(folder: str | Path) -> str:
     known["shards"] = [
         {name: shard[name] for name in ("file", "samples", "digest") if name in shard} for shard in index["shards"]
     ]
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+    return short_digest(json.dumps(known, sort_keys=True))
 
 
 def _written(folder: Path) -> dict[str, dict[str, Any]]:

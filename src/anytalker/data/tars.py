@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from anytalker.errors import InputError
 from anytalker.files import write_json_atomic
+from anytalker.hashing import ShortDigest
 
 
 @dataclass(frozen=True)
@@ -117,11 +118,11 @@ def _tensor_shapes(data: IO[bytes]) -> dict[str, list[int]]:
 
 def digest_of(samples: Iterable[Mapping[str, Any]]) -> str:
     """Short digest of a tar's samples; when it was written doesn't count."""
-    digest = hashlib.sha256()
+    digest = ShortDigest()
     for sample in samples:
         for part in (sample["__key__"].encode(), sample["json"], sample["safetensors"]):
-            digest.update(hashlib.sha256(part).digest())
-    return digest.hexdigest()[:16]
+            digest.add(hashlib.sha256(part).digest())
+    return str(digest)
 
 
 def read_tars(tars: Iterable[str]) -> Iterator[dict[str, Any]]:

@@ -297,13 +297,13 @@ class DenoisingRun:
         Raises:
             StopIteration: if there is none left.
         """
-        number, step = self.wavefront.next()
+        number, step = self.wavefront.next_step()
         if number not in self._parts:
             self._parts[number] = self.conditioning.window(self.wavefront.windows[number])
         latents = self.wavefront.latents(number, step)
         timestep = self.wavefront.timesteps[step]
         velocity = self.denoiser.velocity(latents, step, timestep, number, self._parts[number], self.contexts)
-        if self.wavefront.add(number, velocity):
+        if self.wavefront.add_velocity(number, velocity):
             del self._parts[number]
             self.contexts.drop(number)
             self.denoiser.forget(number)

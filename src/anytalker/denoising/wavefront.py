@@ -1,19 +1,37 @@
-"""Denoising windows as a wave: only as many are in work as there are steps, however long the video is.
+"""The order of windows and steps: a video of any length is denoised with few windows in memory at a time.
 
-Windows couple where they overlap: before a window can take its next step, its neighbours must have taken the last one.
-So window k can be ahead of window k + 1 by one step, of window k + 2 by two, and the first window is finished when
-about as many windows as there are steps have begun. What is finished leaves; the next window enters with fresh noise.
-The numbers are those of taking every step for all windows at once.
+Overlapping windows depend on each other: where they share latent frames, their velocities are averaged at every step.
+So a window can take its next step as soon as all windows that overlap it have taken the last one; it need not wait for
+the rest of the video. The result is that of taking each step for all windows before the next one.
 
-Latent frames that belong to the same windows share a `Segment`, which has its own state of the sampler. The picture's
-frame stands in front of every window; the first window alone moves it, and all the others see it as it was at their
-step.
+An example: 11 latent frames, windows of 4 that share 2, and 3 steps. Frame 0 is the picture's and stands in front of
+every window. Latent frames that belong to the same windows make up a `Segment`:
+
+    latent frames   0     1-2   3-4   5-6   7-8   9-10
+    window 0        x     x     x
+    window 1        x           x     x
+    window 2        x                 x     x
+    window 3        x                       x     x
+
+`Wavefront.next_step` chooses the earliest window whose segments have all taken as many steps as itself; if there is
+none, the next window starts from noise. In each column one window takes a step, 1, 2 or 3; dots are windows that wait:
+
+    window 0        1  .  2  .  .  3
+    window 1           1  .  .  2  .  .  .  3
+    window 2                 1  .  .  .  2  .  .  .  3
+    window 3                          1  .  .  2  .  .  3
+    frames finished                0-2      3-4   5-6  7-10
+
+Window 0 can't take step 2 before window 1 has taken step 1, as segment 3-4 is an average of both. When window 0 is
+finished, frames 0 to 2 are, too, and leave for the autoencoder; the memory of window 0 is free for window 3.
+
+The picture's frame is changed by the first window alone. All others see it as it was at their step.
 """
 
 from __future__ import annotations
 
 import copy
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -25,13 +43,13 @@ from torch.overrides import TorchFunctionMode
 from anytalker.denoising.windows import Window
 
 NoiseSource = Callable[[int, int], torch.Tensor]
-"""Gives the noise (B, channels, stop − start, h, w) of latent frames start to stop; called in order, once a frame."""
+"""Returns noise (B, channels, stop − start, h, w) for latent frames `start` to `stop`; called in order, once each."""
 
 _COUNTERS = ("_step_index", "this_order", "lower_order_nums")
 
 
 class _Unchecked(TorchFunctionMode):
-    """The sampler solves 2×2 systems of its noise levels; asking the device whether it could would wait for it."""
+    """Solves the sampler's 2×2 systems without checking that they can be solved: the check would wait for the GPU."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function is torch.linalg.solve:
@@ -40,13 +58,13 @@ class _Unchecked(TorchFunctionMode):
 
 
 class Segment:
-    """Latent frames that belong to the same windows, on their way from noise to video.
+    """Latent frames that belong to the same windows; they take a step when all these windows have given a velocity.
 
     Args:
         start, stop: the latent frames, `stop` exclusive.
         windows: numbers of the windows that hold them, in order.
         latents: their noise (B, channels, stop − start, h, w).
-        scheduler: ready for the run; the segment works with a copy that has a history of its own.
+        scheduler: with its timesteps set; the segment works with a copy that has a history of its own.
     """
 
     def __init__(
@@ -59,48 +77,52 @@ class Segment:
     ) -> None:
         self.start, self.stop, self.windows, self.latents = start, stop, windows, latents
         self.step = 0
-        self.heard = 0
-        self._summed = torch.zeros_like(latents)
-        self._weights = latents.new_zeros(stop - start)
+        self.velocities = 0
+        """How many of the windows have given their velocity of this step."""
+        self._velocity_sum = torch.zeros_like(latents)
+        self._weight_sum = latents.new_zeros(stop - start)
         self._scheduler: Any = copy.copy(scheduler)
         self._scheduler.model_outputs = list(scheduler.model_outputs)
         self._scheduler.timestep_list = list(scheduler.timestep_list)
 
-    def add(self, velocity: torch.Tensor, weights: torch.Tensor) -> None:
-        """Hear one window's velocity with its weights (frames,); after the last of them the segment takes its step."""
-        self._summed += velocity * weights.view(1, 1, -1, 1, 1)
-        self._weights += weights
-        self.heard += 1
-        if self.heard < len(self.windows):
-            return
-        blended = self._summed / self._weights.view(1, 1, -1, 1, 1)
+    def add_velocity(self, velocity: torch.Tensor, weights: torch.Tensor) -> None:
+        """Add one window's velocity (B, channels, frames, h, w) with weights (frames,); the last one makes the step."""
+        self._velocity_sum += velocity * weights.view(1, 1, -1, 1, 1)
+        self._weight_sum += weights
+        self.velocities += 1
+        if self.velocities == len(self.windows):
+            self._take_step()
+
+    def _take_step(self) -> None:
+        """Move the latents by the weighted mean of the velocities."""
+        velocity = self._velocity_sum / self._weight_sum.view(1, 1, -1, 1, 1)
         timestep = self._scheduler.timesteps[self.step]
         with _Unchecked():
-            self.latents = self._scheduler.step(blended, timestep, self.latents, return_dict=False)[0]
-        self.step, self.heard = self.step + 1, 0
-        self._summed = torch.zeros_like(self.latents)
-        self._weights = torch.zeros_like(self._weights)
+            self.latents = self._scheduler.step(velocity, timestep, self.latents, return_dict=False)[0]
+        self.step, self.velocities = self.step + 1, 0
+        self._velocity_sum = torch.zeros_like(self.latents)
+        self._weight_sum = torch.zeros_like(self._weight_sum)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """All that changes, as tensors."""
+        """All that changes from step to step, as tensors."""
         sampler = self._scheduler
         counters = [getattr(sampler, name, None) for name in _COUNTERS]
         known = [-1 if value is None else value for value in counters]
-        tensors = {"latents": self.latents, "counters": torch.tensor([self.step, self.heard, *known])}
-        if self.heard:
-            tensors |= {"summed": self._summed, "weights": self._weights}
+        tensors = {"latents": self.latents, "counters": torch.tensor([self.step, self.velocities, *known])}
+        if self.velocities:
+            tensors |= {"summed": self._velocity_sum, "weights": self._weight_sum}
         if sampler.last_sample is not None:
             tensors["last_sample"] = sampler.last_sample
         outputs = enumerate(sampler.model_outputs)
         return tensors | {f"model_outputs.{place}": output for place, output in outputs if output is not None}
 
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Take up what `state` gave."""
+        """Continue from what `state` returned."""
         sampler = self._scheduler
-        self.step, self.heard, *counters = tensors["counters"].tolist()
+        self.step, self.velocities, *counters = tensors["counters"].tolist()
         self.latents = tensors["latents"]
-        if self.heard:
-            self._summed, self._weights = tensors["summed"], tensors["weights"]
+        if self.velocities:
+            self._velocity_sum, self._weight_sum = tensors["summed"], tensors["weights"]
         for name, value in zip(_COUNTERS, counters, strict=True):
             setattr(sampler, name, None if value < 0 else value)
         sampler.last_sample = tensors.get("last_sample")
@@ -111,14 +133,20 @@ class Segment:
 
 
 class Wavefront:
-    """Which window takes which step next, and the latents in between.
+    """Which window takes which step next, and the latents of the windows that have started and are not finished.
+
+    Call `next_step`, give `latents` to the model, return its velocity with `add_velocity`, and so on; collect what is
+    `finished` at any time.
 
     Args:
         windows: as planned, in order.
         overlap: latent frames that neighbouring windows share, for the blending weights.
         total: latent frames of the video.
-        scheduler: ready for the run (`set_timesteps`).
+        scheduler: with its timesteps set (`set_timesteps`).
         noise: where the noise comes from.
+
+    Attributes:
+        active: steps taken by each window that has started and is not finished, by its number.
     """
 
     def __init__(
@@ -131,24 +159,24 @@ class Wavefront:
     ) -> None:
         self.windows, self.overlap, self.total = windows, overlap, total
         self.timesteps, self.steps = scheduler.timesteps, len(scheduler.timesteps)
-        self.active: dict[int, int] = {}
         self._scheduler, self._noise = scheduler, noise
-        self._starts = [window.start for window in windows]
-        self._edges = sorted({1, total, *self._starts, *(window.stop for window in windows)})
-        self._segments: dict[int, Segment] = {}
-        self._entered = 0
-        self._emitted = 0
-        self._anchor: Segment | None = None
-        self._anchors: list[torch.Tensor] = []
-        self._weights: dict[int, torch.Tensor] = {}
+        self._window_starts = [window.start for window in windows]
+        self._segment_starts = sorted({1, total, *self._window_starts, *(window.stop for window in windows)})
+        self.active: dict[int, int] = {}
+        self._started = 0  # windows
+        self._collected = 0  # final latent frames
+        self._segments: dict[int, Segment] = {}  # by their first latent frame
+        self._weights: dict[int, torch.Tensor] = {}  # of the frames of each active window
+        self._picture: Segment | None = None
+        self._picture_latents: list[torch.Tensor] = []  # before each step, and in the end
 
     @property
     def done(self) -> int:
         """Steps of windows that have been taken, out of windows × steps."""
-        return sum(self.active.values()) + (self._entered - len(self.active)) * self.steps
+        return sum(self.active.values()) + (self._started - len(self.active)) * self.steps
 
-    def next(self) -> tuple[int, int]:
-        """Number and step of the next window to take a step; the earliest that can, or one that enters for it.
+    def next_step(self) -> tuple[int, int]:
+        """Number and step of the next window to take a step: the earliest that can, or one that starts for it.
 
         Raises:
             StopIteration: if all windows have taken all steps.
@@ -156,28 +184,28 @@ class Wavefront:
         for number, step in self.active.items():
             if all(segment.step == step for segment in self._segments_of(number)):
                 return number, step
-        if self._entered == len(self.windows):
+        if self._started == len(self.windows):
             raise StopIteration
-        return self._enter(), 0
+        return self._start_window(), 0
 
     def latents(self, number: int, step: int) -> torch.Tensor:
         """Latents (B, channels, 1 + frames, h, w) of an active window before its step, the picture's first."""
         parts = [segment.latents for segment in self._segments_of(number)]
-        return torch.cat([self._anchors[step], *parts], dim=2)
+        return torch.cat([self._picture_latents[step], *parts], dim=2)
 
-    def add(self, number: int, velocity: torch.Tensor) -> bool:
+    def add_velocity(self, number: int, velocity: torch.Tensor) -> bool:
         """Take the step of an active window with its velocity, shaped as its latents; True if it was its last."""
         window = self.windows[number]
         weights = self._weights.get(number)
         if weights is None:
             weights = self._weights[number] = window.weights(self.overlap, self.total).to(velocity)
         if number == 0:
-            assert self._anchor is not None
-            self._anchor.add(velocity[:, :, :1], weights[:1])
-            self._anchors.append(self._anchor.latents)
+            assert self._picture is not None
+            self._picture.add_velocity(velocity[:, :, :1], weights[:1])
+            self._picture_latents.append(self._picture.latents)
         for segment in self._segments_of(number):
-            places = slice(1 + segment.start - window.start, 1 + segment.stop - window.start)
-            segment.add(velocity[:, :, places], weights[places])
+            frames = slice(1 + segment.start - window.start, 1 + segment.stop - window.start)
+            segment.add_velocity(velocity[:, :, frames], weights[frames])
         self.active[number] += 1
         if self.active[number] < self.steps:
             return False
@@ -185,39 +213,72 @@ class Wavefront:
         return True
 
     def finished(self) -> Iterator[torch.Tensor]:
-        """Final latents (B, channels, n, h, w) that nobody has been given yet, in order, as far as there are any."""
-        if self._emitted == 0 and self._anchor is not None and self._anchor.step == self.steps:
-            self._emitted = 1
-            yield self._anchors[-1]
-        while self._emitted in self._segments and self._segments[self._emitted].step == self.steps:
-            segment = self._segments.pop(self._emitted)
-            self._emitted = segment.stop
+        """Final latents (B, channels, n, h, w) that have not been collected yet, in order."""
+        if self._collected == 0 and self._picture is not None and self._picture.step == self.steps:
+            self._collected = 1
+            yield self._picture_latents[-1]
+        while self._collected in self._segments and self._segments[self._collected].step == self.steps:
+            segment = self._segments.pop(self._collected)
+            self._collected = segment.stop
             yield segment.latents
 
+    def _start_window(self) -> int:
+        """Let the next window start: noise for those of its segments that no window before it has."""
+        number, self._started = self._started, self._started + 1
+        if number == 0:
+            self._picture = self._new_segment(0, self._noise(0, 1))
+            self._picture_latents = [self._picture.latents]
+        for start, stop in self._spans_of(number):
+            if start not in self._segments:
+                self._segments[start] = self._new_segment(start, self._noise(start, stop))
+        self.active[number] = 0
+        return number
+
+    def _segments_of(self, number: int) -> list[Segment]:
+        return [self._segments[start] for start, _ in self._spans_of(number)]
+
+    def _spans_of(self, number: int) -> list[tuple[int, int]]:
+        """First latent frame and end (exclusive) of each segment of a window."""
+        window, starts = self.windows[number], self._segment_starts
+        return list(pairwise(starts[bisect_left(starts, window.start) : bisect_right(starts, window.stop)]))
+
+    def _new_segment(self, start: int, latents: torch.Tensor) -> Segment:
+        """A segment that starts at a latent frame, 0 for the picture's."""
+        windows = range(1) if start == 0 else self._windows_at(start)
+        return Segment(start, start + latents.shape[2], windows, latents, self._scheduler)
+
+    def _windows_at(self, frame: int) -> range:
+        """Numbers of the windows that hold a latent frame; they follow each other."""
+        stop = bisect_right(self._window_starts, frame)
+        start = stop
+        while start > 0 and self.windows[start - 1].stop > frame:
+            start -= 1
+        return range(start, stop)
+
     def state(self) -> dict[str, torch.Tensor]:
-        """All that is needed to go on from here, as tensors on the CPU."""
+        """All that is needed to continue from here, as tensors on the CPU."""
         active = [[number, step] for number, step in self.active.items()]
         tensors = {
-            "counters": torch.tensor([self._entered, self._emitted]),
+            "counters": torch.tensor([self._started, self._collected]),
             "active": torch.tensor(active, dtype=torch.long).reshape(-1, 2),
         }
-        tensors |= {f"anchors.{step}": latents for step, latents in enumerate(self._anchors)}
-        segments = {"anchor": self._anchor} if self._anchor is not None else {}
+        tensors |= {f"anchors.{step}": latents for step, latents in enumerate(self._picture_latents)}
+        segments = {"anchor": self._picture} if self._picture is not None else {}
         segments |= {str(start): segment for start, segment in self._segments.items()}
         for name, segment in segments.items():
             tensors |= {f"segments.{name}.{key}": value for key, value in segment.state().items()}
         return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
 
     def restore(self, tensors: dict[str, torch.Tensor], like: torch.Tensor) -> None:
-        """Take up what `state` gave, on the device of `like`; the noise must go on where it was, too."""
+        """Continue from what `state` returned, on the device of `like`; the noise must be restored, too."""
 
         def placed(value: torch.Tensor) -> torch.Tensor:
             return value.to(like.device) if value.is_floating_point() else value
 
-        self._entered, self._emitted = tensors["counters"].tolist()
+        self._started, self._collected = tensors["counters"].tolist()
         self.active = dict(tensors["active"].tolist())
         count = sum(name.startswith("anchors.") for name in tensors)
-        self._anchors = [placed(tensors[f"anchors.{step}"]) for step in range(count)]
+        self._picture_latents = [placed(tensors[f"anchors.{step}"]) for step in range(count)]
         parts: dict[str, dict[str, torch.Tensor]] = {}
         for name, value in tensors.items():
             if name.startswith("segments."):
@@ -225,40 +286,10 @@ class Wavefront:
                 parts.setdefault(owner, {})[key] = placed(value)
         self._segments = {}
         for owner, state in parts.items():
-            anchor = owner == "anchor"
-            segment = self._new_segment(0 if anchor else int(owner), state["latents"])
+            segment = self._new_segment(0 if owner == "anchor" else int(owner), state["latents"])
             segment.restore(state)
-            if anchor:
-                self._anchor = segment
+            if owner == "anchor":
+                self._picture = segment
             else:
                 self._segments[segment.start] = segment
         self._segments = dict(sorted(self._segments.items()))
-
-    def _new_segment(self, start: int, latents: torch.Tensor) -> Segment:
-        stop = start + latents.shape[2]
-        if start == 0:
-            return Segment(0, 1, range(1), latents, self._scheduler)
-        last = bisect_right(self._starts, start)
-        first = last
-        while first > 0 and self.windows[first - 1].stop > start:
-            first -= 1
-        return Segment(start, stop, range(first, last), latents, self._scheduler)
-
-    def _segments_of(self, number: int) -> list[Segment]:
-        window = self.windows[number]
-        return [self._segments[start] for start, _ in self._edges_within(window)]
-
-    def _edges_within(self, window: Window) -> list[tuple[int, int]]:
-        first, last = bisect_right(self._edges, window.start - 1), bisect_right(self._edges, window.stop)
-        return list(pairwise(self._edges[first:last]))
-
-    def _enter(self) -> int:
-        number, self._entered = self._entered, self._entered + 1
-        if number == 0:
-            self._anchor = self._new_segment(0, self._noise(0, 1))
-            self._anchors = [self._anchor.latents]
-        for start, stop in self._edges_within(self.windows[number]):
-            if start not in self._segments:
-                self._segments[start] = self._new_segment(start, self._noise(start, stop))
-        self.active[number] = 0
-        return number

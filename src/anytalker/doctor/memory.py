@@ -32,11 +32,13 @@ _FACE_SHARE = 3
 _COPIES = 3
 """Copies of a chunk of frames on their way from the autoencoder to the encoder of the file."""
 _ENCODER_LAYERS = 4
-"""The encoders' largest layers, their embeddings, are less than this part of them."""
+"""An encoder's largest layer, its embedding, is less than one part in so many of its weights."""
 _AHEAD = 2
-"""Layers on the device at a time where they come one by one: the one that computes and the next."""
+"""Layers on the device at a time where weights are streamed: the one that computes and the next."""
 _BLOCKS_AHEAD = 5
-"""The same of the transformer's blocks, which go faster than their memory is given back; 5.9 measured with the 14B."""
+"""The same for the transformer's blocks, which are done before their memory is freed; 5.9 measured with the 14B."""
+_LATENT_COPIES = 6
+"""Tensors of the latents' size while denoising: latents, velocity, its weighted sum, the history of the sampler."""
 
 
 @dataclass(frozen=True)
@@ -139,33 +141,44 @@ def plan_memory(
         placement: what is on the device at a time, and how the transformer's weights are kept.
         workspace: what decoding takes on the device, times what its tensors take.
     """
-    settings, total = shape.settings, (frames - 1) // 4 + 1
-    windows = plan_windows(total, settings.window, settings.window_overlap)
-    longest = 1 + max(window.stop - window.start for window in windows)
-    grid = (size[1] // 16, size[0] // 16)
-    branches = 1 if settings.guidance_scale == 1 else 2
-    step, context = _once(simulate_step, shape.transformer, (longest, *grid), persons, dtype, branches * batched or 1)
-    under_way = min(len(windows), settings.num_inference_steps + 1)
+    settings, latent_frames = shape.settings, (frames - 1) // 4 + 1
+    rows, columns = size[1] // 16, size[0] // 16
+    windows = plan_windows(latent_frames, settings.window, settings.window_overlap)
+    window_frames = 1 + max(window.stop - window.start for window in windows)
+    active_windows = min(len(windows), settings.num_inference_steps + 1)
     layers = int(complete_config(shape.transformer)["num_layers"])
-    kept = context * (1 if batched else branches) * under_way
-    if placement.memory == "low":
-        kept, step = 0, step + context // layers
-    latents = 4 * grid[0] * grid[1] * 4 * (16 * 6 * min(total, longest * under_way) + 20 * min(total, CHUNK))
+
     transformer = _once(transformer_bytes, shape.transformer, dtype, Placement(weights=placement.weights))
+    branches = 1 if settings.guidance_scale == 1 else 2
+    batch = branches if batched else 1
+    step, context = _once(simulate_step, shape.transformer, (window_frames, rows, columns), persons, dtype, batch)
+    contexts = context * (branches // batch) * active_windows
+    if placement.memory == "low":  # keys and values are made anew, of one block at a time
+        step, contexts = step + context // layers, 0
+    elif contexts > CONTEXT_BUDGET:  # what is beyond the budget is made anew, for one window at a time
+        step, contexts = step + context, CONTEXT_BUDGET
+    decoding = _once(simulate_decoding, shape.vae, (min(latent_frames, CHUNK), rows, columns))
     return MemoryPlan(
         weights={"transformer": transformer} | shape.others,
-        layer={"transformer": transformer // layers} | {k: v // _ENCODER_LAYERS for k, v in shape.others.items()},
+        layer={"transformer": transformer // layers}
+        | {name: size // _ENCODER_LAYERS for name, size in shape.others.items()},
         placement=placement,
-        context=min(kept, CONTEXT_BUDGET) if kept > CONTEXT_BUDGET else kept,
-        denoising=step + (context if kept > CONTEXT_BUDGET else 0),
-        decoding=int(workspace * _once(simulate_decoding, shape.vae, (min(total, CHUNK), *grid))),
-        latents=latents,
+        context=contexts,
+        denoising=step,
+        decoding=int(workspace * decoding),
+        latents=_latent_bytes(latent_frames, active_windows * window_frames, (rows, columns)),
         rest=rest,
     )
 
 
+def _latent_bytes(latent_frames: int, active_frames: int, grid: tuple[int, int]) -> int:
+    """Bytes of latents being denoised, and of mask and condition of a chunk; four latents a token, float32."""
+    channels = 16 * _LATENT_COPIES * min(latent_frames, active_frames) + 20 * min(latent_frames, CHUNK)
+    return 4 * 4 * grid[0] * grid[1] * channels
+
+
 def _once(simulate: Callable[..., Any], config: Mapping[str, Any], *arguments: Any) -> Any:
-    """What a simulation says; asked again, it is not run again: advice compares many plans."""
+    """The result of a simulation, run once for the same arguments: advice compares many plans."""
     key = (simulate.__name__, repr(sorted(config.items())), repr(arguments))
     if key not in _SIMULATED:
         _SIMULATED[key] = simulate(config, *arguments)
@@ -173,18 +186,18 @@ def _once(simulate: Callable[..., Any], config: Mapping[str, Any], *arguments: A
 
 
 def transformer_bytes(config: Mapping[str, Any], dtype: torch.dtype, placement: Placement = Placement()) -> int:
-    """Bytes of a transformer's weights; some stay in float32, matrices of blocks may take a byte a value."""
-    small = placement.weights != "full"
+    """Bytes of a transformer's weights; some stay in float32, matrices of blocks may be 8-bit."""
+    eight_bit = placement.weights != "full"
     with torch.device("meta"):
         model = AnyTalkerTransformer3DModel(**complete_config(config))
 
-    def width(key: str, tensor: torch.Tensor) -> int:
+    def bytes_a_value(key: str, tensor: torch.Tensor) -> int:
         if stays_float32(key):
             return 4
-        shrunk = small and key.startswith("blocks.") and tensor.ndim == 2 and re.search(WHOLE_LAYERS, key) is None
-        return 1 if shrunk else dtype.itemsize
+        is_block_matrix = key.startswith("blocks.") and tensor.ndim == 2 and re.search(WHOLE_LAYERS, key) is None
+        return 1 if eight_bit and is_block_matrix else dtype.itemsize
 
-    return sum(tensor.numel() * width(key, tensor) for key, tensor in model.state_dict().items())
+    return sum(tensor.numel() * bytes_a_value(key, tensor) for key, tensor in model.state_dict().items())
 
 
 def simulate_step(

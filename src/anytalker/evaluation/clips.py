@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from anytalker.conventions import Box
 from anytalker.errors import InputError
 from anytalker.evaluation.eye_motion.tracks import find_tracks
 from anytalker.media.containers import open_media
@@ -37,7 +38,7 @@ class ClipSource:
 
     video: Path
     speaking: list[Spans] | None = None
-    boxes: list[tuple[float, float, float, float]] | None = None
+    boxes: list[Box] | None = None
     voices: list[Path | None] | None = None
     tracks: Path | None = None
     real: Path | None = None

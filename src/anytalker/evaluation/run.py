@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import os
@@ -23,6 +22,7 @@ from anytalker.evaluation.report.reference import PUBLISHED
 from anytalker.evaluation.report.summary import METRICS, MetricSummary
 from anytalker.evaluation.scoring import ScoringSettings, Tools, score_clip
 from anytalker.failures import explain
+from anytalker.hashing import short_digest
 
 FEATURES_FOLDER = "features"
 
@@ -109,7 +109,7 @@ def fingerprint(clip: ClipSource, settings: ScoringSettings) -> str:
     files = [clip.video, clip.tracks, clip.real, clip.real_tracks, *(clip.voices or [])]
     states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file is not None]
     text = json.dumps([states, clip.speaking, clip.boxes, asdict(settings)], default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return short_digest(text)
 
 
 def _scored(clips: Sequence[ClipSource], settings: ScoringSettings, features: Path | None, workers: int) -> Any:

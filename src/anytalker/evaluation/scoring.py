@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from anytalker.conventions import corners
 from anytalker.errors import InputError, NoScoreError
 from anytalker.evaluation.clips import ClipSource, VideoFrames
-from anytalker.evaluation.eye_motion.scores import eye_motion, interactivity
+from anytalker.evaluation.eye_motion.scores import Interactivity, eye_motion, interactivity
 from anytalker.evaluation.eye_motion.tracks import FaceTracks, FrameDetector, track_faces
 from anytalker.evaluation.fidelity import ClipSample, FrameComparison, clip_features
-from anytalker.evaluation.lip_sync.crops import FaceCrop, crop_faces, present
+from anytalker.evaluation.lip_sync.crops import FaceCrops
 from anytalker.evaluation.lip_sync.silence import MOUTH
 from anytalker.evaluation.mouth_scores import MouthScores
 from anytalker.files import atomic_path
@@ -104,10 +105,14 @@ class ClipScores:
         self.problems: dict[str, str] = {}
         self.more: dict[str, Any] = {}
 
-    def attempt(self, metrics: Sequence[str], compute: Callable[[], dict[str, float]]) -> None:
-        """Add what `compute` gives, or its reason to the problems of all `metrics`."""
+    def add(self, scores: Mapping[str, float]) -> None:
+        """Add scores; those that are not finite are left out."""
+        self.scores.update({metric: float(value) for metric, value in scores.items() if math.isfinite(value)})
+
+    def attempt(self, metrics: Sequence[str], compute: Callable[[], Mapping[str, float]]) -> None:
+        """Add the scores that `compute` returns; if it raises `NoScoreError`, its reason goes to `problems`."""
         try:
-            self.scores.update({key: float(value) for key, value in compute().items() if math.isfinite(value)})
+            self.add(compute())
         except NoScoreError as error:
             self.problems.update(dict.fromkeys(metrics, str(error)))
 
@@ -143,8 +148,7 @@ def score_clip(clip: ClipSource, tools: Tools, features: Path | None = None) -> 
     Raises:
         InputError: if the video can't be decoded.
     """
-    started, settings = time.monotonic(), tools.settings
-    result = ClipScores(clip)
+    started, settings, result = time.monotonic(), tools.settings, ClipScores(clip)
     video = VideoFrames(clip.video, threaded=tools.alone)
     tracks = clip_tracks(clip, video, tools)
     watched = watch(clip, video, tracks, tools)
@@ -178,7 +182,7 @@ def clip_tracks(clip: ClipSource, video: VideoFrames, tools: Tools) -> FaceTrack
     if clip.tracks is not None:
         return FaceTracks.load(clip.tracks, size, fps)
     if clip.boxes is not None:
-        boxes = np.array([[x, y, x + width, y + height] for x, y, width, height in clip.boxes], dtype=np.float32)
+        boxes = corners(clip.boxes).astype(np.float32)
         return FaceTracks(boxes[None], None, size, fps)
     if tools.detector is None:
         return None
@@ -199,113 +203,96 @@ def _for_frames(tracks: FaceTracks, frames: int) -> FaceTracks:
     return tracks
 
 
-@dataclass
+@dataclass(frozen=True)
 class Watched:
-    """What one pass over a video gives.
+    """What one pass over a video leaves; None where no score needs it.
 
-    `crops` uint8 (T, P, …) of the faces as the SyncNet wants them, `mouths` (T, P, 48, 48), and `found` (T, P), where
-    they are; the `comparison` with the real video; `made` and `real`, samples of frames.
+    Attributes:
+        crops: uint8 (T, P, …) of the faces, as the SyncNet wants them.
+        mouths: uint8 (T, P, 48, 48), for the measure of mouth motion.
+        found: boolean (T, P), where the faces are.
+        comparison: of the video with the real one.
+        made, real: samples of the frames of both.
     """
 
-    crops: np.ndarray | None = None
-    mouths: np.ndarray | None = None
-    found: np.ndarray | None = None
-    comparison: FrameComparison | None = None
-    made: ClipSample | None = None
-    real: ClipSample | None = None
-
-    def look(self, video: VideoFrames, real: Path | None) -> Iterator[np.ndarray]:
-        """The frames of a video, after the comparisons with those of the real one."""
-        compared = real is not None and (self.comparison is not None or self.made is not None)
-        for frame, other in zip_longest(video, VideoFrames(real) if compared and real else ()):
-            if frame is None:
-                return
-            if self.made is not None:
-                self.made.add(frame)
-            if other is not None:
-                if self.real is not None:
-                    self.real.add(other)
-                if self.comparison is not None:
-                    self.comparison.add(frame, other)
-            yield frame
+    crops: np.ndarray | None
+    mouths: np.ndarray | None
+    found: np.ndarray | None
+    comparison: FrameComparison | None
+    made: ClipSample | None
+    real: ClipSample | None
 
 
 def watch(clip: ClipSource, video: VideoFrames, tracks: FaceTracks | None, tools: Tools) -> Watched:
-    """Decode a video, and its real counterpart beside it, once."""
-    watched, settings = Watched(), tools.settings
-    if clip.real is not None and settings.wants("psnr", "ssim"):
-        watched.comparison = FrameComparison()
-    if clip.real is not None and settings.networks:
-        watched.made, watched.real = ClipSample(), ClipSample()
-    frames = watched.look(video, clip.real)
+    """Decode a video once, and its real counterpart beside it, and give every frame to all that need it."""
+    settings = tools.settings
+    comparison = FrameComparison() if clip.real is not None and settings.wants("psnr", "ssim") else None
+    made, real = (ClipSample(), ClipSample()) if clip.real is not None and settings.networks else (None, None)
+    faces = mouths = None
     if tracks is not None and tracks.boxes.shape[1] and settings.wants(*MOUTH_SCORES):
         boxes = tracks.boxes[0] if len(tracks.boxes) == 1 else tracks.boxes
-        wanted = tools.syncnet.crop
-        cuts: list[np.ndarray] = []
-        if wanted != MOUTH:
-            frames = cut_along(frames, tracks.boxes, MOUTH, cuts)
-        watched.crops, watched.found = crop_faces(frames, boxes, wanted)
-        watched.mouths = np.stack(cuts) if cuts else watched.crops
-    else:
-        for _ in frames:
-            pass
-    return watched
+        faces = FaceCrops(boxes, tools.syncnet.crop)
+        mouths = faces if tools.syncnet.crop == MOUTH else FaceCrops(boxes, MOUTH)
 
+    frame_users = [user for user in dict.fromkeys((made, faces, mouths)) if user is not None]
+    compares = clip.real is not None and (comparison is not None or made is not None)
+    for frame, real_frame in zip_longest(video, VideoFrames(clip.real) if compares and clip.real else ()):
+        if frame is None:
+            break
+        for user in frame_users:
+            user.add(frame)
+        if real is not None and real_frame is not None:
+            real.add(real_frame)
+        if comparison is not None and real_frame is not None:
+            comparison.add(frame, real_frame)
 
-def cut_along(
-    frames: Iterable[np.ndarray], boxes: np.ndarray, crop: FaceCrop, cuts: list[np.ndarray]
-) -> Iterator[np.ndarray]:
-    """Pass frames on, and append to `cuts` the crops (P, size, size) of each; boxes (T, P, 4) or (1, P, 4)."""
-    for index, frame in enumerate(frames):
-        here = boxes[min(index, len(boxes) - 1)]
-        row = np.zeros((len(here), *crop.shape), dtype=np.uint8)
-        for person in np.flatnonzero(present(here)):
-            row[person] = crop.cut(frame, here[person])
-        cuts.append(row)
-        yield frame
+    crops, found = faces.result() if faces is not None else (None, None)
+    lower_faces = mouths.result()[0] if mouths is not None else None
+    return Watched(crops, lower_faces, found, comparison, made, real)
 
 
 def _score_eyes(result: ClipScores, tracks: FaceTracks, settings: ScoringSettings) -> np.ndarray | None:
     """Add Interactivity; returns everybody's eye motion (T, P), None if there is no score."""
     if not settings.wants("interactivity"):
         return None
-    motion: np.ndarray | None = None
+    try:
+        score = _interactivity(result.clip, tracks, settings)
+    except NoScoreError as error:
+        result.problems["interactivity"] = str(error)
+        return None
+    result.add({"interactivity": score.overall})
+    result.more["interactivity"] = {
+        "per_person": [None if math.isnan(value) else value for value in score.per_person],
+        "interval": list(score.interval),
+        "spans": [[vars(span) for span in spans] for spans in score.spans],
+    }
+    return score.motion
 
-    def compute() -> dict[str, float]:
-        nonlocal motion
-        if tracks.landmarks is None:
-            raise NoScoreError("There are no landmarks: give tracks with 106 points, or --detector uniface.")
-        score = interactivity(
-            tracks.landmarks,
-            tracks.boxes,
-            tracks.frame_size,
-            tracks.fps,
-            _spans_of(result.clip, tracks),
-            settings.protocol,
-        )
-        result.more["interactivity"] = {
-            "per_person": [None if math.isnan(value) else value for value in score.per_person],
-            "interval": list(score.interval),
-            "spans": [[vars(span) for span in spans] for spans in score.spans],
-        }
-        motion = score.motion
-        return {"interactivity": score.overall}
 
-    result.attempt(("interactivity",), compute)
-    return motion
+def _interactivity(clip: ClipSource, tracks: FaceTracks, settings: ScoringSettings) -> Interactivity:
+    """Interactivity of tracks over the clip's listening spans.
+
+    Raises:
+        NoScoreError: if it can't be measured.
+    """
+    if tracks.landmarks is None:
+        raise NoScoreError("There are no landmarks: give tracks with 106 points, or --detector uniface.")
+    speaking = _spans_of(clip, tracks)
+    return interactivity(tracks.landmarks, tracks.boxes, tracks.frame_size, tracks.fps, speaking, settings.protocol)
 
 
 def _score_mouths(result: ClipScores, mouths: MouthScores, settings: ScoringSettings) -> None:
-    def bind() -> dict[str, float]:
-        scores, result.more["binding_matrix"] = mouths.binding()
-        return scores
-
+    """Add the scores of mouths and voices that are wanted."""
     if settings.wants("sync_c", "sync_d", "sync_offset"):
         result.attempt(("sync_c", "sync_d", "sync_offset"), mouths.lip_sync)
     if settings.wants("sync_c_star"):
         result.attempt(("sync_c_star",), mouths.sync_c_star)
     if settings.wants("binding"):
-        result.attempt(("binding",), bind)
+        try:
+            scores, result.more["binding_matrix"] = mouths.binding()
+            result.add(scores)
+        except NoScoreError as error:
+            result.problems["binding"] = str(error)
     if settings.wants("silence"):
         result.attempt(("silence",), mouths.silence)
 
@@ -323,21 +310,12 @@ def _spans_of(clip: ClipSource, tracks: FaceTracks) -> list[list[tuple[float, fl
 
 
 def _score_real(result: ClipScores, clip: ClipSource, settings: ScoringSettings) -> None:
-    """Interactivity of the real video by the same protocol, where its tracks are known."""
+    """Add Interactivity of the real video by the same protocol, where its tracks are known."""
     if clip.real_tracks is None or clip.real is None or not settings.wants("interactivity"):
         return
     tracks = FaceTracks.load(clip.real_tracks, *VideoFrames(clip.real).probe())
     with suppress(NoScoreError):
-        if tracks.landmarks is not None:
-            score = interactivity(
-                tracks.landmarks,
-                tracks.boxes,
-                tracks.frame_size,
-                tracks.fps,
-                _spans_of(clip, tracks),
-                settings.protocol,
-            )
-            result.more["real"] = {"interactivity": score.overall}
+        result.more["real"] = {"interactivity": _interactivity(clip, tracks, settings).overall}
 
 
 def _timeline(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from pydantic import AliasChoices, ConfigDict, Field, ValidationError, model_validator
 
 from anytalker.errors import InputError
+from anytalker.hashing import short_digest
 from anytalker.loading.components import find_model
 from anytalker.media.channels import split_channel
 from anytalker.pipelines.loading_options import LoadingOptions
@@ -84,7 +84,7 @@ class Job(GenerationOptions):
             with suppress(OSError):
                 states.append([path.stat().st_size, path.stat().st_mtime_ns])
         text = json.dumps([model, loading.changes, self.model_dump(mode="json"), states], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return short_digest(text)
 
 
 def job_keys() -> list[str]:

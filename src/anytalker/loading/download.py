@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 from collections.abc import Callable, Iterable
@@ -13,6 +12,7 @@ from typing import Any
 from anytalker.conditioning.faces import yunet_path
 from anytalker.conditioning.separation import can_separate
 from anytalker.errors import AnyTalkerError, InputError
+from anytalker.hashing import file_digest
 from anytalker.loading.convert import convert
 from anytalker.loading.presets import PRESETS, SHARED, Preset, models_home
 from anytalker.loading.scheduler import make_scheduler
@@ -198,22 +198,13 @@ def _fetch(entry: Download, hub: Hub, unfinished: Path) -> None:
     problem = None
     if fetched.stat().st_size != entry.file.size:
         problem = f"has {fetched.stat().st_size} bytes instead of {entry.file.size}"
-    elif entry.file.sha256 and sha256_of(fetched) != entry.file.sha256:
+    elif entry.file.sha256 and file_digest(fetched) != entry.file.sha256:
         problem = "has another checksum than on the hub"
     if problem:
         fetched.unlink()
         raise AnyTalkerError(f"{entry.file.path} of {entry.file.repository} {problem}; run the same command again.")
     entry.target.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(fetched, entry.target)
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _reason(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from anytalker.errors import InputError
 from anytalker.files import check_replaceable_json, exclusive
+from anytalker.hashing import ShortDigest, file_digest
 from anytalker.media.video import RunRecord
 from anytalker.processes import is_first
 
@@ -101,17 +101,13 @@ def fingerprint_of(files: Iterable[str | Path], settings: Any) -> str:
     Raises:
         InputError: if a file can't be read.
     """
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    digest = ShortDigest([json.dumps(settings, sort_keys=True, default=str)])
     for path in files:
-        content = hashlib.sha256()
         try:
-            with open(path, "rb") as file:
-                while piece := file.read(2**20):
-                    content.update(piece)
+            digest.add(bytes.fromhex(file_digest(path)))
         except OSError as error:
             raise InputError(f"{path} can't be read: {error.strerror}.") from error
-        digest.update(content.digest())
-    return digest.hexdigest()[:16]
+    return str(digest)
 
 
 def check_replaceable_video(output: str | Path, fingerprint: str) -> None:

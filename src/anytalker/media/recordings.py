@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from anytalker.conventions import SAMPLE_RATE
 from anytalker.errors import InputError
 from anytalker.media.channels import Envelopes, split_channel
 from anytalker.media.containers import open_media
 from anytalker.media.sound import Mixture, Sound
 
-SAMPLE_RATE = 16000
 MAX_SECONDS = 6 * 3600
 _FRAMES_AT_ONCE = 2**10
 _LEAST_RATE = 1000

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, Field
 
+from anytalker.conventions import SAMPLE_RATE
 from anytalker.errors import InputError
 from anytalker.files import atomic_path
 from anytalker.media.containers import open_media
@@ -75,7 +76,7 @@ def write_video(
     frames: np.ndarray | Iterable[np.ndarray],
     fps: float | Fraction,
     audio: np.ndarray | Samples | None = None,
-    sample_rate: int = 16000,
+    sample_rate: int = SAMPLE_RATE,
     quality: int = 16,
     metadata: Mapping[str, str] | None = None,
     preset: str = "medium",

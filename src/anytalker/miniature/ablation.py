@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from anytalker.data.records import Box
+from anytalker.conventions import Box, corners
 from anytalker.errors import InputError
 from anytalker.evaluation.lip_sync.crops import crop_faces
 from anytalker.evaluation.lip_sync.small_syncnet import SmallSyncModel
@@ -203,8 +203,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 def _mouth_features(judge: SmallSyncModel, frames: np.ndarray, boxes: Sequence[Box]) -> list[np.ndarray]:
     """For each face box in pixels the embeddings (T-4, channels) of its mouth in frames (T, H, W, 3) in [0, 1]."""
-    corners = np.array([[x, y, x + width, y + height] for x, y, width, height in boxes])
-    crops, found = crop_faces(np.round(255 * frames.clip(0, 1)).astype(np.uint8), corners, judge.crop)
+    crops, found = crop_faces(np.round(255 * frames.clip(0, 1)).astype(np.uint8), corners(boxes), judge.crop)
     return [judge.embed_video(crops[:, person], found[:, person]) for person in range(len(boxes))]
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
+from anytalker.conventions import Box
 from anytalker.data.encoding import ClipEncoder
-from anytalker.data.records import Box, ClipPerson, ClipRecord
+from anytalker.data.records import ClipPerson, ClipRecord
 from anytalker.data.shards import INDEX, ShardWriter, read_index
 from anytalker.errors import InputError
 from anytalker.miniature.voices.augmentation import augment

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from anytalker.conventions import PixelBox
 from anytalker.files import atomic_path, write_json_atomic
 from anytalker.miniature.voices.speech import SAMPLE_RATE, random_utterance
 from anytalker.miniature.world.scenes import UNSEEN_SEED, Scene
@@ -15,9 +16,7 @@ PICTURE_HEIGHT = 288
 _OVERLAP_SECONDS = 0.1
 
 
-def demo_scene(
-    persons: int, seconds: float, seed: int
-) -> tuple[Image.Image, list[tuple[int, int, int, int]], list[np.ndarray]]:
+def demo_scene(persons: int, seconds: float, seed: int) -> tuple[Image.Image, list[PixelBox], list[np.ndarray]]:
     """People nobody has seen, and a conversation: they take turns, so that both speaking and listening can be watched.
 
     Args:

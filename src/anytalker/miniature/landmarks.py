@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from anytalker.conventions import corners
 from anytalker.evaluation.eye_motion.tracks import FaceTracks
 from anytalker.miniature.world.brush import Brush
 from anytalker.miniature.world.drawing import EYE_Y, face_outline, mouth_center
@@ -35,7 +36,7 @@ def scene_tracks(scene: Scene, states: Sequence[Sequence[FaceState]], height: in
             center = (x * height, y * height)
             head = Brush(nothing, center, place.scale * height, state.turn, person.face_height)
             landmarks[frame, index] = head.place(face_points(person, state))
-    boxes = np.array([[x, y, x + width, y + tall] for x, y, width, tall in scene.boxes(height)], dtype=np.float32)
+    boxes = corners(scene.boxes(height)).astype(np.float32)
     size = (round(scene.width * height), height)
     return FaceTracks(np.tile(boxes, (frames, 1, 1)), landmarks, size, fps)
 

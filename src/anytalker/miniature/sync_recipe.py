@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, IterableDataset
 
 from anytalker.conditioning.log_mel import LogMelFeatures
+from anytalker.conventions import corners
 from anytalker.evaluation.lip_sync.crops import FaceCrop, crop_faces
 from anytalker.evaluation.lip_sync.small_syncnet import (
     MEL_BINS,
@@ -62,8 +63,7 @@ class _Renders(IterableDataset):
         for settings, first in self.kinds:
             for seed in range(first, first + settings.clips):
                 clip = render_clip(seed, settings)
-                boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in clip.boxes], dtype=float)
-                crops, _ = crop_faces(clip.frames, boxes, CROP)
+                crops, _ = crop_faces(clip.frames, corners(clip.boxes), CROP)
                 yield crops, np.round(np.stack(clip.voices) * 32767).astype(np.int16)
 
 

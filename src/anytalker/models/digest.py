@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
 
+from anytalker.hashing import ShortDigest
+
 _SAMPLES = 256
-_DIGITS = 16
 
 
 class TensorDigest:
     """Sixteen hexadecimal digits for tensors that come one by one; of each, name, shape, type and 256 values count."""
 
     def __init__(self) -> None:
-        self._digest = hashlib.sha256()
+        self._digest = ShortDigest()
 
     def add(self, name: str, tensor: torch.Tensor, dtype: torch.dtype | None = None) -> None:
         """Count a tensor in, as if numbers with fractions had the type `dtype`; None: as it is."""
         flat = tensor.detach().flatten()
         some = flat[:: max(1, len(flat) // _SAMPLES)].cpu().contiguous()
         some = some.to(dtype) if dtype is not None and some.is_floating_point() else some
-        self._digest.update(f"{name} {tuple(tensor.shape)} {some.dtype}".encode())
-        self._digest.update(some.view(torch.uint8).numpy().data if some.dim() and len(some) else b"")
+        self._digest.add(f"{name} {tuple(tensor.shape)} {some.dtype}")
+        self._digest.add(some.view(torch.uint8).numpy().data if some.dim() and len(some) else b"")
 
     def __str__(self) -> str:
-        return self._digest.hexdigest()[:_DIGITS]
+        return str(self._digest)
 
 
 def weights_digest(module: torch.nn.Module, dtype: torch.dtype | None = None, without: tuple[str, ...] = ()) -> str:

@@ -107,8 +107,8 @@ class AnyTalkerTransformerBlock(nn.Module):
         ffn_dim: inner width of the feed-forward.
         cross_attn_norm: whether the norm before the cross attention exists.
         eps: of the norms.
-        audio_dim: None for layout A; for layout B, whose people have an attention of their own, the width of the audio
-            tokens.
+        audio_dim: for layout B, whose people have a cross attention of their own, width of the audio tokens; None:
+            layout A.
     """
 
     def __init__(
@@ -145,25 +145,33 @@ class AnyTalkerTransformerBlock(nn.Module):
         context: Streams | BlockContext,
         regions: FaceRegions,
     ) -> torch.Tensor:
-        """One block on (B, tokens, dim); `modulation` (B, 6, dim); a context of tokens is turned into keys here.
+        """One block on (B, tokens, dim).
 
-        The hidden states keep their precision; attention and feed-forward work in that of the context.
+        Attention and feed-forward run in the precision of the context; the sum of their outputs, which goes from block
+        to block, keeps that of `hidden_states`.
+
+        Args:
+            hidden_states: (B, tokens, dim).
+            modulation: (B, 6, dim) of the time step: shift, scale and gate of self attention and of the feed-forward.
+            rotary: cosines and sines of the tokens' positions.
+            context: keys and values of text, picture and people; or their tokens, which are projected here.
+            regions: where the people are.
         """
         if isinstance(context, Streams):
             context = self.context(context)
         table = (self.scale_shift_table + modulation.float()).unsqueeze(2)
         shift1, scale1, gate1, shift2, scale2, gate2 = table.unbind(1)
-        kind, working = hidden_states.dtype, context.text[1].dtype
-        normed = (self.norm1(hidden_states.float()) * (1 + scale1) + shift1).to(working)
-        hidden_states = (hidden_states.float() + self.attn1(normed, rotary) * gate1).to(kind)
-        normed = self.norm2(hidden_states).to(working)
+        sum_dtype, compute_dtype = hidden_states.dtype, context.text[1].dtype
+        normed = (self.norm1(hidden_states.float()) * (1 + scale1) + shift1).to(compute_dtype)
+        hidden_states = (hidden_states.float() + self.attn1(normed, rotary) * gate1).to(sum_dtype)
+        normed = self.norm2(hidden_states).to(compute_dtype)
         if self.attn_people is None:
             hidden_states = hidden_states + self.attn2(normed, context, regions)
         else:
             hidden_states = hidden_states + self.attn2(normed, context)
             hidden_states = self.attn_people(hidden_states, self.norm_people, context.people, regions)
-        normed = (self.norm3(hidden_states.float()) * (1 + scale2) + shift2).to(working)
-        return (hidden_states.float() + self.ffn(normed).float() * gate2).to(kind)
+        normed = (self.norm3(hidden_states.float()) * (1 + scale2) + shift2).to(compute_dtype)
+        return (hidden_states.float() + self.ffn(normed).float() * gate2).to(sum_dtype)
 
 
 @dataclass(frozen=True)
@@ -292,13 +300,22 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
         self.condition_embedder = WanTimeTextImageEmbedding(dim, freq_dim, 6 * dim, text_dim, image_dim)
         self.face_embedder = WanImageEmbedding(image_dim, dim)
         projection = AudioProjection if audio_face_layout == "A" else LatentAudioProjection
-        audio_width = dim if audio_face_layout == "A" else audio_dim
         self.audio_embedder = projection(
-            audio_blocks * audio_channels, audio_window, audio_hidden_dim, audio_tokens, audio_width
+            audio_blocks * audio_channels,
+            audio_window,
+            audio_hidden_dim,
+            audio_tokens,
+            dim if audio_face_layout == "A" else audio_dim,
         )
-        own_attention = None if audio_face_layout == "A" else audio_dim
         self.blocks = nn.ModuleList(
-            AnyTalkerTransformerBlock(dim, num_attention_heads, ffn_dim, cross_attn_norm, eps, own_attention)
+            AnyTalkerTransformerBlock(
+                dim,
+                num_attention_heads,
+                ffn_dim,
+                cross_attn_norm,
+                eps,
+                audio_dim=None if audio_face_layout == "A" else audio_dim,
+            )
             for _ in range(num_layers)
         )
         self.split_rows, self.join_rows = RowsOfThisDevice(), RowsOfAllDevices()

@@ -45,7 +45,7 @@ def measure_magnitudes(
         frames = None if window is None else 4 * window + 1
         options = {"guidance_scale": 1.0, "num_inference_steps": steps, "max_frames": frames} | options
         options["generator"] = torch.Generator().manual_seed(0)
-        for _ in pipeline.prepare(image, audio, **options).latents():
+        for _ in pipeline.prepare(image, audio, **options).denoise():
             pass
     finally:
         for hook in hooks:

@@ -1,4 +1,8 @@
-"""The door: everything a caller gives is checked here, once, and brought into the pipeline's shapes."""
+"""From what the user gives to `Inputs`: read and checked here, once, then brought to the video's size and length.
+
+`read_scene` opens the picture and the recordings and finds out who is who; `fit_scene` resizes the picture, puts the
+voices on one clock and settles how many frames there are. Neither runs a model, but for face detection.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from anytalker.conditioning.binding import People, bind_faces, is_box, parse_face
-from anytalker.conditioning.faces import Box, scale_box, square_box, square_face
+from anytalker.conditioning.binding import FaceMask, People, bind_faces, is_box, parse_face
+from anytalker.conditioning.faces import scale_box, square_box, square_face
 from anytalker.conditioning.picture_record import recorded_faces
+from anytalker.conventions import PixelBox
 from anytalker.denoising.windows import check_positions, with_window
 from anytalker.errors import InputError
-from anytalker.media.channels import two_voices_remark
+from anytalker.media.channels import split_channel, two_voices_remark
 from anytalker.media.pictures import frame_size, load_image, resize_image
 from anytalker.media.recordings import (
     SAMPLE_RATE,
@@ -63,13 +68,13 @@ class Inputs:
     """
 
     image: Image.Image
-    boxes: list[Box]
+    boxes: list[PixelBox]
     voices: list[Voice]
     frames: int
     fps: float
     mode: str = "pad"
     picture: Image.Image | None = None
-    faces: list[Box] | None = None
+    faces: list[PixelBox] | None = None
 
     @property
     def listeners(self) -> list[int]:
@@ -170,6 +175,14 @@ def prepare_inputs(
     return fit_scene(read_scene(image, audio, faces, at), settings, options)
 
 
+def input_files(image: Any, audio: Sequence[Any], faces: Sequence[Any] | None) -> list[str | Path]:
+    """The files among what a video is made from: picture, recordings ("talk.wav" of "talk.wav:left") and masks."""
+    recordings = [split_channel(voice)[0] for voice in audio if isinstance(voice, (str, Path))]
+    names = [face.name if isinstance(face, FaceMask) else face for face in faces or ()]
+    masks = [name for name in names if isinstance(name, str)]
+    return [*recordings, *([image] if isinstance(image, (str, Path)) else []), *masks]
+
+
 def shared_settings(settings: PipelineSettings, devices: int) -> PipelineSettings:
     """Settings for a video that several devices share: each takes the same number of token rows."""
     return replace(settings, size_multiple=math.lcm(settings.size_multiple, 16 * devices))
@@ -177,7 +190,7 @@ def shared_settings(settings: PipelineSettings, devices: int) -> PipelineSetting
 
 def video_size(
     picture: Image.Image,
-    boxes: Sequence[Box],
+    boxes: Sequence[PixelBox],
     settings: PipelineSettings,
     size: tuple[int, int] | None = None,
     scale: float | None = None,
@@ -208,7 +221,7 @@ def video_size(
     return tall, wide
 
 
-def _usual_size(picture: Image.Image, boxes: Sequence[Box], settings: PipelineSettings) -> tuple[int, int]:
+def _usual_size(picture: Image.Image, boxes: Sequence[PixelBox], settings: PipelineSettings) -> tuple[int, int]:
     multiple = settings.size_multiple
     if settings.face_size is None:
         return frame_size(picture.height, picture.width, settings.max_area, multiple)

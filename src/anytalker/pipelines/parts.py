@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import time
@@ -18,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from anytalker.errors import InputError
 from anytalker.files import atomic_path
+from anytalker.hashing import ShortDigest
 from anytalker.media.destination import STATE
 from anytalker.media.sound import Sound
 from anytalker.models.digest import weights_digest
@@ -29,7 +29,6 @@ VIDEO = "video.mp4"
 _LATENTS = "latents-*.safetensors"
 _REST = 20
 """Saving takes at most one part in so many of the time."""
-_DIGITS = 16
 
 
 class Parts:
@@ -162,7 +161,7 @@ def _write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str
     with atomic_path(path) as partial:
         try:
             save_file(tensors, partial, metadata)
-        except SafetensorError as error:
+        except SafetensorError as error:  # the system's error, of which only the text is left
             number = re.search(r"os error (\d+)", str(error))
             if number is None:
                 raise
@@ -188,7 +187,7 @@ def _described(value: Any) -> str:
         value = value.numpy()
     if not isinstance(value, (np.ndarray, Sound)):
         return str(value)
-    digest, size = hashlib.sha256(str(value.shape).encode()), 2**20
+    digest, size = ShortDigest([str(value.shape)]), 2**20
     for start in range(0, len(value), size):
-        digest.update(np.ascontiguousarray(value[start : start + size]).data)
-    return digest.hexdigest()[:_DIGITS]
+        digest.add(np.ascontiguousarray(value[start : start + size]).data)
+    return str(digest)

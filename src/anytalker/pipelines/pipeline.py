@@ -12,10 +12,10 @@ from diffusers import DiffusionPipeline, UniPCMultistepScheduler
 from PIL import Image
 
 from anytalker.conditioning.audio_features import VoiceWindows, hear_voices
-from anytalker.conditioning.binding import FaceMask
-from anytalker.conditioning.faces import Box, clip_pixels, crop_face
+from anytalker.conditioning.faces import clip_pixels, crop_face
 from anytalker.conditioning.masks import condition_mask, face_token_masks
 from anytalker.conditioning.text import clean_prompt
+from anytalker.conventions import PixelBox
 from anytalker.denoising.denoiser import Conditioning, Denoiser
 from anytalker.denoising.guidance import Guidance
 from anytalker.denoising.noise import Noise
@@ -25,18 +25,17 @@ from anytalker.hardware.placement import Memory
 from anytalker.loading.components import find_model, load_components, save_components
 from anytalker.loading.quiet import quiet_bars
 from anytalker.loading.separator import find_separator
-from anytalker.media.channels import split_channel
 from anytalker.media.destination import check_destination
 from anytalker.media.pictures import resized_video_tensor, to_video_tensor
 from anytalker.media.video import Stopwatch
 from anytalker.models.latents import condition_latents
 from anytalker.models.settings import PipelineSettings
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
-from anytalker.pipelines.inputs import Inputs, prepare_inputs, shared_settings
+from anytalker.pipelines.inputs import Inputs, fit_scene, input_files, read_scene, shared_settings
 from anytalker.pipelines.limits import check_strengths
-from anytalker.pipelines.long_video import Production, Progress
 from anytalker.pipelines.options import GenerationOptions, SettledOptions, checked, record_of
 from anytalker.pipelines.parts import INTERVAL
+from anytalker.pipelines.prepared_video import PreparedVideo, Progress
 from anytalker.pipelines.result import TalkingVideo, VideoFile
 from anytalker.pipelines.separators import separate_voices
 
@@ -126,7 +125,10 @@ class AnyTalkerPipeline(DiffusionPipeline):
         Raises:
             InputError: for anything that can't be used, naming it.
         """
-        return self.prepare(image, audio, faces, prompt, generator, on_progress, **options).in_memory()
+        video = self.prepare(image, audio, faces, prompt, generator, on_progress, **options)
+        latents = list(video.denoise())
+        frames = video.decode(latents)
+        return video.collect(frames)
 
     def stream(self, image: Any, audio: Sequence[Any], **options: Any) -> Iterator[np.ndarray]:
         """Make a video chunk by chunk, in memory that doesn't grow with its length.
@@ -137,7 +139,9 @@ class AnyTalkerPipeline(DiffusionPipeline):
         Yields:
             Frames in order, float32 (t, H, W, 3) in [0, 1], as soon as they are ready; together those of a call.
         """
-        return self.prepare(image, audio, **options).frames()
+        video = self.prepare(image, audio, **options)
+        latents = video.denoise()
+        return video.decode(latents)
 
     def generate_to(
         self,
@@ -168,11 +172,9 @@ class AnyTalkerPipeline(DiffusionPipeline):
             AnyTalkerError: if disk or memory runs out; finished parts are kept.
             KeyboardInterrupt: its message says where the finished parts are.
         """
-        named = [face.name if isinstance(face, FaceMask) else face for face in options.get("faces") or ()]
-        masks = [name for name in named if isinstance(name, str)]
-        recordings = [split_channel(one)[0] for one in audio if isinstance(one, (str, Path))]
-        check_destination(path, [*recordings, *([image] if isinstance(image, (str, Path)) else []), *masks])
-        return self.prepare(image, audio, **options).to_file(path, say, interval, fingerprint)
+        check_destination(path, input_files(image, audio, options.get("faces")))
+        video = self.prepare(image, audio, **options)
+        return video.to_file(path, say, interval, fingerprint)
 
     def prepare(
         self,
@@ -184,8 +186,8 @@ class AnyTalkerPipeline(DiffusionPipeline):
         on_progress: Progress | None = None,
         at: float | None = None,
         **options: Any,
-    ) -> Production:
-        """Read, check and encode everything that a video is made of.
+    ) -> PreparedVideo:
+        """Read, check, resize and encode everything that a video is made of.
 
         Args:
             image: the picture, or its path.
@@ -203,28 +205,29 @@ class AnyTalkerPipeline(DiffusionPipeline):
             **options: any other of `GenerationOptions`, such as `num_inference_steps` or `guidance_scale`.
 
         Returns:
-            The video to be made: in memory, to a file, or as a stream of frames.
+            The video, ready to be denoised.
 
         Raises:
             InputError: for anything that can't be used, naming it.
         """
-        asked = checked(GenerationOptions, {"prompt": prompt} | options)
+        chosen = checked(GenerationOptions, {"prompt": prompt} | options)
         settings = shared_settings(self.settings, self.transformer.split_rows.devices)
-        inputs = prepare_inputs(image, audio, faces, settings, asked, at)
-        return self.produce(inputs, asked, generator, on_progress)
+        scene = read_scene(image, audio, faces, at)
+        inputs = fit_scene(scene, settings, chosen)
+        return self.prepare_inputs(inputs, chosen, generator, on_progress)
 
     @torch.no_grad()
-    def produce(
+    def prepare_inputs(
         self,
         inputs: Inputs,
         options: GenerationOptions = GenerationOptions(),
         generator: torch.Generator | None = None,
         on_progress: Progress | None = None,
-    ) -> Production:
-        """Encode inputs that are settled: everything is ready to be denoised then.
+    ) -> PreparedVideo:
+        """Encode inputs that were read, checked and resized before.
 
         Args:
-            inputs: of `fit_scene`.
+            inputs: from `fit_scene`.
             options: how the video is made.
             generator, on_progress: see `prepare`.
 
@@ -246,20 +249,23 @@ class AnyTalkerPipeline(DiffusionPipeline):
             conditioning = self.encode(inputs, options.prompt, options.negative_prompt)
             report("prepare", 1, 1)
         settled = options.settled(settings)
-        separated = {} if separation is None else {"separation": separation}
-        remarks = [missing, window_remark(inputs.frames, settings) if options.window is None else None]
         denoiser = self.denoiser(settled, settings, strengths)
         if self.compile_where_it_pays:
-            denoiser.compiled = self._pays(denoiser, conditioning)
-        compiled = {"compiled": True} if denoiser.compiled else {}
-        return Production(
+            denoiser.compiled = self._compiling_pays(denoiser, conditioning)
+        recorded = record_of(settled, settings, strengths)
+        if separation is not None:
+            recorded["separation"] = separation
+        if denoiser.compiled:
+            recorded["compiled"] = True
+        remarks = [missing, window_remark(inputs.frames, settings) if options.window is None else None]
+        return PreparedVideo(
             vae=self.vae,
             denoiser=denoiser,
             inputs=inputs,
             conditioning=conditioning,
             noise=self.noise_for(conditioning, generator),
             model=settings.name,
-            choices=record_of(settled, settings, strengths) | separated | compiled | self.variant,
+            choices=recorded | self.variant,
             modules=self.components,
             memory=self.memory,
             report=report,
@@ -288,7 +294,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
             keep_contexts=self.memory != "low",
         )
 
-    def _pays(self, denoiser: Denoiser, conditioning: Conditioning) -> bool:
+    def _compiling_pays(self, denoiser: Denoiser, conditioning: Conditioning) -> bool:
         """Whether compiling saves time with one video; where guidance changes a batch's size there are two shapes."""
         if denoiser.guidance.batched and denoiser.guidance.interval != (0.0, 1.0):
             return False
@@ -317,8 +323,8 @@ class AnyTalkerPipeline(DiffusionPipeline):
             face_masks=masks[None].to(latents).expand(-1, -1, latent_frames, -1, -1),
         )
 
-    def seen(self, inputs: Inputs) -> tuple[Image.Image, list[Box]]:
-        """The picture that encoders and masks are made of, and the faces in it, see `PipelineSettings.prepared`."""
+    def seen(self, inputs: Inputs) -> tuple[Image.Image, list[PixelBox]]:
+        """The picture that the encoders see, and the faces in it, see `PipelineSettings.prepared`."""
         if self.settings.prepared == "video" or inputs.picture is None or inputs.faces is None:
             return inputs.image, inputs.boxes
         return inputs.picture, inputs.faces

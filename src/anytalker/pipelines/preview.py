@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from anytalker.conditioning.faces import Box
+from anytalker.conventions import PixelBox
 
 _COLORS = ("#e6550d", "#3182bd", "#31a354", "#756bb1", "#d6a500", "#c2185b")
 _LISTENER = "#888888"
 
 
-def draw_preview(picture: Image.Image, boxes: Sequence[Box], voices: Sequence[str | None]) -> Image.Image:
+def draw_preview(picture: Image.Image, boxes: Sequence[PixelBox], voices: Sequence[str | None]) -> Image.Image:
     """The picture with a numbered frame around every face, and the name of its voice.
 
     Args:

@@ -16,8 +16,8 @@ import torch
 from torch.nn import functional
 
 from anytalker.conditioning.masks import condition_mask, face_token_masks
+from anytalker.conventions import Box
 from anytalker.data.encoding import Clip, Seen
-from anytalker.data.records import Box
 from anytalker.training.config import BatchConfig
 
 SeenOrClip = TypeVar("SeenOrClip", bound=Seen)

@@ -1,8 +1,8 @@
-"""The last step of a small model: its decoder learns from the model's own guesses, which are softer than true latents.
+"""Fine-tuning of a small model's decoder on latents that the model predicts, which are softer than true latents.
 
-The encoder, and with it the space of latents, stays as it is, so that the transformer fits as before. Beside the
-pixels' own error there is a judge of sharpness, a patch discriminator over the frames of a latent frame, as in the
-training of VQGAN and of most video autoencoders.
+The encoder, and with it the space of latents, stays as it is, so that the transformer fits as before. The loss is the
+pixels' reconstruction error plus, for sharpness, an adversarial loss of a patch discriminator over the frames of a
+latent frame, as in the training of VQGAN and of most video autoencoders.
 """
 
 from __future__ import annotations
@@ -27,18 +27,23 @@ FRAMES = 4
 
 @dataclass(frozen=True)
 class DecoderTraining:
-    """How a decoder is tuned.
+    """How a decoder is fine-tuned; for what is not listed here, see `AutoencoderTraining`.
 
-    `judge_rate` is the discriminator's learning rate; `adversarial_weight` how much its gradient weighs against that of
-    the pixels' error, 0 for none; `adversarial_start` the step from which it has a say; `feature_weight` the weight of
-    the likeness of its features; `true_share` the share of the latents that are true ones; `average` the decay of the
-    average of the weights that is kept in the end; `bf16` computes convolutions in bfloat16. The others: see
-    `AutoencoderTraining`.
+    Attributes:
+        discriminator_learning_rate: of the discriminator.
+        adversarial_weight: gradient norm of the adversarial loss at the decoder's last layer, relative to that of the
+            reconstruction loss; 0: no discriminator.
+        adversarial_start: step from which the decoder is trained against the discriminator, which starts to learn at
+            half of it.
+        feature_weight: weight of the feature matching loss within the adversarial loss.
+        true_share: share of the samples whose latents are true instead of predicted.
+        average: decay of the exponential moving average of the weights, which is the result.
+        bf16: run convolutions in bfloat16.
     """
 
     steps: int = 2400
     learning_rate: float = 4e-4
-    judge_rate: float = 1e-3
+    discriminator_learning_rate: float = 1e-3
     warmup_steps: int = 50
     edge_weight: float = 0.5
     motion_weight: float = 20.0
@@ -81,61 +86,68 @@ def train_decoder(
     log: Callable[[str], None] = print,
     save: Callable[[Any], None] = lambda averaged: None,
 ) -> Any:
-    """Tune what `vae.decode` uses and leave the rest alone; returns the autoencoder with averaged weights.
+    """Fine-tune what `vae.decode` uses and leave the rest alone; returns the autoencoder with averaged weights.
 
     Args:
         vae: an autoencoder with Wan's contract that decodes latent frames apart, float32.
-        batches: endless (guesses, true latents, pixels): normalised latents (B, channels, f, h, w), both of the clip
-            whose pixels are (B, 3, 4(f-1)+1, 8h, 8w) in [-1, 1].
-        config: steps, rates and weights.
+        batches: endless (predicted latents, true latents, pixels): normalised latents (B, channels, f, h, w), both of
+            the clip whose pixels are (B, 3, 4(f-1)+1, 8h, 8w) in [-1, 1].
+        config: steps, learning rates and weights.
         log: receives a line of progress every `log_every` steps.
         save: called with the averaged autoencoder every `save_every` steps.
 
     Raises:
-        AnyTalkerError: if a gradient is no number.
+        AnyTalkerError: if a gradient is not finite.
     """
     batch = next(batches)
-    used = decoding_parameters(vae, batch[0])
-    last = used[-2]  # the weight of the last convolution
-    judge = PatchDiscriminator().to(batch[0].device)
-    optimizer = torch.optim.AdamW(used, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
-    critic = torch.optim.AdamW(judge.parameters(), lr=config.judge_rate, betas=(0.5, 0.9), weight_decay=0.0)
+    parameters = decoding_parameters(vae, batch[0])
+    last_weight = parameters[-2]  # of the last convolution; its bias comes after it
+    discriminator = PatchDiscriminator().to(batch[0].device)
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+    discriminator_optimizer = torch.optim.AdamW(
+        discriminator.parameters(), lr=config.discriminator_learning_rate, betas=(0.5, 0.9), weight_decay=0.0
+    )
     averaged = copy.deepcopy(vae)
-    kept = decoding_parameters(averaged, batch[0])
-    average = EMAModel(used, decay=config.average)
+    averaged_parameters = decoding_parameters(averaged, batch[0])
+    average = EMAModel(parameters, decay=config.average)
     started = time.monotonic()
     for step in range(config.steps):
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * warmup_cosine(step, config.warmup_steps, config.steps)
-        guesses, latents, pixels = batch if step == 0 else next(batches)
-        mixed = torch.autocast(pixels.device.type, torch.bfloat16, enabled=config.bf16)
-        true = torch.rand(len(guesses), 1, 1, 1, 1, device=guesses.device) < config.true_share
-        with mixed:
-            decoded = _decode(vae, torch.where(true, latents, guesses)).float()
+        predicted, true, pixels = batch if step == 0 else next(batches)
+        mixed_precision = torch.autocast(pixels.device.type, torch.bfloat16, enabled=config.bf16)
+        takes_true = torch.rand(len(predicted), 1, 1, 1, 1, device=predicted.device) < config.true_share
+        with mixed_precision:
+            decoded = _decode(vae, torch.where(takes_true, true, predicted)).float()
         loss = reconstruction_loss(decoded, pixels, config.motion_weight, config.edge_weight)
-        verdict = float("nan")
+
+        discriminator_loss = float("nan")
         if config.adversarial_weight and step >= config.adversarial_start // 2:
-            with mixed:
-                verdict = _teach(judge, critic, _groups(pixels), _groups(decoded.detach()))
+            with mixed_precision:
+                discriminator_loss = _discriminator_step(
+                    discriminator, discriminator_optimizer, _groups(pixels), _groups(decoded.detach())
+                )
         if config.adversarial_weight and step >= config.adversarial_start:
-            with mixed:
-                objection = _objection(judge, _groups(pixels), _groups(decoded), config.feature_weight)
-            loss = loss + _balance(loss, objection, last, config.adversarial_weight) * objection
+            with mixed_precision:
+                adversarial = _adversarial_loss(discriminator, _groups(pixels), _groups(decoded), config.feature_weight)
+            loss = loss + _adaptive_weight(loss, adversarial, last_weight, config.adversarial_weight) * adversarial
+
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if not torch.isfinite(nn.utils.clip_grad_norm_(used, 1.0)):
+        if not torch.isfinite(nn.utils.clip_grad_norm_(parameters, 1.0)):
             raise AnyTalkerError(
-                f"The gradient is no number at step {step + 1} (loss {loss.item():.3g}); lower learning_rate. "
+                f"The gradient is not finite at step {step + 1} (loss {loss.item():.3g}); lower learning_rate. "
                 "What was saved before is whole."
             )
         optimizer.step()
-        average.step(used)
+        average.step(parameters)
         if step % config.log_every == 0 or step + 1 == config.steps:
-            log(f"{progress_line(step, config.steps, started, loss, decoded, pixels)}  judge {verdict:.3f}")
+            progress = progress_line(step, config.steps, started, loss, decoded, pixels)
+            log(f"{progress}  discriminator {discriminator_loss:.3f}")
         if (step + 1) % config.save_every == 0:
-            average.copy_to(kept)
+            average.copy_to(averaged_parameters)
             save(averaged)
-    average.copy_to(kept)
+    average.copy_to(averaged_parameters)
     return averaged.eval()
 
 
@@ -158,25 +170,33 @@ def _groups(pixels: torch.Tensor) -> torch.Tensor:
     return pixels[:, :, 1:].transpose(1, 2).unflatten(1, (-1, FRAMES)).flatten(0, 1).flatten(1, 2)
 
 
-def _teach(judge: nn.Module, critic: torch.optim.Optimizer, real: torch.Tensor, made: torch.Tensor) -> float:
-    """One step of the discriminator with the hinge loss, which is 2 as long as it can't tell."""
-    loss = torch.relu(1 - judge(real)[0]).mean() + torch.relu(1 + judge(made)[0]).mean()
-    critic.zero_grad(set_to_none=True)
+def _discriminator_step(
+    discriminator: nn.Module, optimizer: torch.optim.Optimizer, real: torch.Tensor, decoded: torch.Tensor
+) -> float:
+    """One step of the discriminator; returns its hinge loss, which is 2 as long as it can't tell them apart."""
+    loss = torch.relu(1 - discriminator(real)[0]).mean() + torch.relu(1 + discriminator(decoded)[0]).mean()
+    optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    critic.step()
+    optimizer.step()
     return loss.item()
 
 
-def _objection(judge: nn.Module, real: torch.Tensor, made: torch.Tensor, feature_weight: float) -> torch.Tensor:
-    """What the judge holds against the frames: its scores, and that its features are others than of the real ones."""
+def _adversarial_loss(
+    discriminator: nn.Module, real: torch.Tensor, decoded: torch.Tensor, feature_weight: float
+) -> torch.Tensor:
+    """The decoder's loss from the discriminator: hinge loss of the scores, and feature matching with real frames."""
     with torch.no_grad():
-        _, wanted = judge(real)
-    scores, features = judge(made)
-    unlike = [(have - want).abs().mean() for have, want in zip(features, wanted, strict=True)]
-    return feature_weight * torch.stack(unlike).mean() - scores.mean()
+        _, real_features = discriminator(real)
+    scores, features = discriminator(decoded)
+    distances = [(ours - theirs).abs().mean() for ours, theirs in zip(features, real_features, strict=True)]
+    return feature_weight * torch.stack(distances).mean() - scores.mean()
 
 
-def _balance(loss: torch.Tensor, objection: torch.Tensor, last: torch.Tensor, share: float) -> torch.Tensor:
-    """The factor that makes the objection's gradient at the last layer `share` of the loss's own (VQGAN's)."""
-    ours, theirs = (torch.autograd.grad(one, last, retain_graph=True)[0].norm() for one in (loss, objection))
-    return (share * ours / theirs.clamp_min(1e-8)).clamp(max=10)
+def _adaptive_weight(
+    loss: torch.Tensor, adversarial: torch.Tensor, last_weight: torch.Tensor, share: float
+) -> torch.Tensor:
+    """The factor that makes the adversarial gradient at the last layer `share` of the loss's own (VQGAN)."""
+    norm, adversarial_norm = (
+        torch.autograd.grad(one, last_weight, retain_graph=True)[0].norm() for one in (loss, adversarial)
+    )
+    return (share * norm / adversarial_norm.clamp_min(1e-8)).clamp(max=10)

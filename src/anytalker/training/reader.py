@@ -1,6 +1,8 @@
 """From shards to batches, in an order that depends on the seed alone: not on processes, workers or interruptions.
 
-Any group of any step is read by itself, so torch's own loader does the rest, and a run's state is its step.
+`GroupReader` is a dataset whose item number n is computed from n, so torch's own loader does the rest, and a run that
+is resumed starts at its step. `check_shards` compares what shards say of themselves with the run before it starts.
+
 torchdata's StatefulDataLoader (0.11) keeps a state for each worker, which another number of workers refuses; MosaicML
 Streaming (0.13) wants a format of its own, NumPy below 2.2, transformers below 5 and the SDKs of four clouds.
 """
@@ -8,7 +10,7 @@ Streaming (0.13) wants a format of its own, NumPy below 2.2, transformers below 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +28,12 @@ from anytalker.training.batches import Batch, crop_to_faces, make_batch, window_
 from anytalker.training.config import TrainingConfig
 
 _KIND, _BATCH = 1, 2
+"""Last number of the seeds: which kind of batch a step has, and all that is random in the batch."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """One group of clips of one step: what a process runs forward and backward at once."""
+    """One group of clips of one step: the batch that a process runs forward and backward at once."""
 
     step: int
     number: int
@@ -43,17 +46,17 @@ class Group:
 
 @dataclass(frozen=True)
 class _Kind:
-    """One kind of batch: so many clips side by side, from folders whose clips have one shape."""
+    """One kind of batch: scenes of `join` clips side by side, from folders whose clips have one shape."""
 
-    together: int
+    join: int
     folders: tuple[Path, ...]
 
 
 class GroupReader(Dataset):
-    """Groups of one process, step by step: number n is read alone, whatever was read before.
+    """The groups of one process, step by step, as a dataset: item n does not depend on what was read before.
 
-    Folders of different shapes take turns: every batch comes from one of them, each as often as it has clips, or as
-    `data.shares` says.
+    Clips of different shapes are never in one batch. Every batch is of one kind (see `_batch_kinds`), which is drawn by
+    the number of clips that its folders have, or by `data.shares`.
 
     Args:
         config: the run.
@@ -84,46 +87,48 @@ class GroupReader(Dataset):
         self.silence = silence or {}
         share = config.groups // processes
         self.groups = range(rank * share, (rank + 1) * share)
-        self.kinds, self.chances = _kinds(config)
-        kept = HeldSamples if config.data.in_memory else StoredSamples
+        self.kinds, probabilities = _batch_kinds(config)
+        self._cumulative = np.cumsum(probabilities)
+        samples = HeldSamples if config.data.in_memory else StoredSamples
         self.samples = {
-            folders: kept(folders, config.groups, config.seed)
+            folders: samples(folders, config.groups, config.seed)
             for folders in dict.fromkeys(kind.folders for kind in self.kinds)
         }
-        self._plans = {group: self.schedule(group) for group in self.groups}
-        self._earlier = {group: self._batches_before(plan) for group, plan in self._plans.items()}
+        self._schedules = {group: self.schedule(group) for group in self.groups}
+        self._batches_before = {group: self._count_before(kinds) for group, kinds in self._schedules.items()}
 
     def schedule(self, group: int) -> np.ndarray:
-        """Which of `kinds` each step's batch of a group is: (steps,)."""
+        """Index in `kinds` of the batch of a group at each step: (steps,)."""
         rng = np.random.default_rng([self.config.seed, group, _KIND])
-        return np.searchsorted(self.chances[:-1], rng.random(self.config.steps), side="right")
+        return np.searchsorted(self._cumulative[:-1], rng.random(self.config.steps), side="right")
 
-    def _batches_before(self, plan: np.ndarray) -> np.ndarray:
-        """How many batches of the same folders a group had before each step: (steps,)."""
-        before = np.zeros(len(plan), np.int64)
+    def _count_before(self, schedule: np.ndarray) -> np.ndarray:
+        """How many batches from the same folders come before each step of a schedule: (steps,)."""
+        before = np.zeros(len(schedule), np.int64)
         for folders in self.samples:
-            own = np.isin(plan, [number for number, kind in enumerate(self.kinds) if kind.folders == folders])
-            before[own] = np.arange(own.sum())
+            same = np.isin(schedule, [number for number, kind in enumerate(self.kinds) if kind.folders == folders])
+            before[same] = np.arange(same.sum())
         return before
 
     def __len__(self) -> int:
         return max(0, self.config.steps - self.start) * len(self.groups)
 
     def __getitem__(self, number: int) -> Group | InputError:
-        """A group, counted from the first step on; an error comes in its place, for `group_loader` to raise."""
+        """A group, counted from the first step on; an error is returned, for `group_loader` to raise."""
         if not 0 <= number < len(self):
             raise IndexError(number)
-        later, place = divmod(number, len(self.groups))
-        step, group = self.start + later, self.groups[place]
-        kind = self.kinds[self._plans[group][step]]
-        first = int(self._earlier[group][step]) * self.config.batch_size
+        steps, place = divmod(number, len(self.groups))
+        step, group = self.start + steps, self.groups[place]
+        kind = self.kinds[self._schedules[group][step]]
+        first = int(self._batches_before[group][step]) * self.config.batch_size
         try:
             raw = itertools.islice(self.samples[kind.folders].read(group, first), self.config.batch_size)
-            return Group(step, group, self._batch(raw, kind.together, step, group))
+            return Group(step, group, self._make_batch(raw, kind.join, step, group))
         except InputError as error:
             return error
 
-    def _batch(self, raw: Iterable[dict[str, Any]], together: int, step: int, group: int) -> Batch:
+    def _make_batch(self, raw: Iterable[dict[str, Any]], join: int, step: int, group: int) -> Batch:
+        """Decode samples, cut them in time and to their faces as configured, and join them."""
         config, rng = self.config, np.random.default_rng([self.config.seed, step, group, _BATCH])
         clips = [self._clip(decode_sample(sample)) for sample in raw]
         length = config.data.window
@@ -133,30 +138,38 @@ class GroupReader(Dataset):
             ]
         if config.data.crop is not None and rng.random() < config.data.crop_probability:
             clips = [crop_to_faces(clip, config.data.crop, rng) for clip in clips]
-        return make_batch(clips, together, config.batches, rng)
+        return make_batch(clips, join, config.batches, rng)
 
     def _clip(self, sample: dict[str, Any]) -> Clip:
         return Clip.from_sample(sample, self.audio_window, self.silence.get(sample["latents"].shape[1]))
 
 
-def _kinds(config: TrainingConfig) -> tuple[list[_Kind], np.ndarray]:
-    """The kinds of batches of a run, and the running sum of their chances."""
+def _batch_kinds(config: TrainingConfig) -> tuple[list[_Kind], list[float]]:
+    """The kinds of batches of a run, and the probability of each.
+
+    All numbers in `batches.join` are equally likely. For each there is one kind for every shape of clips.
+    """
     data = config.data
     kinds: list[_Kind] = []
-    chances: list[float] = []
-    turns: dict[tuple[Path, ...], float]
-    for together in config.batches.join:
-        if data.shares and (together == 1 or not data.joined):
-            turns = {(folder,): share for folder, share in zip(data.single, data.shares, strict=True)}
+    probabilities: list[float] = []
+    for join in config.batches.join:
+        weights: dict[tuple[Path, ...], float]
+        if data.shares and (join == 1 or not data.joined):
+            weights = {(folder,): share for folder, share in zip(data.single, data.shares, strict=True)}
         else:
-            turns = _turns(data.single if together == 1 else data.joined or data.single, data.window is None)
-        kinds += [_Kind(together, folders) for folders in turns]
-        chances += [turn / sum(turns.values()) / len(config.batches.join) for turn in turns.values()]
-    return kinds, np.cumsum(chances)
+            weights = _clips_by_shape(data.single if join == 1 else data.joined or data.single, data.window is None)
+        kinds += [_Kind(join, folders) for folders in weights]
+        probabilities += [weight / sum(weights.values()) / len(config.batches.join) for weight in weights.values()]
+    return kinds, probabilities
 
 
-def _turns(folders: Sequence[Path], whole: bool) -> dict[tuple[Path, ...], float]:
-    """Folders whose clips have one shape, also in time where `whole` clips are shown, and how many clips they hold."""
+def _clips_by_shape(folders: Sequence[Path], whole: bool) -> dict[tuple[Path, ...], float]:
+    """Number of clips by the folders that hold them, folders with clips of the same shape together.
+
+    Args:
+        folders: folders of shards.
+        whole: clips are not cut in time, so that their length counts as part of their shape.
+    """
     alike: dict[Any, list[Path]] = {}
     counts: dict[Any, float] = {}
     for folder in folders:
@@ -168,7 +181,7 @@ def _turns(folders: Sequence[Path], whole: bool) -> dict[tuple[Path, ...], float
 
 
 def clip_lengths(config: TrainingConfig) -> list[int]:
-    """Latent frames that the clips of a run have, as the shards say."""
+    """All lengths of a run's clips in latent frames, by the indices of the shards."""
     folders = [*config.data.single, *config.data.joined]
     return sorted({shape[2] for folder in folders for shape in read_index(folder).get("shapes", ())})
 
@@ -188,7 +201,7 @@ def group_loader(reader: GroupReader, workers: int, pin_memory: bool = False) ->
 
 
 def check_shards(config: TrainingConfig, encoder: ClipEncoder) -> None:
-    """Hold what the shards of a run, also those of its validation, say of themselves against the run and its model.
+    """Make sure that the shards of a run and of its validation were made for its model and fit into its batches.
 
     Args:
         config: the run.
@@ -197,37 +210,47 @@ def check_shards(config: TrainingConfig, encoder: ClipEncoder) -> None:
     Raises:
         InputError: if the shards were made for another model, or their clips can't be put into one batch.
     """
-    held_out = config.validation.data if config.validation.every else []
+    validation = config.validation.data if config.validation.every else []
     autoencoders = {encoder_digest(encoder.vae, dtype) for dtype in (torch.float32, torch.float16, torch.bfloat16)}
-    wanted = encoder.about
-    for folder in dict.fromkeys([*config.data.single, *config.data.joined, *held_out]):
-        about = read_index(folder)["about"]
-        for name in ("condition", "image_size"):
-            if about.get(name, wanted[name]) != wanted[name]:
-                raise InputError(
-                    f"The shards in {folder} were made with {name} {about[name]!r}, but the model has "
-                    f"{wanted[name]!r}. Prepare them with this model."
-                )
-        if about.get("silence", wanted["silence"]) != wanted["silence"]:
-            raise InputError(
-                f"The shards in {folder} are of an earlier version, whose silent clips were others. Prepare them again."
-            )
-        if about.get("audio_features", wanted["audio_features"]) != wanted["audio_features"]:
-            raise InputError(
-                f"The shards in {folder} hold voices as other audio features hear them than the model's. Prepare them "
-                "with this model."
-            )
-        if "autoencoder" in about and about["autoencoder"] not in autoencoders:
-            raise InputError(
-                f"The shards in {folder} hold latents of another autoencoder than the model's. Prepare them with this "
-                "model, or train the model that they were made with."
-            )
-    for kind in _kinds(config)[0]:
+    for folder in dict.fromkeys([*config.data.single, *config.data.joined, *validation]):
+        _check_encoding(folder, encoder.about, autoencoders)
+    for kind in _batch_kinds(config)[0]:
         _check_shapes(config, kind)
 
 
+def _check_encoding(folder: Path, model: Mapping[str, Any], autoencoders: Collection[str]) -> None:
+    """Refuse shards that were encoded for another model.
+
+    Args:
+        folder: of the shards.
+        model: settings with which the run's model encodes clips.
+        autoencoders: digests of its autoencoder in every precision.
+    """
+    shards = read_index(folder)["about"]
+    for name in ("condition", "image_size"):
+        if shards.get(name, model[name]) != model[name]:
+            raise InputError(
+                f"The shards in {folder} were made with {name} {shards[name]!r}, but the model has "
+                f"{model[name]!r}. Prepare them with this model."
+            )
+    if shards.get("silence", model["silence"]) != model["silence"]:
+        raise InputError(
+            f"The shards in {folder} are of an earlier version, whose silent clips were others. Prepare them again."
+        )
+    if shards.get("audio_features", model["audio_features"]) != model["audio_features"]:
+        raise InputError(
+            f"The shards in {folder} hold voices as other audio features hear them than the model's. Prepare them "
+            "with this model."
+        )
+    if "autoencoder" in shards and shards["autoencoder"] not in autoencoders:
+        raise InputError(
+            f"The shards in {folder} hold latents of another autoencoder than the model's. Prepare them with this "
+            "model, or train the model that they were made with."
+        )
+
+
 def _check_shapes(config: TrainingConfig, kind: _Kind) -> None:
-    """Refuse clips of a kind of batch that are too short for the window, or can't be stacked."""
+    """Refuse clips of one kind of batch that are too short for the window, or that can't be stacked."""
     window = config.data.window
     shapes = {tuple(shape) for folder in kind.folders for shape in read_index(folder).get("shapes", ())}
     frames = sorted({shape[2] for shape in shapes})

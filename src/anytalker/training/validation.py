@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from anytalker.conventions import SAMPLE_RATE
 from anytalker.data.encoding import Clip
 from anytalker.data.shards import read_all
 from anytalker.denoising.denoiser import Conditioning, Denoiser
@@ -70,7 +71,7 @@ def validate(
             voices = sample["voices"].numpy().astype(np.float32) / 32767
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"{source.name}-{sample['key']}.mp4"
-            write_video(path, frames, fps, voices.sum(0).clip(-1, 1), 16000)
+            write_video(path, frames, fps, voices.sum(0).clip(-1, 1), SAMPLE_RATE)
             follows += [
                 follows_voice(frames, box, voice, fps)
                 for box, voice in zip(clip.boxes, voices, strict=True)

@@ -12,9 +12,8 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
-import torch
-
 from anytalker.errors import OUT_OF_MEMORY, AnyTalkerError
+from anytalker.failures import is_out_of_memory
 
 BEAT = 1.0
 """Seconds between two signs of life of a process."""
@@ -203,7 +202,7 @@ def _is_of_connection(error: BaseException | None) -> bool:
 def _in_words(error: BaseException) -> str:
     if isinstance(error, AnyTalkerError):
         return str(error)
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    if is_out_of_memory(error):
         return OUT_OF_MEMORY
     if isinstance(error, KeyboardInterrupt):
         return "it was interrupted"

@@ -1,4 +1,4 @@
-"""Boxes: (x, y, width, height) in pixels."""
+"""How much boxes share, and boxes in whole pixels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-Box = tuple[int, int, int, int]
+from anytalker.conventions import PixelBox
 
 
 def box_overlap(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> float:
@@ -17,7 +17,7 @@ def box_overlap(first: Sequence[float] | np.ndarray, second: Sequence[float] | n
     return shared / (float(np.prod(one[2:])) + float(np.prod(other[2:])) - shared)
 
 
-def rounded_box(values: Sequence[float] | np.ndarray) -> Box:
+def rounded_box(values: Sequence[float] | np.ndarray) -> PixelBox:
     """A box in whole pixels."""
     x, y, width, height = (int(round(float(value))) for value in values)
     return x, y, width, height

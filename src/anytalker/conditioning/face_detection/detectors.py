@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from PIL import Image
 
-from anytalker.conditioning.face_detection.boxes import Box, box_overlap, rounded_box
+from anytalker.conditioning.face_detection.boxes import box_overlap, rounded_box
+from anytalker.conventions import PixelBox
 from anytalker.errors import InputError
 
 _LARGEST_SEARCH_SIDE = 720
@@ -28,7 +29,7 @@ _LOWER, _LARGER = 0.052, 1.018
 class FaceDetector(Protocol):
     """Finds faces."""
 
-    def __call__(self, image: Image.Image) -> list[tuple[Box, float]]:
+    def __call__(self, image: Image.Image) -> list[tuple[PixelBox, float]]:
         """Boxes (x, y, width, height) in pixels with their confidence, in any order."""
 
 
@@ -55,7 +56,7 @@ class FullRangeFaceDetector:
         self.confidence, self.sides = confidence, tuple(sides)
         self._network = _full_range_network(str(self.WEIGHTS))
 
-    def __call__(self, image: Image.Image) -> list[tuple[Box, float]]:
+    def __call__(self, image: Image.Image) -> list[tuple[PixelBox, float]]:
         """Boxes with their confidence, 0 to 1."""
         picture, largest = image.convert("RGB"), max(image.size)
         sides = [side for side in self.sides if side <= max(384, 2.5 * largest)]
@@ -141,7 +142,7 @@ class CascadeFaceDetector:
         folder = Path(cv2.__file__).parent / "data"
         self._cascades = [(cv2.CascadeClassifier(str(folder / name)), weight) for name, weight in self.CASCADES]
 
-    def __call__(self, image: Image.Image) -> list[tuple[Box, float]]:
+    def __call__(self, image: Image.Image) -> list[tuple[PixelBox, float]]:
         """Boxes with the summed confidence of all cascades that agree on them."""
         import cv2
 
@@ -185,7 +186,7 @@ class YuNetFaceDetector:
             raise InputError(f"There is no face detector at {weights}; download YuNet's ONNX file or leave it out.")
         self.weights, self.confidence = str(weights), confidence
 
-    def __call__(self, image: Image.Image) -> list[tuple[Box, float]]:
+    def __call__(self, image: Image.Image) -> list[tuple[PixelBox, float]]:
         """Boxes with YuNet's confidence."""
         import cv2
 

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from anytalker.conditioning.faces import CascadeFaceDetector, FaceDetector, FullRangeFaceDetector
+from anytalker.conventions import corners
 from anytalker.errors import AnyTalkerError
 from anytalker.evaluation.eye_motion.tracks import Detection
 
@@ -65,8 +66,8 @@ class BoxFrameDetector:
     def __call__(self, frame: np.ndarray) -> list[Detection]:
         """Faces in a frame, uint8 RGB (H, W, 3)."""
         return [
-            Detection(np.array([x, y, x + width, y + height], dtype=np.float32))
-            for (x, y, width, height), confidence in self._detector(Image.fromarray(frame))
+            Detection(corners(box).astype(np.float32))
+            for box, confidence in self._detector(Image.fromarray(frame))
             if confidence >= self.least_confidence
         ]
 

@@ -155,7 +155,7 @@ def is_silent(spans: Spans, frames: int, fps: float) -> np.ndarray:
     return silent
 
 
-def square_box(box: np.ndarray, frame_size: tuple[int, int]) -> tuple[float, float, float, float]:
+def square_corners(box: np.ndarray, frame_size: tuple[int, int]) -> tuple[float, float, float, float]:
     """A face box as a square of its longer side, pushed into the frame and cut to it where it is larger (release)."""
     left, top, right, bottom = map(float, box)
     side = max(right - left, bottom - top)
@@ -173,7 +173,7 @@ def square_box(box: np.ndarray, frame_size: tuple[int, int]) -> tuple[float, flo
 def crop_side(boxes: np.ndarray, frame_size: tuple[int, int], smallest: int) -> int:
     """Side in pixels of everybody's crop: that of the clip's largest square box, of frames where all are seen."""
     whole = boxes[np.isfinite(boxes).all(axis=(1, 2))]
-    squares = [square_box(box, frame_size) for box in whole.reshape(-1, 4)]
+    squares = [square_corners(box, frame_size) for box in whole.reshape(-1, 4)]
     return max([smallest, *(int(right - left) for left, _, right, _ in squares)])
 
 
@@ -205,7 +205,7 @@ def person_motion(
     for frame in np.flatnonzero(found):
         points = landmarks[frame]
         if boxed[frame]:
-            left, top, right, bottom = square_box(boxes[frame], frame_size)
+            left, top, right, bottom = square_corners(boxes[frame], frame_size)
             new = np.array([(left + right) / 2, (top + bottom) / 2])
             jumped = steady_center is not None and np.linalg.norm(new - steady_center) > FREEZE_DISTANCE
             if jumped and steady_center is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,7 +38,7 @@ class FaceCrop:
         return (self.size, self.size) if self.color == "gray" else (self.size, self.size, 3)
 
     def cut(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
-        """The crop, uint8 of `shape`, of a frame uint8 (H, W, 3) RGB at a face box (4,) xyxy px."""
+        """The crop, uint8 of `shape`, of a frame uint8 (H, W, 3) RGB at a face box (4,) of corners in px."""
         larger = max(box[2] - box[0], box[3] - box[1])
         side = self.side * larger
         x = (box[0] + box[2]) / 2 + self.shift[0] * larger
@@ -77,38 +78,72 @@ class FaceCrop:
         return view, left, top
 
 
+class FaceCrops:
+    """Cuts every person's face out of the frames of a video as they are decoded; keeps the crops and no frame.
+
+    Args:
+        boxes: face boxes (T, P, 4) xyxy px, NaN where a face is missing; (P, 4): the same in every frame.
+        crop: what to cut.
+
+    Raises:
+        InputError: if the boxes have another shape.
+    """
+
+    def __init__(self, boxes: np.ndarray, crop: FaceCrop) -> None:
+        boxes = np.asarray(boxes, dtype=float)
+        if boxes.shape[-1:] != (4,) or boxes.ndim not in (2, 3):
+            raise InputError(f"Face boxes have shape {boxes.shape}; give (frames, people, 4) or (people, 4).")
+        self.crop, self.still, self.count = crop, boxes.ndim == 2, 0
+        self._boxes = boxes if self.still else smooth_boxes(boxes, crop.smoothing)
+        # As many rows as there will be, where that is known: a list of them would be copied in the end.
+        self._rows: Any = [] if self.still else np.zeros((*boxes.shape[:2], *crop.shape), dtype=np.uint8)
+
+    def add(self, frame: np.ndarray) -> None:
+        """Cut the faces out of the next frame, uint8 (H, W, 3) RGB.
+
+        Raises:
+            InputError: if it is anything else, or there are no boxes for it.
+        """
+        if self.still:
+            self._rows.append(_cut_row(frame, self._boxes, self.crop))
+        elif self.count < len(self._boxes):
+            self._rows[self.count] = _cut_row(frame, self._boxes[self.count], self.crop)
+        else:
+            raise InputError(f"The video has more frames than the {self.count} that there are face boxes for.")
+        self.count += 1
+
+    def result(self) -> tuple[np.ndarray, np.ndarray]:
+        """Crops uint8 (T, P, *crop.shape), black where a face is missing; and boolean (T, P), where it is there.
+
+        Raises:
+            InputError: if there were fewer frames than boxes, or none.
+        """
+        if self.still:
+            if not self._rows:
+                raise InputError("The video has no frames.")
+            return np.stack(self._rows), np.tile(present(self._boxes), (self.count, 1))
+        if self.count == 0 or self.count < len(self._boxes):
+            raise InputError(f"The video has {self.count} frames, and there are face boxes for {len(self._boxes)}.")
+        return self._rows, present(self._boxes)
+
+
 def crop_faces(frames: Iterable[np.ndarray], boxes: np.ndarray, crop: FaceCrop) -> tuple[np.ndarray, np.ndarray]:
     """Cut every person's face out of a video, reading its frames once and keeping none.
 
     Args:
         frames: uint8 (H, W, 3) RGB each; an array (T, H, W, 3) or any iterator.
-        boxes: face boxes (T, P, 4) xyxy px, NaN where a face is missing; (P, 4): the same in every frame.
-        crop: what to cut.
+        boxes, crop: see `FaceCrops`.
 
     Returns:
-        Crops uint8 (T, P, *crop.shape), black where a face is missing; and boolean (T, P), where it is there.
+        Crops and where faces are, see `FaceCrops.result`.
 
     Raises:
         InputError: if the boxes have another shape, or there are fewer or more frames than boxes.
     """
-    boxes = np.asarray(boxes, dtype=float)
-    if boxes.shape[-1:] != (4,) or boxes.ndim not in (2, 3):
-        raise InputError(f"Face boxes have shape {boxes.shape}; give (frames, people, 4) or (people, 4).")
-    if boxes.ndim == 2:
-        rows = [_cut_row(frame, boxes, crop) for frame in frames]
-        if not rows:
-            raise InputError("The video has no frames.")
-        return np.stack(rows), np.tile(present(boxes), (len(rows), 1))
-    smooth = smooth_boxes(boxes, crop.smoothing)
-    crops = np.zeros((*boxes.shape[:2], *crop.shape), dtype=np.uint8)
-    count = 0
-    for count, frame in enumerate(frames, 1):
-        if count > len(boxes):
-            raise InputError(f"The video has more frames than the {len(boxes)} that there are face boxes for.")
-        crops[count - 1] = _cut_row(frame, smooth[count - 1], crop)
-    if count == 0 or count < len(boxes):
-        raise InputError(f"The video has {count} frames, and there are face boxes for {len(boxes)}.")
-    return crops, present(smooth)
+    faces = FaceCrops(boxes, crop)
+    for frame in frames:
+        faces.add(frame)
+    return faces.result()
 
 
 def _cut_row(frame: np.ndarray, boxes: np.ndarray, crop: FaceCrop) -> np.ndarray:
@@ -121,7 +156,7 @@ def _cut_row(frame: np.ndarray, boxes: np.ndarray, crop: FaceCrop) -> np.ndarray
 
 
 def present(boxes: np.ndarray) -> np.ndarray:
-    """Boolean (...): where boxes (..., 4) xyxy are those of a face: finite, and at least two pixels wide and high."""
+    """Boolean (...): where boxes (..., 4), as corners, are a face's: finite, at least two pixels wide and high."""
     with np.errstate(invalid="ignore"):
         sides = boxes[..., 2:] - boxes[..., :2]
         return np.isfinite(boxes).all(axis=-1) & (sides >= 2).all(axis=-1)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft
 
-SAMPLE_RATE = 16000
+from anytalker.conventions import SAMPLE_RATE
+
 FRAME = 400
 STEP = 160
 TRANSFORM = 512

@@ -206,7 +206,7 @@ def lip_sync(
 
     Args:
         frames: uint8 (H, W, 3) RGB each; an array (T, H, W, 3) or an iterator.
-        boxes: the person's face boxes (T, 4) xyxy px, NaN where the face is missing; (4,): the same in every frame.
+        boxes: the person's face boxes (T, 4), corners in px, NaN where it is missing; (4,): the same in every frame.
         waveform: the person's voice, 16 kHz (samples,) in [-1, 1].
         fps: frames a second.
         model: the judge; None: the small SyncNet of the package, see `load_sync_model`.

@@ -20,11 +20,9 @@ from typing import Any
 import numpy as np
 from scipy import signal
 
+from anytalker.conventions import SAMPLE_RATE
 from anytalker.errors import AnyTalkerError, InputError
 from anytalker.miniature.voices.sentences import random_sentence
-
-SAMPLE_RATE = 16000
-"""Samples a second of every waveform here."""
 
 VISEME_RATE = 96
 """Mouth shapes a second of every viseme track here: four for each video frame at 24 fps."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from anytalker.conventions import PixelBox
 from anytalker.miniature.world.backgrounds import draw_background, draw_light, light_direction
 from anytalker.miniature.world.brush import Brush
 from anytalker.miniature.world.drawing import draw_body, draw_head, face_outline
@@ -58,7 +59,7 @@ class Scene:
             gazes.append((float(rng.uniform(-0.5, 0.5)), float(rng.uniform(-0.2, 0.3))))
         return cls(people, placements, gazes, slot_width * persons, int(rng.integers(2**31)))
 
-    def boxes(self, height: int) -> list[tuple[int, int, int, int]]:
+    def boxes(self, height: int) -> list[PixelBox]:
         """Face boxes (x, y, width, height) in pixels of a picture of that height: brows to chin, square."""
         found = []
         for person, place in zip(self.people, self.placements, strict=True):

@@ -1,4 +1,4 @@
-"""Videos of any length: denoised as a wave of windows, decoded chunk by chunk, written while they are decoded."""
+"""A prepared video, of any length: denoised window by window, decoded chunk by chunk, written while it is decoded."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from diffusers.utils.torch_utils import empty_device_cache
 from anytalker.denoising.denoiser import Conditioning, Denoiser, DenoisingRun
 from anytalker.denoising.noise import Noise
 from anytalker.errors import AnyTalkerError, InputError
+from anytalker.failures import is_out_of_memory
 from anytalker.files import write_json_atomic
 from anytalker.hardware.placement import Memory
 from anytalker.media.destination import check_record, making, parts_folder, record_path
@@ -34,22 +35,22 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
-class Production:
-    """A video for which everything is settled and nothing is computed yet but its conditioning.
+class PreparedVideo:
+    """A video whose inputs are encoded, ready to be denoised, decoded and collected or written.
 
     Attributes:
         vae: the autoencoder.
         denoiser: the transformer and the sampler.
         inputs: checked.
-        conditioning: what the transformer is told.
-        noise: where the video starts.
+        conditioning: the inputs, encoded.
+        noise: that denoising starts from.
         model: name of the model.
         choices: settings for the record.
         modules: all models, for the identity of the video.
         memory: what is on the device at a time.
         report: called as (stage, done, total).
         stopwatch: seconds by stage.
-        remark: what whoever asked for the video should know of it, in lines.
+        remark: what the user should know before the video is made, in lines.
     """
 
     vae: Any
@@ -65,29 +66,27 @@ class Production:
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     remark: str = ""
 
-    def latents(self) -> Iterator[torch.Tensor]:
+    def denoise(self) -> Iterator[torch.Tensor]:
         """Final latents (1, 16, n, h, w) in order, as soon as they are ready."""
         run = self.denoiser.begin(self.noise, self.conditioning)
         while run.done < run.total:
             self._advance(run)
             yield from run.finished()
 
-    def frames(self, latents: Iterable[torch.Tensor] | None = None, eight_bit: bool = False) -> Iterator[np.ndarray]:
+    def decode(self, latents: Iterable[torch.Tensor], eight_bit: bool = False) -> Iterator[np.ndarray]:
         """Video frames, float32 chunks (t, H, W, 3) in [0, 1], in order, as soon as they are ready.
 
         Args:
-            latents: final ones (1, 16, n, h, w), all in order; None: they are computed.
-            eight_bit: give uint8 instead, as files have them, rounded on the device: a quarter of the bytes leave it.
+            latents: of `denoise`; where they are computed on the way, that is timed and reported as denoising.
+            eight_bit: return uint8 instead, as files have them, rounded on the device: a quarter of the bytes leave it.
 
         Raises:
             InputError: if a frame that is to be rounded holds values that are not numbers.
         """
-        chunks = decode_chunks(self.vae, self.latents() if latents is None else latents)
+        chunks = decode_chunks(self.vae, latents)
         total, done = -(-self.conditioning.latent_frames // CHUNK), 0
-        if latents is not None:
-            self.report("decode", 0, total)
+        self.report("decode", 0, total)
         while True:
-            # What the chunk's latents take is counted as denoising where they are computed on the way.
             with self.stopwatch.stage("decode", besides="denoise"):
                 pixels = next(chunks, None)
             if pixels is None:
@@ -97,12 +96,12 @@ class Production:
             yield _on_cpu(pixels[0].float().add_(1).div_(2).permute(1, 2, 3, 0), eight_bit)
             del pixels
 
-    def in_memory(self) -> TalkingVideo:
-        """Make the video, with all its frames in memory."""
+    def collect(self, chunks: Iterable[np.ndarray]) -> TalkingVideo:
+        """The video with all its frames in memory, from the chunks of `decode`."""
         width, height = self.inputs.image.size
         frames = np.empty((self.inputs.frames, height, width, 3), dtype=np.float32)
         done = 0
-        for chunk in self.frames(list(self.latents())):
+        for chunk in chunks:
             frames[done : done + len(chunk)] = chunk
             done += len(chunk)
         return TalkingVideo(self.inputs, self.model, self.choices, self.stopwatch.seconds, frames)
@@ -114,7 +113,7 @@ class Production:
         interval: float = INTERVAL,
         fingerprint: str | None = None,
     ) -> VideoFile:
-        """Make the video and write it and its record; see `AnyTalkerPipeline.generate_to`."""
+        """Denoise, decode and write the video and its record; see `AnyTalkerPipeline.generate_to`."""
         check_record(path)
         if self.remark and is_first():
             say(self.remark)
@@ -123,8 +122,8 @@ class Production:
         parts = Parts(parts_folder(path), self.identity(), interval, fingerprint=fingerprint)
         try:
             with making(path):
-                waiting = self._denoise(parts, say)
-                return self._write(Path(path), parts, waiting)
+                unsaved = self._denoise(parts, say)
+                return self._write(Path(path), parts, unsaved)
         except KeyboardInterrupt:
             if not parts.exist:
                 raise
@@ -173,7 +172,7 @@ class Production:
         self.report("denoise", run.done, run.total)
 
     def _denoise(self, parts: Parts, say: Callable[[str], None]) -> list[torch.Tensor]:
-        """Take all steps; the final latents that are not among the parts."""
+        """Take all steps, from where the parts are on; returns the final latents that are not saved among them."""
         state, message = parts.load()
         if message is not None:
             say(message)
@@ -183,32 +182,33 @@ class Production:
             run.restore(state)
             say(f"Going on at {run.done / run.total:.0%} with the parts in {parts.folder}.")
         self.report("denoise", run.done, run.total)
-        waiting: list[torch.Tensor] = []
+        unsaved: list[torch.Tensor] = []
         while run.done < run.total:
             self._advance(run)
-            waiting += run.finished()
+            unsaved += run.finished()
             if parts.due or (run.done == run.total and parts.exist):
-                parts.save(waiting, run.state() | {"noise": self.noise.state()})
-                waiting = []
-        return waiting
+                parts.save(unsaved, run.state() | {"noise": self.noise.state()})
+                unsaved = []
+        return unsaved
 
     def _together(self, path: Path, fingerprint: str | None) -> VideoFile:
         """Make the video with other processes; the first one writes it, at once and without parts."""
         with making(path) if is_first() else nullcontext():
-            latents = list(self.latents())
+            latents = list(self.denoise())
             video = VideoFile(self.inputs, self.model, self.choices, self.stopwatch.seconds, path)
             if is_first():
-                write_video(path, self.frames(latents, eight_bit=True), video.fps, video.mixture, SAMPLE_RATE)
+                write_video(path, self.decode(latents, eight_bit=True), video.fps, video.mixture, SAMPLE_RATE)
                 write_json_atomic(record_path(path), video.record(self.noise.seed, fingerprint).model_dump())
             return video
 
-    def _write(self, path: Path, parts: Parts, waiting: list[torch.Tensor]) -> VideoFile:
+    def _write(self, path: Path, parts: Parts, unsaved: list[torch.Tensor]) -> VideoFile:
+        """Decode and write the video and its record, then remove the parts."""
         video = VideoFile(self.inputs, self.model, self.choices, self.stopwatch.seconds, path)
         device = self.conditioning.condition.device
-        latents = (part.to(device) for part in chain(parts.read(), waiting))
+        latents = (part.to(device) for part in chain(parts.read(), unsaved))
         # Half-written videos belong to the parts: a run that is killed leaves nothing else behind.
         target = parts.folder / VIDEO if parts.exist else path
-        write_video(target, self.frames(latents, eight_bit=True), video.fps, video.mixture, SAMPLE_RATE)
+        write_video(target, self.decode(latents, eight_bit=True), video.fps, video.mixture, SAMPLE_RATE)
         write_json_atomic(record_path(path), video.record(self.noise.seed, parts.fingerprint).model_dump())
         if target != path:
             target.replace(path)
@@ -240,9 +240,11 @@ def _shortage(error: BaseException, path: Path, advice: str) -> str | None:
                 f"The disk is full: {path} and its parts can't be written. Free some space in {path.absolute().parent}."
             )
         text = str(known)
-        if isinstance(known, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in text:
+        if is_out_of_memory(known):
             return f"Out of memory. Close other programs, or {advice}."
-        if type(known).__name__ == "AcceleratorError" or (isinstance(known, RuntimeError) and "CUDA error" in text):
+        # cuBLAS's errors have no class of their own, nor had any others before PyTorch 2.8.
+        lost = isinstance(known, getattr(torch, "AcceleratorError", ()))
+        if lost or (isinstance(known, RuntimeError) and "CUDA error" in text):
             return (
                 f"The GPU stopped working ({text.splitlines()[0]}). Close other programs that use it, or give "
                 "--device cpu."
