@@ -64,9 +64,8 @@ class FileWork:
             seen = f"{state.st_size} {state.st_mtime_ns}"
         except OSError:
             seen = "missing"
-        return (
-            self.dataset / FOLDER / f"{self.prefix}-{_digest(f'{_FORMAT} {seen} {self.config.model_dump_json()}')[:8]}"
-        )
+        settings = short_digest(f"{_FORMAT} {seen} {self.config.model_dump_json()}")[:8]
+        return self.dataset / FOLDER / f"{self.prefix}-{settings}"
 
     def survey_path(self) -> Path:
         """The file's survey."""
