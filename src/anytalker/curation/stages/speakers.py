@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from anytalker.conditioning.face_mesh.landmarks import find_landmarks
-from anytalker.conditioning.face_mesh.mouths import read_motion
+from anytalker.conditioning.face_mesh.mouths import FaceMotion, read_motion
 from anytalker.curation.config import SpeechConfig, SyncConfig
 from anytalker.curation.footage import FPS
-from anytalker.curation.piece import Dropped, Piece, Span
-from anytalker.curation.spans import clipped, joined, total
+from anytalker.curation.lip_sync import SyncJudgement, judge_sync
+from anytalker.curation.piece import Dropped, Piece
+from anytalker.curation.spans import Span, clipped, common, joined, left_over, total
 
 _SHORTEST_TURN = 0.2
 _KNOWN = 1.0
@@ -23,12 +24,11 @@ _EDGE = 2
 
 @dataclass(frozen=True)
 class _Voice:
-    """A voice in a piece: when it is heard, how well each face goes with it, and how late it is there."""
+    """A voice in a piece: when it is heard, and how well each face goes with it."""
 
     number: int
     spans: tuple[Span, ...]
-    confidence: tuple[float, ...]
-    delay: tuple[int, ...]
+    judgements: tuple[SyncJudgement, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -36,7 +36,7 @@ class _Voice:
 
     @property
     def best(self) -> int:
-        return int(np.argmax(self.confidence))
+        return int(np.argmax([one.confidence for one in self.judgements]))
 
 
 class SpeakersStage:
@@ -49,17 +49,71 @@ class SpeakersStage:
 
     def __call__(self, piece: Piece) -> Iterator[Piece | Dropped]:
         """Parts of the piece in which all that is heard is said by somebody visible, and why the rest is dropped."""
-        heard = [(turn.speaker, turn.start, turn.end) for turn in piece.turns]
-        spans: dict[int, list[Span]] = {}
-        for number, start, end in heard:
-            spans.setdefault(number, []).extend(clipped([(start, end)], *self._seconds(piece), _SHORTEST_TURN))
-        spans = {number: joined(own) for number, own in spans.items() if own}
-        if not spans:
+        heard = _heard(piece)
+        if not heard:
             yield piece.drop(self.name, "nobody speaks")
             return
-        motion = read_motion(find_landmarks(piece.frames(), np.stack([face.boxes for face in piece.faces], axis=1)))
-        voices = [self._judge(piece, motion, number, own) for number, own in sorted(spans.items())]
-        yield from self._parts(piece, motion, voices)
+        boxes = np.stack([face.boxes for face in piece.faces], axis=1)
+        motion = read_motion(find_landmarks(piece.frames(), boxes))
+        voices = [self._judged(piece, motion, voice) for voice in heard]
+        owned = [voice for voice in voices if voice.judgements and self._is_said(voice.judgements[voice.best])]
+        if not owned:
+            best = max((one.confidence for voice in voices for one in voice.judgements), default=0.0)
+            yield piece.drop(self.name, "nobody's lips say what is heard", **{"speakers.confidence": best})
+            return
+        longest = max(owned, key=lambda voice: voice.seconds)
+        delay = longest.judgements[longest.best].offset_frames
+        measured = piece.measured(**{"speakers.delay": delay})
+        if abs(delay) > self._sync.max_delay:
+            yield measured.drop(self.name, f"the sound is {abs(delay)} frames too {'late' if delay > 0 else 'early'}")
+            return
+        yield from self._parts(replace(measured, delay=delay), voices, owned)
 
-    def _seconds(self, piece: Piece) -> tuple[float, float]:
-        return piece.start / FPS, piece.end / FPS
+    def _judged(self, piece: Piece, motion: FaceMotion, voice: _Voice) -> _Voice:
+        """A voice held against every face, where it is heard long enough."""
+        if voice.seconds < _KNOWN:
+            return voice
+        faces = range(len(piece.faces))
+        return replace(voice, judgements=tuple(judge_voice(piece, motion, face, voice.spans) for face in faces))
+
+    def _is_said(self, judgement: SyncJudgement) -> bool:
+        return judgement.confidence >= self._sync.min_confidence
+
+    def _parts(self, piece: Piece, voices: Sequence[_Voice], owned: Sequence[_Voice]) -> Iterator[Piece | Dropped]:
+        late = piece.delay / FPS
+        start, end = (piece.start + _EDGE) / FPS, (piece.end - _EDGE) / FPS
+        overlaps = clipped(_earlier(piece.overlaps, late), start, end)
+        strange = [span for voice in voices if voice not in owned for span in _earlier(voice.spans, late)]
+        faces = []
+        for index, face in enumerate(piece.faces):
+            own = [voice for voice in owned if voice.best == index]
+            spans = joined(span for voice in own for span in _earlier(voice.spans, late))
+            main = max(own, key=lambda voice: voice.seconds, default=None)
+            faces.append(replace(face, speaking=tuple(spans), voice=main.number if main else None))
+        piece = replace(piece, faces=tuple(faces))
+        usable = left_over(start, end, [*overlaps, *strange], self._speech.margin)
+        for a, b in usable:
+            first, last = int(np.ceil(a * FPS - 1e-6)), int(b * FPS + 1e-6)
+            if last - first >= 1:
+                yield piece.part(first, last)
+        for reason, spans in (("voices overlap", overlaps), ("somebody speaks who is not seen", strange)):
+            for a, b in common(joined(spans), [(start, end)]):
+                yield piece.part(round(a * FPS), max(round(a * FPS) + 1, round(b * FPS))).drop(self.name, reason)
+
+
+def judge_voice(piece: Piece, motion: FaceMotion, face: int, spans: Sequence[Span]) -> SyncJudgement:
+    """How well a face's lips say what is heard in spans (seconds of the footage, by its sound)."""
+    return judge_sync(motion, face, FPS, piece.heard(delay=0), [(a - piece.start / FPS, b - piece.start / FPS) for a, b in spans])
+
+
+def _heard(piece: Piece) -> list[_Voice]:
+    """The voices of a piece, without what is too short to be anything."""
+    spans: dict[int, list[Span]] = {}
+    for turn in piece.turns:
+        inner = clipped([(turn.start, turn.end)], piece.start / FPS, piece.end / FPS, _SHORTEST_TURN)
+        spans.setdefault(turn.speaker, []).extend(inner)
+    return [_Voice(number, tuple(joined(own))) for number, own in sorted(spans.items()) if own]
+
+
+def _earlier(spans: Sequence[Span], seconds: float) -> list[Span]:
+    return [(a - seconds, b - seconds) for a, b in spans]

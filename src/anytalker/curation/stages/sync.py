@@ -1,0 +1,48 @@
+"""Lip sync of the finished clips: whoever speaks in a clip says it with their lips, and nobody else does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from anytalker.conditioning.face_mesh.landmarks import find_landmarks
+from anytalker.conditioning.face_mesh.mouths import read_motion
+from anytalker.curation.config import SyncConfig
+from anytalker.curation.piece import Dropped, Face, Piece
+from anytalker.curation.spans import total
+from anytalker.curation.stages.speakers import judge_voice
+
+_LEAST_SECONDS = 1.0
+"""Of speech that can be judged in a clip; less is taken for right, since the shot as a whole was."""
+
+
+class SyncStage:
+    """Drops clips in which lips don't say what is heard, or another face's lips say it better."""
+
+    name = "sync"
+
+    def __init__(self, config: SyncConfig) -> None:
+        self._config = config
+
+    def __call__(self, piece: Piece) -> Iterator[Piece | Dropped]:
+        """The clip with everybody's confidence, or dropped."""
+        boxes = np.stack([face.boxes for face in piece.faces], axis=1)
+        motion = read_motion(find_landmarks(piece.frames(), boxes))
+        faces: list[Face] = []
+        for index, face in enumerate(piece.faces):
+            if total(face.speaking) < _LEAST_SECONDS:
+                faces.append(face)
+                continue
+            scores = [judge_voice(piece, motion, other, face.speaking).confidence for other in range(len(piece.faces))]
+            own = scores.pop(index)
+            piece = piece.measured(**{f"sync.confidence_{index}": own})
+            if own < self._config.clip_confidence:
+                yield piece.drop(self.name, "lips and voice don't go together")
+                return
+            if scores and max(scores) > own:
+                yield piece.drop(self.name, "another face's lips say it better")
+                return
+            faces.append(replace(face, sync_confidence=own))
+        yield replace(piece, faces=tuple(faces))
