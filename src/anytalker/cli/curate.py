@@ -81,6 +81,24 @@ def curate_run(
         raise typer.Exit(1)
 
 
+@commands.command(
+    "explain",
+    epilog="Examples:\n\n  anytalker curate explain dataset/clips/talk-1f2e3d4c/talk-1f2e3d4c-0000100-0000200.mp4\n\n"
+    "  anytalker curate explain talk.mp4@83.5 --dataset dataset",
+)
+def curate_explain(
+    clip: Annotated[str, typer.Argument(help="A clip's name or video, or FOOTAGE@SECONDS: a moment of a file.")],
+    dataset: Annotated[
+        Path | None, typer.Option(help="The dataset's folder; left out: the one that the clip lies in, or this one.")
+    ] = None,
+) -> None:
+    """Say why a clip was kept, or a moment of footage dropped: each number against its threshold."""
+    from anytalker.curation.explain import explain_clip
+
+    for line in explain_clip(clip, dataset):
+        typer.echo(line)
+
+
 def _summarize(outcome: Any, folder: Path) -> None:
     """The closing lines: what was kept, what could not be used, and where to look."""
     dataset = outcome.dataset

@@ -136,6 +136,9 @@ def train_prepare(
     width: Annotated[int, typer.Option(help="Width of a whole frame in pixels, a multiple of 32.")] = 832,
     height: Annotated[int, typer.Option(help="Height in pixels, a multiple of 32.")] = 480,
     windows: Annotated[int, typer.Option(help="Face-centred windows of each single-person clip.")] = 1,
+    split: Annotated[
+        str | None, typer.Option(help="Only the records of this part: train, validation or test; left out: all.")
+    ] = None,
     prune: Annotated[bool, typer.Option("--prune", help="Drop what the folder holds of other records.")] = False,
 ) -> None:
     """Encode footage into shards: latents, audio features, text embeddings, face boxes and crops."""
@@ -144,9 +147,9 @@ def train_prepare(
         if value % 32:
             raise InputError(f"{name} is {value}; it must be a multiple of 32.")
     check_range("--windows", windows, 0, 100)
-    from anytalker.data.records import read_records
+    from anytalker.data.records import of_split, read_records
 
-    clips = list(read_records(records))
+    clips = of_split(read_records(records), split) if split is not None else list(read_records(records))
     pipeline = load_pipeline(model, None)
     from anytalker.data.encoding import ClipEncoder
     from anytalker.data.prepare import PrepareSettings, prepare
@@ -168,8 +171,9 @@ def train_prepare(
     typer.echo(f"Wrote {report.samples} samples to {output}; {len(report.left_out)} clips left out.")
     if report.others and not report.pruned:
         typer.echo(
-            f"{output} holds {report.others} more samples, of records that are not in {records} (any more), and they "
-            "would be trained on, too. To drop them, run again with --prune.",
+            f"{output} holds {report.others} more samples, of records that are not in "
+            f"{records if split is None else f'the {split} part of {records}'} (any more), and they would be trained "
+            "on, too. To drop them, run again with --prune.",
             err=True,
         )
     if report.windows:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from anytalker.conventions import Box
 from anytalker.errors import InputError
 
+Split = Literal["train", "validation", "test"]
 
 class ClipPerson(BaseModel):
     """One person of a clip.
@@ -81,7 +82,7 @@ class ClipRecord(BaseModel):
     caption: str = ""
     persons: list[ClipPerson] = Field(min_length=1)
     source: ClipSource | None = None
-    split: Literal["train", "validation", "test"] | None = None
+    split: Split | None = None
 
     @model_validator(mode="after")
     def _boxes_fit(self) -> ClipRecord:
@@ -118,6 +119,23 @@ def read_records(path: str | Path) -> Iterator[ClipRecord]:
             place = ".".join(str(part) for part in first["loc"])
             raise InputError(f"{source}, line {number}: {place or 'record'}: {first['msg']}.") from error
         yield _beside(record, source.parent)
+
+
+def of_split(records: Iterable[ClipRecord], split: str) -> list[ClipRecord]:
+    """The records of one part of a dataset.
+
+    Raises:
+        InputError: if there is no such part, or no record belongs to it.
+    """
+    if split not in get_args(Split):
+        raise InputError(f"The split is {split}; it must be one of {', '.join(get_args(Split))}.")
+    all_records = list(records)
+    chosen = [record for record in all_records if record.split == split]
+    if not chosen:
+        divided = sum(record.split is not None for record in all_records)
+        known = f"{divided} of the {len(all_records)} records belong to another" if divided else "they name no split"
+        raise InputError(f"No record has the split {split}: {known}. Choose another, or leave --split out.")
+    return chosen
 
 
 def _beside(record: ClipRecord, folder: Path) -> ClipRecord:
