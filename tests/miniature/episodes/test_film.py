@@ -46,7 +46,15 @@ def drawn(path: Path, *kinds: Callable[[Draft], None], seconds: float, seed: int
 @pytest.fixture(scope="module")
 def episode(tmp_path_factory) -> tuple[Any, np.ndarray, np.ndarray]:
     """Talking people with cuts of every kind, a flash and a delay, and voices of people who aren't there."""
-    kinds = (recipes.jump_cut, recipes.flash, recipes.delay, recipes.swapped_seats, recipes.offscreen, recipes.dubbing)
+    kinds = (
+        recipes.jump_cut,
+        recipes.same_place,
+        recipes.flash,
+        recipes.delay,
+        recipes.swapped_seats,
+        recipes.offscreen,
+        recipes.dubbing,
+    )
     return drawn(tmp_path_factory.mktemp("episode") / "e.mp4", *kinds, seconds=300, seed=2)
 
 

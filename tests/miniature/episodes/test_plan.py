@@ -87,6 +87,10 @@ def test_troubles_are_what_they_are_called(plans: list[Plan]) -> None:
         before = plan.shots[plan.shots.index(shot) - 1]
         assert (before.room, before.seats[0].member) == (shot.room, shot.seats[0].member)
         assert before.seats != shot.seats
+    for plan, shot in shots_of(plans, "same_place"):
+        before = plan.shots[plan.shots.index(shot) - 1]
+        assert (before.view, before.seats[0].x) == (shot.view, shot.seats[0].x)
+        assert before.seats[0].member != shot.seats[0].member
 
 
 def test_voices_of_a_cast_differ(plans: list[Plan]) -> None:

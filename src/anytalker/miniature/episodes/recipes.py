@@ -115,6 +115,17 @@ def jump_cut(draft: Draft) -> None:
     draft.repeat(first, "jump_cut", frames=frames, lines=lines, seats=seats, view=view, seed=draft.seed())
 
 
+def same_place(draft: Draft) -> None:
+    """A hard cut to somebody who looks alike and sits at the same place."""
+    first = talk(draft, people=1, seconds=(4.0, 9.0))
+    if draft.left < TALK * FPS:
+        return
+    seat = moved(first.seats[0], member=draft.lookalike(first.seats[0].member))
+    frames = draft.length(4.0, 9.0)
+    lines = draft.monologue(frames, seat.member)
+    draft.repeat(first, "same_place", frames=frames, lines=lines, seats=(seat,), seed=draft.seed())
+
+
 def swapped_seats(draft: Draft) -> None:
     """Two people who sit the other way round in the next shot."""
     first = talk(draft, people=2, seconds=(5.0, 9.0))
@@ -305,7 +316,8 @@ def shake(draft: Draft) -> None:
 
 
 HARMLESS = (
-    *(single,) * 5, *(duo,) * 5, *(delay,) * 2, flash, bars, subtitles, faint_music, jump_cut, swapped_seats,
+    *(single,) * 5, *(duo,) * 5, *(delay,) * 2,
+    flash, bars, subtitles, faint_music, jump_cut, same_place, swapped_seats,
 )  # fmt: skip
 """What makes shots for training, in the proportion in which they come."""
 
