@@ -35,6 +35,7 @@ SPOILS = {
     "dissolve": False,
     "flash": False,
     "jump_cut": False,
+    "same_place": False,
     "swapped_seats": False,
     "subtitles": False,
     "bars": False,
@@ -89,7 +90,7 @@ class Draft:
             **more: other attributes of `Shot`.
         """
         previous = self.shots[-1] if self.shots else None
-        slow = previous and "jump_cut" not in trouble and min(frames, previous.frames) >= 3 * FPS
+        slow = previous and not {"jump_cut", "same_place"} & set(trouble) and min(frames, previous.frames) >= 3 * FPS
         if slow and self.rng.random() < 0.18:
             more["dissolve"] = int(self.rng.integers(8, 2 * MARGIN + 1))
             trouble = (*trouble, "dissolve")
@@ -144,6 +145,17 @@ class Draft:
         """Somebody of the cast who has none of these seats."""
         others = [index for index in range(len(self.cast)) if index not in {seat.member for seat in seats}]
         return int(self.rng.choice(others))
+
+    def lookalike(self, member: int) -> int:
+        """Who of the rest of the cast looks most like somebody."""
+        one = self.cast[member].person
+
+        def distance(index: int) -> float:
+            other = self.cast[index].person
+            colors = ((one.skin, other.skin), (one.hair_color, other.hair_color), (one.clothes, other.clothes))
+            return sum(abs(a - b) for pair in colors for a, b in zip(*pair, strict=True))
+
+        return min((index for index in range(len(self.cast)) if index != member), key=distance)
 
     def line(self, speaker: int, start: float, seconds: float, mouth: int | None = None, **more: Any) -> Line:
         """A line that takes nearly so many seconds, from `start` in seconds of the shot."""

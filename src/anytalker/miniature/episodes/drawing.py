@@ -9,7 +9,14 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from anytalker.miniature.episodes.overlays import draw_bars, draw_card, draw_flash, draw_held, draw_subtitle
+from anytalker.miniature.episodes.overlays import (
+    draw_bars,
+    draw_card,
+    draw_figure,
+    draw_flash,
+    draw_held,
+    draw_subtitle,
+)
 from anytalker.miniature.episodes.places import WIDER, position, window
 from anytalker.miniature.episodes.plan import FPS, Member, Seat, Shot, View
 from anytalker.miniature.voices.speech import NEUTRAL
@@ -160,9 +167,8 @@ class _Stage:
     def _body(self, canvas: np.ndarray, seat: Seat, frame: int) -> None:
         brush = self._brush(canvas, seat, frame)
         person = self.people[self.shot.seats.index(seat)]
-        low = (1 - seat.y) / seat.scale + 1
-        if low > 3.5:
-            brush.polygon(np.array([[-2.1, 3.5], [2.1, 3.5], [2.1, low], [-2.1, low]]), person.clothes)
+        if (1 - seat.y) / seat.scale > 3.5:
+            draw_figure(brush, person)
         draw_body(brush, person)
 
     def _rectangle(self, seat: Seat, frame: int) -> Rectangle:

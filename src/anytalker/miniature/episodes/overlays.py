@@ -16,9 +16,18 @@ _FLASH = (0.9, 0.55, 0.2)
 """How white the frames of a flash are."""
 
 
-def draw_subtitle(picture: np.ndarray, words: str, height: float) -> None:
-    """Write words in one line, white with a dark edge, around `height` in 0..1 from the top; changes the picture."""
+def draw_subtitle(picture: np.ndarray, words: str, height: float, band: float = 0.0) -> None:
+    """Write words in one line, white with a dark edge; changes the picture.
+
+    Args:
+        picture: uint8 RGB (height, width, 3).
+        words: what to write.
+        height: of the line's middle, in 0..1 from the top.
+        band: height of a dark band behind the words, in the same unit.
+    """
     tall, wide = picture.shape[:2]
+    top, low = (round(tall * (height + side * band / 2)) for side in (-1, 1))
+    picture[max(0, top) : low] //= 4
     size = tall / 480
     (width, rise), _ = cv2.getTextSize(_plain(words), _FONT, size, 1)
     if width > 0.94 * wide:
@@ -64,6 +73,16 @@ def draw_card(words: str, size: tuple[int, int], seed: int) -> np.ndarray:
     row = round(0.16 * height)
     cv2.line(card, (round(0.08 * width), row), (round(0.5 * width), row), (200, 200, 200), 2)
     return card
+
+
+def draw_figure(brush: Brush, person: Person) -> None:
+    """What a body lacks where all of it is seen: waist, legs and shoes."""
+    trousers = shade(person.collar, 0.6)
+    for side in (-1, 1):
+        leg = np.array([[0.05, 6.0], [1.5, 6.0], [1.35, 12.0], [0.25, 12.0]])
+        brush.polygon(leg * (side, 1), trousers)
+        brush.ellipse(side * 0.9, 12.1, 0.8, 0.3, (34, 32, 36))
+    brush.polygon(np.array([[-2.1, 3.4], [2.1, 3.4], [1.6, 6.4], [-1.6, 6.4]]), person.clothes)
 
 
 def draw_held(brush: Brush, person: Person, seed: int) -> None:

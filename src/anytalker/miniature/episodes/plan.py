@@ -111,13 +111,13 @@ class Shot:
         delay: frames that the sound is late.
         music: how far music is below the voices, in dB; None: there is none.
         noise: how far noise is below the voices, in dB.
-        subtitle: words and where they stand, in 0..1 from the top; None: there are none.
+        subtitle: words, where they stand in 0..1 from the top, and how high the dark band behind them is; None: there
+            are none.
         bars: height of each black bar, as a share of the picture's.
         held: index of the person who holds something before the mouth; None: nobody does.
         card: words of an inserted card; None: the room is seen.
         brightness: of the picture.
         repeats: number of the shot that this one is a copy of.
-        jump: whether it follows on the shot before in the same place.
     """
 
     start: int
@@ -135,7 +135,7 @@ class Shot:
     delay: int = 0
     music: float | None = None
     noise: float = 45.0
-    subtitle: tuple[str, float] | None = None
+    subtitle: tuple[str, float, float] | None = None
     bars: float = 0.0
     held: int | None = None
     card: str | None = None

@@ -92,7 +92,7 @@ def bars(draft: Draft) -> None:
 
 def subtitles(draft: Draft) -> None:
     words = random_sentence(draft.rng, "en")
-    talk(draft, "subtitles", subtitle=(words, 0.93), scales=(0.19, 0.24))
+    talk(draft, "subtitles", subtitle=(words, 0.93, 0.0), scales=(0.19, 0.24))
 
 
 def faint_music(draft: Draft) -> None:
@@ -113,6 +113,17 @@ def jump_cut(draft: Draft) -> None:
     lines = draft.monologue(frames, seat.member)
     seats = (moved(seat, scale=scale, x=seat.x + aside, y=max(seat.y, 1.6 * scale)),)
     draft.repeat(first, "jump_cut", frames=frames, lines=lines, seats=seats, view=view, seed=draft.seed())
+
+
+def same_place(draft: Draft) -> None:
+    """A hard cut to somebody who looks alike and sits at the same place."""
+    first = talk(draft, people=1, seconds=(4.0, 9.0))
+    if draft.left < TALK * FPS:
+        return
+    seat = moved(first.seats[0], member=draft.lookalike(first.seats[0].member))
+    frames = draft.length(4.0, 9.0)
+    lines = draft.monologue(frames, seat.member)
+    draft.repeat(first, "same_place", frames=frames, lines=lines, seats=(seat,), seed=draft.seed())
 
 
 def swapped_seats(draft: Draft) -> None:
@@ -149,19 +160,23 @@ def loud_noise(draft: Draft) -> None:
 
 
 def nobody(draft: Draft) -> None:
-    """A room or a landscape, or a card with words; sometimes somebody talks who is not there."""
+    """A room or a landscape; sometimes somebody talks who is not there."""
+    if draft.rng.random() < 0.3:
+        _empty(draft, "nobody", "pan", move=_pan(draft))
+    else:
+        _empty(draft, "nobody")
+
+
+def card(draft: Draft) -> None:
+    """A card with words."""
+    _empty(draft, "nobody", "card", card=random_sentence(draft.rng, "en"))
+
+
+def _empty(draft: Draft, *names: str, **more: Any) -> None:
     frames = draft.length(2.0, 5.0)
-    names = ["nobody"]
-    more: dict[str, Any] = {}
-    if draft.rng.random() < 0.4:
-        names.append("card")
-        more["card"] = random_sentence(draft.rng, "en")
-    elif draft.rng.random() < 0.3:
-        names.append("pan")
-        more["move"] = _pan(draft)
     lines: tuple[Line, ...] = ()
     if frames > TALK * FPS and draft.rng.random() < 0.4:
-        names.append("offscreen")
+        names = (*names, "offscreen")
         lines = (draft.line(int(draft.rng.integers(len(draft.cast))), 0.5, frames / FPS - 1),)
     draft.add(frames, (), lines, *names, **more)
 
@@ -251,7 +266,7 @@ def covered_mouth(draft: Draft) -> None:
     shot = talk(draft, "covered_mouth", people=1, seconds=(4.0, 8.0))
     seat = shot.seats[0]
     words = random_sentence(draft.rng, "en")
-    draft.shots[-1] = replace(shot, subtitle=(words, seat.y + 0.75 * seat.scale))
+    draft.shots[-1] = replace(shot, subtitle=(words, seat.y + 0.75 * seat.scale, seat.scale))
 
 
 def turned_away(draft: Draft) -> None:
@@ -301,12 +316,13 @@ def shake(draft: Draft) -> None:
 
 
 HARMLESS = (
-    *(single,) * 5, *(duo,) * 5, *(delay,) * 2, flash, bars, subtitles, faint_music, jump_cut, swapped_seats,
+    *(single,) * 5, *(duo,) * 5, *(delay,) * 2,
+    flash, bars, subtitles, faint_music, jump_cut, same_place, swapped_seats,
 )  # fmt: skip
 """What makes shots for training, in the proportion in which they come."""
 
 SPOILT = (
-    three_people, silent, small, loud_music, loud_noise, nobody, *(offscreen,) * 2, overlap, dubbing, entrance,
+    three_people, silent, small, loud_music, loud_noise, nobody, card, *(offscreen,) * 2, overlap, dubbing, entrance,
     leaving, swap, occluded, covered_mouth, turned_away, duplicate, zoom, pan, shake,
 )  # fmt: skip
 """What makes shots that are not for training."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 
@@ -83,5 +85,11 @@ class Brush:
 
 def ellipse_points(x: float, y: float, width: float, height: float, count: int = 28) -> np.ndarray:
     """Outline (count, 2) of an ellipse with the given centre and half axes."""
+    cosines, sines = _circle(count)
+    return np.stack([x + width * cosines, y + height * sines], axis=1)
+
+
+@cache
+def _circle(count: int) -> tuple[np.ndarray, np.ndarray]:
     angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
-    return np.stack([x + width * np.cos(angle), y + height * np.sin(angle)], axis=1)
+    return np.cos(angle), np.sin(angle)
