@@ -50,7 +50,7 @@ def test_names_and_files_exist(page: Path) -> None:
     for name in sorted(set(re.findall(r"`(anytalker(?:\.\w+)+)", text))):
         if name != "anytalker.json":
             pkgutil.resolve_name(name)
-    for file in set(re.findall(r"`((?:benchmarks|configs|examples|tests|tools)/[\w/.-]+\w/?)", text)):
+    for file in set(re.findall(r"`((?:benchmarks|configs|examples|src|tests|tools)/[\w/.-]+\w/?)", text)):
         assert (ROOT / file).exists(), file
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -171,13 +172,16 @@ def test_a_cluster_that_is_not_there_is_named() -> None:
 def test_a_batch_goes_on_where_it_stopped(folder, monkeypatch) -> None:
     made: list[str] = []
 
-    def make(device, model, placement, jobs, output, waiting, tell) -> None:
-        for name in module._taken(waiting):
-            made.append(name)
-            (output / f"{name}.mp4").write_bytes(b"video")
-            tell(module.JobResult(name, "no luck" if name == "bad" else None, 1.0))
+    class Worker:
+        def make(self, model, loading, one, path) -> str | None:
+            made.append(path.stem)
+            path.write_bytes(b"video")
+            return "no luck" if path.stem == "bad" else None
 
-    monkeypatch.setattr(module, "_serve", make)
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(module, "worker_for", lambda device: Worker())
     path = write_jobs(folder, first=job(), bad=job(), second=job())
     run_batch(read_jobs(path), "tiny", folder / "out", ["cpu"])
     assert made == ["first", "bad", "second"]
@@ -207,6 +211,36 @@ def test_results_that_can_not_be_written_end_the_batch_in_one_line(folder, monke
     with pytest.raises(AnyTalkerError, match=r"batch\.jsonl can't be written"):
         run_batch(jobs, "tiny", folder / "out", ["cpu", "cpu"])
     assert Worker.closed == 2
+
+
+def test_after_an_interruption_no_further_job_is_begun(folder, monkeypatch) -> None:
+    made, ending = [], threading.Event()
+
+    class Threads(module.ThreadPoolExecutor):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            ending.set()
+            super().shutdown(wait=wait)
+
+    class Worker:
+        def make(self, model, loading, one, path) -> None:
+            made.append(path.stem)
+            if path.stem == "second":
+                ending.wait()
+
+        def close(self) -> None:
+            made.append("closed")
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "worker_for", lambda device: Worker())
+    monkeypatch.setattr(module, "ThreadPoolExecutor", Threads)
+    jobs = read_jobs(write_jobs(folder, first=job(), second=job(), third=job()))
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(jobs, "tiny", folder / "out", ["cpu"], interrupt)
+    assert made in (["first", "closed"], ["first", "second", "closed"])
 
 
 def test_a_model_that_changed_makes_its_videos_again(folder, monkeypatch) -> None:

@@ -1,1 +1,1 @@
-"""Model weights in files: their formats, and from one to another."""
+"""Model weights in files: their formats, and conversion between them."""

@@ -1,1 +1,1 @@
-"""From what people give (pictures, recordings, boxes) to what the transformer is told."""
+"""From pictures, recordings and boxes to the inputs of the transformer: faces, masks, audio features."""

@@ -1,4 +1,8 @@
-"""Log-mel features of voices, the miniature's light stand-in for wav2vec2."""
+"""Log-mel features of voices, the miniature's light stand-in for wav2vec2.
+
+The spectra are PyTorch's: transformers' `spectrogram` gives the same, but frame by frame, several times slower, and
+holds those of the whole recording at once.
+"""
 
 from __future__ import annotations
 

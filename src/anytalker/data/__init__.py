@@ -1,1 +1,1 @@
-"""Clips as data: records, shards, and what turns footage into them."""
+"""Training data: records, shards, and the preparation of both from footage."""

@@ -1,1 +1,1 @@
-"""From noise and conditioning to latents: sampler, guidance, windows."""
+"""From noise to latents: sampler, guidance, windows."""

@@ -1,4 +1,8 @@
-"""The denoising loop: guidance, windows and the sampler around the transformer."""
+"""The denoising loop: guidance, windows and the sampler around the transformer.
+
+`Denoiser.begin` starts a `DenoisingRun`. Each of its steps asks the `Wavefront` for the next window, computes the
+guided velocity of that window's latents (`Denoiser.velocity`), and returns it to the `Wavefront`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ import torch
 from diffusers import UniPCMultistepScheduler
 
 from anytalker.conditioning.audio_features import VoiceWindows
-from anytalker.denoising.guidance import Branch, Guidance
+from anytalker.denoising.guidance import Branch, Guidance, branch_inputs
 from anytalker.denoising.schedule import set_timesteps
 from anytalker.denoising.wavefront import NoiseSource, Wavefront
 from anytalker.denoising.windows import Window, plan_windows
@@ -26,7 +30,7 @@ CONTEXT_BUDGET = 4 * 2**30
 
 @dataclass(frozen=True)
 class Conditioning:
-    """All that the transformer is told, for one video of N people and f latent frames.
+    """The encoded inputs of the transformer, for one video of N people and f latent frames.
 
     `condition` (1, 20, up to f, h, w): 4 mask channels and 16 latents, the last frame stands for all later ones;
     `prompt_embeds` and `negative_prompt_embeds` (1, tokens, channels); `image_embeds` (1, tokens, channels);
@@ -79,19 +83,18 @@ class Conditioning:
         """Arguments of the transformer's `make_context` for several branches of guidance as one batch."""
         audio = self.audio_embeds
         assert isinstance(audio, torch.Tensor), "of a window, see `window`"
-        rows = [
-            (
-                self.negative_prompt_embeds if branch == "null" else self.prompt_embeds,
-                self.image_embeds,
-                self.face_embeds,
-                audio if branch == "all" else torch.zeros_like(audio),
-                self.face_masks,
-            )
-            for branch in branches
-        ]
-        length = max(row[0].shape[1] for row in rows)
-        texts = [torch.nn.functional.pad(row[0], (0, 0, 0, length - row[0].shape[1])) for row in rows]
-        return torch.cat(texts), *(torch.cat([row[part] for row in rows]) for part in range(1, 5))
+        texts, audios = zip(
+            *(branch_inputs(branch, self.prompt_embeds, self.negative_prompt_embeds, audio) for branch in branches),
+            strict=True,
+        )
+        length, count = max(text.shape[1] for text in texts), len(branches)
+        return (
+            torch.cat([torch.nn.functional.pad(text, (0, 0, 0, length - text.shape[1])) for text in texts]),
+            torch.cat([self.image_embeds] * count),
+            torch.cat([self.face_embeds] * count),
+            torch.cat(audios),
+            torch.cat([self.face_masks] * count),
+        )
 
 
 def budget_of(free: int | None) -> int:

@@ -1,11 +1,17 @@
-"""Classifier-free guidance with scales of their own for text and audio, and a strength for every voice.
+"""Classifier-free guidance with separate scales for text and audio, and a strength for every voice.
 
-With the branches n (null text, silence), t (text, silence) and c (text and audio), the guided velocity is
+Up to three branches are computed at every step. They differ in text and audio alone, see `branch_inputs`:
 
-    n + text_scale · (t − n) + audio_scale · M · (c − t),
+    null    negative prompt, zero audio features
+    text    prompt, zero audio features
+    all     prompt, audio features
 
-where M is 1 but inside faces, where it is the person's strength. Equal scales and strengths of 1 leave n and c, the
-release's guidance; branches that the sum doesn't need are not computed.
+`Guidance.coefficients` says how much of each goes into the guided velocity,
+
+    null + text_scale · (text − null) + audio_scale · M · (all − text),
+
+where M is 1 outside of faces, and inside the person's strength. With equal scales and strengths of 1, "text" cancels
+out, and what is left is the release's guidance. Branches with coefficient 0 are not computed.
 """
 
 from __future__ import annotations
@@ -16,6 +22,18 @@ from typing import Literal
 import torch
 
 Branch = Literal["null", "text", "all"]
+
+
+def branch_inputs(
+    branch: Branch,
+    prompt_embeds: torch.Tensor,
+    negative_prompt_embeds: torch.Tensor,
+    audio_embeds: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Text and audio embeddings of a branch; picture, faces and masks are the same for all branches."""
+    text = negative_prompt_embeds if branch == "null" else prompt_embeds
+    audio = audio_embeds if branch == "all" else torch.zeros_like(audio_embeds)
+    return text, audio
 
 
 @dataclass(frozen=True)
@@ -37,14 +55,14 @@ class Guidance:
     batched: bool = False
 
     def at_step(self, step: int, steps: int) -> Guidance:
-        """The guidance of one of `steps` steps, counted from 0: this, or outside the interval none but strengths."""
+        """Guidance at a step, counted from 0, of `steps`: this one, or outside of the interval the strengths alone."""
         middle = (step + 0.5) / steps
         if self.interval[0] <= middle <= self.interval[1]:
             return self
         return Guidance(strengths=self.strengths, batched=self.batched)
 
     def coefficients(self, face_masks: torch.Tensor) -> dict[Branch, torch.Tensor]:
-        """What each branch's velocity is multiplied with before all are summed; those without influence are left out.
+        """The factor of each branch's velocity in the guided velocity; branches with factor 0 are left out.
 
         Args:
             face_masks: (B, N, f, h, w) on the token grid.
@@ -52,15 +70,15 @@ class Guidance:
         Returns:
             Tensors that broadcast to velocities (B, channels, f, 2h, 2w).
         """
-        loudness = self._loudness(face_masks)
+        strength = self._strength_map(face_masks)
         parts: dict[Branch, torch.Tensor] = {
             "null": torch.as_tensor(1 - self.text_scale, device=face_masks.device),
-            "text": self.text_scale - self.audio_scale * loudness,
-            "all": self.audio_scale * loudness,
+            "text": self.text_scale - self.audio_scale * strength,
+            "all": self.audio_scale * strength,
         }
         return {branch: part for branch, part in parts.items() if bool((part != 0).any())}
 
-    def _loudness(self, face_masks: torch.Tensor) -> torch.Tensor:
+    def _strength_map(self, face_masks: torch.Tensor) -> torch.Tensor:
         if self.strengths is None or all(strength == 1 for strength in self.strengths):
             return face_masks.new_ones(())
         change = torch.as_tensor(self.strengths).to(face_masks) - 1

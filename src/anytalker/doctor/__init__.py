@@ -1,1 +1,1 @@
-"""What this machine can do: memory and time, counted and advised."""
+"""Which models and videos fit on this machine: their memory is simulated before anything is loaded."""

@@ -1,1 +1,1 @@
-"""How a model is placed on a device, and what makes it faster there."""
+"""Where a model is placed, and what makes it faster there: caches, kernels, compilation, several devices."""

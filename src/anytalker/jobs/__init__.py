@@ -1,1 +1,1 @@
-"""Many videos: batches, their workers, benchmark sets."""
+"""Many videos: batches, the worker processes that make them and report failures, sets of jobs for benchmarks."""

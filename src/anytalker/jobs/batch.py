@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 from anytalker.errors import AnyTalkerError
 from anytalker.jobs.job import Job
-from anytalker.jobs.workers import worker_for
+from anytalker.jobs.workers import Worker, worker_for
 from anytalker.media.destination import check_batch_destinations
 from anytalker.pipelines.loading_options import LoadingOptions
 
@@ -64,33 +64,41 @@ def run_batch(
     output.mkdir(parents=True, exist_ok=True)
     log = _Log(output / RESULTS, {name: job.fingerprint(model, loading) for name, job in jobs.items()})
     log.results.update({name: JobResult(name, None, 0.0) for name in finished_jobs(output, log.fingerprints)})
-    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
-    for name in jobs:
-        if name not in log.results:
-            waiting.put(name)
+    missing = [name for name in jobs if name not in log.results]
     on_progress(len(log.results), len(jobs))
 
-    def tell(result: JobResult) -> None:
-        on_progress(log.add(result), len(jobs))
+    def make(name: str) -> JobResult:
+        worker, started = idle.get(), time.monotonic()
+        try:
+            reason = worker.make(model, loading, jobs[name], output / f"{name}.mp4")
+        finally:
+            idle.put(worker)
+        return JobResult(name, reason, round(time.monotonic() - started, 2))
 
-    try:
-        _in_threads(devices, waiting, lambda device: _serve(device, model, loading, jobs, output, waiting, tell))
-    except OSError as error:
-        raise AnyTalkerError(f"{output / RESULTS} can't be written: {error.strerror}.") from error
+    with ExitStack() as workers, ThreadPoolExecutor(len(devices)) as threads:
+        idle: SimpleQueue[Worker] = SimpleQueue()
+        for device in devices:
+            idle.put(workers.enter_context(closing(worker_for(device))))
+        try:
+            for made in as_completed([threads.submit(make, name) for name in missing]):
+                on_progress(log.add(made.result()), len(jobs))
+        except OSError as error:
+            raise AnyTalkerError(f"{output / RESULTS} can't be written: {error.strerror}.") from error
+        finally:
+            threads.shutdown(cancel_futures=True)  # after a failure no further job is begun
     return [log.results[name] for name in jobs]
 
 
 class _Log:
-    """How jobs ended, by name, in memory and as lines of a file; threads may share it."""
+    """How jobs ended, by name, in memory and as lines of a file."""
 
     def __init__(self, path: Path, fingerprints: Mapping[str, str]) -> None:
         self.path, self.fingerprints = path, fingerprints
         self.results: dict[str, JobResult] = {}
-        self._lock = threading.Lock()
 
     def add(self, result: JobResult) -> int:
         """Write a result down; how many there are now."""
-        with self._lock, self.path.open("a", encoding="utf-8") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             self.results[result.name] = result
             file.write(json.dumps(vars(result) | {"fingerprint": self.fingerprints[result.name]}) + "\n")
             return len(self.results)
@@ -105,52 +113,3 @@ def finished_jobs(output: Path, prints: Mapping[str, str]) -> set[str]:
             line = json.loads(text)
             known[line["name"]] = line["reason"] is None and prints.get(line["name"]) == line["fingerprint"]
     return {name for name, good in known.items() if good and (output / f"{name}.mp4").is_file()}
-
-
-def _in_threads(devices: Sequence[str], waiting: queue.SimpleQueue[str], serve: Callable[[str], None]) -> None:
-    """Serve every device in a thread of its own; after a failure, which is raised, no further job is begun."""
-    failures: list[BaseException] = []
-
-    def run(device: str) -> None:
-        try:
-            serve(device)
-        except BaseException as error:  # raised below, by the thread that can say it
-            failures.append(error)
-            for _ in _taken(waiting):
-                pass
-
-    threads = [threading.Thread(target=run, args=(device,)) for device in devices]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
-
-
-def _serve(
-    device: str,
-    model: str,
-    loading: LoadingOptions,
-    jobs: dict[str, Job],
-    output: Path,
-    waiting: queue.SimpleQueue[str],
-    tell: Callable[[JobResult], None],
-) -> None:
-    """Give a device one job after another."""
-    worker = worker_for(device)
-    try:
-        for name in _taken(waiting):
-            started = time.monotonic()
-            reason = worker.make(model, loading, jobs[name], output / f"{name}.mp4")
-            tell(JobResult(name, reason, round(time.monotonic() - started, 2)))
-    finally:
-        worker.close()
-
-
-def _taken(waiting: queue.SimpleQueue[str]) -> Iterator[str]:
-    while True:
-        try:
-            yield waiting.get_nowait()
-        except queue.Empty:
-            return

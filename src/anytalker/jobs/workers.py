@@ -1,4 +1,8 @@
-"""Processes that make one video after another, each with a device and a model of its own, here or wherever ray is."""
+"""Processes that make one video after another, each with a device and a model of its own, here or wherever ray is.
+
+Two kinds, because ray's Pool, with the interface of the standard library's, would make every batch need ray, and
+neither of the two pools replaces a process that died.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A small AnyTalker that runs anywhere: the drawn world it lives in, its voices, and the recipe of its weights."""
+"""The small model in the package: the drawn world, its voices, and the recipe of its weights."""

@@ -1,1 +1,1 @@
-"""From checked inputs to a finished video."""
+"""From pictures and recordings to a video and its record: checks, encoding, denoising, decoding, writing."""

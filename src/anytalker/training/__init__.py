@@ -1,1 +1,1 @@
-"""Training: the autoencoder of the miniature, and AnyTalker's first stage on single and joined clips."""
+"""Training: both stages of AnyTalker, LoRA, and the autoencoder and decoder of the miniature."""

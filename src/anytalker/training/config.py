@@ -1,4 +1,7 @@
-"""A training run as data: one YAML file, every value checked, every default the paper's where the paper has one."""
+"""A training run as data: one YAML file, every value checked, every default the paper's where the paper has one.
+
+`--set` is our own: pydantic-settings takes values from a command line that it parses itself, where typer does here.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Finding faces: the networks that come with the package, how their findings are merged, and what else can be used."""
+"""Face detectors: the network in the package, YuNet, and OpenCV's cascades."""

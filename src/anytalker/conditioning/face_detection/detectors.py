@@ -1,4 +1,8 @@
-"""Detectors: the network that comes with the package, YuNet where it has been downloaded, and OpenCV's cascades."""
+"""Face detectors: the network that comes with the package, YuNet where it has been downloaded, OpenCV's cascades.
+
+To add one, write a class as `FaceDetector` describes. `default_detector` in `conditioning/faces.py` chooses the
+detector for making videos, `Tools.detector` in `evaluation/scoring.py` the one for evaluation.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ _LOWER, _LARGER = 0.052, 1.018
 
 
 class FaceDetector(Protocol):
-    """Finds faces."""
+    """What every detector is: called with a picture, it returns the faces in it."""
 
     def __call__(self, image: Image.Image) -> list[tuple[PixelBox, float]]:
         """Boxes (x, y, width, height) in pixels with their confidence, in any order."""

@@ -1,4 +1,8 @@
-"""Face tracks: where everybody's face is in every frame, each person under one index, through crossings and losses."""
+"""Face tracks: where everybody's face is in every frame, each person under one index, through crossings and losses.
+
+The linking is our own: ByteTrack has left `supervision` for `trackers`, which needs opencv-python where we have
+opencv-python-headless (both install `cv2`), and it links by overlap alone, without looks.
+"""
 
 from __future__ import annotations
 
