@@ -127,27 +127,37 @@ def _nearest(name: str, names: Sequence[str]) -> str:
 def _moment(path: str, seconds: float, folder: Path, config: CurationConfig) -> list[str]:
     """Everything that became of a moment of a file."""
     lines = _stretch(path, seconds, seconds, folder, config)
-    if lines:
-        return lines
-    return [f"{path}, {seconds:g} s: nothing is known of this moment. The file ends before it, or it is not in use."]
+    if not lines:
+        ends = [line["source"]["end"] for line in _found(path, folder)]
+        raise InputError(
+            f"Nothing is known of {path} at {seconds:g} s; what is known ends at {max(ends, default=0):g} s."
+        )
+    return lines
 
 
 def _stretch(path: str, start: float, end: float, folder: Path, config: CurationConfig) -> list[str]:
     """Everything that became of a stretch of a file."""
     lines: list[str] = []
-    for line in _lines(folder / "clips.jsonl"):
-        if _covers(line["source"], path, start, end):
-            lines += _kept(KeptClip.model_validate(line), folder, config)
-    for line in _lines(folder / "dropped.jsonl"):
-        if _covers(line["source"], path, start, end):
+    for line in _found(path, folder):
+        if not _covers(line["source"]["start"], line["source"]["end"], start, end):
+            continue
+        if "stage" in line:
             lines += _dropped(Dropped.model_validate(line), folder, config)
+        else:
+            lines += _kept(KeptClip.model_validate(line), folder, config)
     return lines
 
 
-def _covers(source: dict[str, Any], path: str, start: float, end: float) -> bool:
-    if source["path"] != path:
-        return False
-    first, last = source["start"], source["end"]
+def _found(path: str, folder: Path) -> Iterator[dict[str, Any]]:
+    """All that was kept and dropped of a file."""
+    for name in ("clips.jsonl", "dropped.jsonl"):
+        yield from (line for line in _lines(folder / name) if line["source"]["path"] == path)
+
+
+def _covers(first: float, last: float, start: float, end: float) -> bool:
+    """Whether a stretch has to do with another, or with a moment; one of no length stands for all that follows."""
+    if first == last:
+        return start >= first
     return first <= start < last if start == end else first < end and start < last
 
 

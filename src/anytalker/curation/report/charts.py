@@ -52,7 +52,7 @@ def histogram(title: str, kept: np.ndarray, dropped: np.ndarray, limit: float | 
         return ""
     low, high = (float(value) for value in np.quantile(everything, (0.005, 0.995)))
     if limit is not None:
-        low, high = min(low, limit), max(high, limit)
+        low, high = min(low, limit), max(high, limit)  # the threshold is seen, whatever the numbers are
     if high - low < 1e-9:
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, _BINS + 1)
@@ -64,7 +64,7 @@ def histogram(title: str, kept: np.ndarray, dropped: np.ndarray, limit: float | 
         marks += f'<path class="limit" d="M{x:.1f} 4V{_BASE}"/>'
     texts = "".join(
         f'<text x="{x}" y="{_HEIGHT - 4}" text-anchor="{anchor}">{html.escape(number(round(value, 4)))}</text>'
-        for x, anchor, value in ((2, "start", low), (_WIDTH // 2, "middle", (low + high) / 2), (298, "end", high))
+        for x, anchor, value in ((2, "start", low), (_WIDTH - 2, "end", high))
     )
     counts = f"{len(kept)} kept, {len(dropped)} dropped"
     return (

@@ -12,7 +12,8 @@ from urllib.parse import quote
 from anytalker.curation.config import CurationConfig
 from anytalker.curation.export import KeptClip
 from anytalker.curation.footage import FPS
-from anytalker.curation.measures import judgement, measure_of, read_config, threshold
+from anytalker.curation.measures import judgement, measure_of, passes, read_config, threshold
+from anytalker.curation.piece import Dropped
 from anytalker.curation.report.charts import bar, histogram, share, spoken
 from anytalker.curation.report.pictures import Pictures
 from anytalker.curation.report.style import STYLE
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from anytalker.curation.dataset import Dataset
 
 FOLDER, PAGE, PICTURES = "report", "index.html", "previews"
-_CLIPS, _A_REASON, _PREVIEWS, _PEOPLE, _FILES, _PROBLEMS = 24, 6, 60, 60, 100, 50
+_CLIPS, _A_REASON, _PREVIEWS, _PEOPLE, _FILES, _PROBLEMS = 24, 4, 36, 60, 100, 50
 
 
 def write_report(dataset: Dataset, folder: Path) -> Path:
@@ -82,7 +83,8 @@ def _summary(dataset: Dataset, total: float, kept: dict[str, float]) -> str:
         (str(len(dataset.surveys)), "files"),
     ]
     shown = "".join(f"<div><b>{html.escape(value)}</b><span>{html.escape(name)}</span></div>" for value, name in tiles)
-    split = " · ".join(f"{name} {spoken(value)}" for name, value in kept.items() if name != "all")
+    order = ("one person", "several people", "train", "validation", "test", "not divided")
+    split = " · ".join(f"{name} {spoken(kept[name])}" for name in order if name in kept)
     return f'<div class="tiles">{shown}</div><p class="soft">{html.escape(split)}</p>'
 
 
@@ -97,10 +99,11 @@ def _funnel(steps: Sequence[Step], total: float, kept: float) -> str:
     if total <= 0:
         return ""
     rows = [bar("footage", spoken(total), ("kept", 1.0))]
+    largest = max((reason.seconds for step in steps for reason in step.reasons), default=0.0) or 1.0
     for step in steps:
         said = f"− {spoken(step.seconds)} ({share(step.seconds, total)})"
         rows.append(bar(step.stage, said, ("kept", step.left / total), ("dropped", step.seconds / total)))
-        rows.append(_reasons(step))
+        rows.append(_reasons(step, largest))
     lost = (steps[-1].left if steps else total) - kept
     if abs(lost) > 0.05 + 0.5 / FPS:
         rows.append(bar("rounding", f"− {spoken(abs(lost))}", ("kept", kept / total), ("dropped", abs(lost) / total)))
@@ -110,12 +113,11 @@ def _funnel(steps: Sequence[Step], total: float, kept: float) -> str:
     )
 
 
-def _reasons(step: Step) -> str:
-    largest = max((reason.seconds for reason in step.reasons), default=0.0) or 1.0
+def _reasons(step: Step, largest: float) -> str:
     rows = "".join(
         bar(
             reason.text,
-            f"{spoken(reason.seconds)} in {len(reason.dropped)}",
+            f"{spoken(reason.seconds)} · {len(reason.dropped)}×",
             ("dropped", reason.seconds / largest),
         )
         for reason in step.reasons
@@ -132,7 +134,7 @@ def _numbers(dataset: Dataset, config: CurationConfig) -> str:
         drawn.append(histogram(title, kept, dropped, limit if isinstance(limit, (int, float)) else None))
     if not drawn:
         return ""
-    legend = '<span class="key kept">kept</span> <span class="key dropped">dropped</span>, each as shares of its own'
+    legend = '<span class="key kept">kept</span> <span class="key dropped">dropped</span>, each in shares of its own'
     return (
         f'<h2>What was measured</h2><p class="soft">{legend}; the line is the threshold.</p>'
         f'<div class="plots">{"".join(drawn)}</div>'
@@ -167,26 +169,34 @@ def _dropped_sheets(steps: Sequence[Step], pictures: Pictures, config: CurationC
             one = ordered[index]
             cut = pictures.preview(one.source) if len(sheets) < _PREVIEWS else None
             why = one.reason if one.reason != reason.text else ""
-            numbers = [f"{name}: {judgement(name, value, config)}" for name, value in one.numbers.items()]
             title = f"{Path(one.source.path).name}, {one.source.start:.1f}–{one.source.end:.1f} s"
-            about = " · ".join([why, *numbers] if why else numbers)
-            cards.append(_card(cut and cut[0], cut and cut[1], title, about, ""))
+            cards.append(_card(cut and cut[0], cut and cut[1], title, why, *_decisive(one, config)))
         sheets.append(
             f"<h3>{html.escape(step.stage)}: {html.escape(reason.text)} "
-            f'<span class="soft">{spoken(reason.seconds)} in {len(ordered)}</span></h3>'
+            f'<span class="soft">{spoken(reason.seconds)} · {len(ordered)}×</span></h3>'
             f'<div class="sheet">{"".join(cards)}</div>'
         )
-    return f"<h2>Dropped</h2>{''.join(sheets)}" if sheets else ""
+    note = "What else was measured:  anytalker curate explain FILE@SECONDS"
+    return f'<h2>Dropped</h2><p class="soft">{note}</p>{"".join(sheets)}' if sheets else ""
 
 
-def _card(video: str | None, poster: str | None, title: str, about: str, note: str) -> str:
+def _decisive(one: Dropped, config: CurationConfig) -> list[str]:
+    """The numbers of the stage that dropped a stretch, and all that are beyond their thresholds."""
+    return [
+        f"{measure_of(name).label}: {judgement(name, value, config)}"
+        for name, value in one.numbers.items()
+        if name.startswith(f"{one.stage}.") or passes(name, value, config) is False
+    ]
+
+
+def _card(video: str | None, poster: str | None, title: str, *about: str) -> str:
     picture = f' poster="{html.escape(poster)}"' if poster else ""
     shown = (
         f'<video preload="none" controls playsinline{picture} src="{html.escape(video)}"></video>'
         if video
         else '<div class="none">no preview</div>'
     )
-    lines = "".join(f'<span class="soft">{html.escape(line)}</span>' for line in (about, note) if line)
+    lines = "".join(f'<span class="soft">{html.escape(line)}</span>' for line in about if line)
     return f'<div class="card">{shown}<b>{html.escape(title)}</b>{lines}</div>'
 
 
@@ -207,7 +217,7 @@ def _people_table(dataset: Dataset, folder: Path, pictures: Pictures) -> str:
     for one in everybody[:_PEOPLE]:
         name, index = one.face
         face = pictures.face(clips[name], index, folder)
-        picture = f'<img src="{html.escape(face)}" alt="" width="48" height="48" loading="lazy">' if face else ""
+        picture = f'<img src="{html.escape(face)}" alt="" width="48" height="48">' if face else ""
         rows.append(
             f'<tr><td class="who">{picture}<code>{html.escape(one.identity)}</code></td>'
             f"<td>{html.escape(one.split)}</td><td>{spoken(one.seconds)}</td><td>{spoken(one.speaking)}</td>"

@@ -21,7 +21,7 @@ from anytalker.media.video import write_video
 
 HEIGHT = 240
 """Of previews and pictures, in pixels."""
-_PREVIEW_SECONDS = 4.0
+_PREVIEW_SECONDS = 3.0
 _FACE_SIDE = 96
 _FACE_MARGIN = 0.25
 
@@ -102,10 +102,9 @@ def _write_jpeg(path: Path, pixels: np.ndarray) -> None:
 
 
 def _cut(source: Source, path: Path) -> None:
-    """Write the middle of a stretch of footage, small, with what is heard in it."""
-    middle, half = (source.start + source.end) / 2, min(_PREVIEW_SECONDS, source.end - source.start) / 2
-    start = max(0, round((middle - half) * FPS))
-    end = max(start + 1, round((middle + half) * FPS))
+    """Write the beginning of a stretch of footage, small, with what is heard in it."""
+    start = round(source.start * FPS)
+    end = max(start + 1, round(min(source.end, source.start + _PREVIEW_SECONDS) * FPS))
     footage = Path(source.path)
     frames = [_even(frame) for frame in Footage(footage).frames(start, end, HEIGHT)]
     if not frames:
