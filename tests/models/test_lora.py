@@ -86,6 +86,35 @@ def test_wans_names_alphas_and_differences(tmp_path, layout) -> None:
         torch.testing.assert_close(value, expected[name])
 
 
+def test_kohyas_names_are_those_of_wan(tmp_path) -> None:
+    layers = [f"{part}.{kind}" for part in ("self_attn", "cross_attn") for kind in "qkvo"] + ["ffn.0", "ffn.2"]
+    names, shapes = Names("A"), {name: tensor.shape for name, tensor in small().named_parameters()}
+    generator, wans, kohyas = torch.Generator().manual_seed(0), {}, {}
+    for block in range(small().config.num_layers):
+        for layer in layers:
+            key = f"blocks.{block}.{layer}"
+            height, width = shapes[names.ours(f"{key}.weight")]
+            pair = {
+                "lora_down.weight": torch.randn(4, width, generator=generator),
+                "lora_up.weight": torch.randn(height, 4, generator=generator),
+                "alpha": torch.tensor(1.0),
+            }
+            wans |= {f"{key}.{kind}": tensor for kind, tensor in pair.items()}
+            kohyas |= {f"lora_unet_{key.replace('.', '_')}.{kind}": tensor for kind, tensor in pair.items()}
+    save_file(wans, tmp_path / "wan.safetensors")
+    save_file(kohyas, tmp_path / "kohya.safetensors")
+    changed = {key.replace(".alpha", ".weight") for key in wans}
+    one, other = small(), small()
+    assert merge_lora(one, tmp_path / "wan.safetensors") == merge_lora(other, tmp_path / "kohya.safetensors")
+    for name, value in one.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], value)
+        assert torch.equal(value, small().state_dict()[name]) == (names.releases(name) not in changed)
+    del kohyas["lora_unet_blocks_0_self_attn_q.lora_up.weight"]
+    save_file(kohyas, tmp_path / "kohya.safetensors")
+    with pytest.raises(InputError, match="not the layers of Wan"):
+        merge_lora(other, tmp_path / "kohya.safetensors")
+
+
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [

@@ -1,4 +1,8 @@
-"""Low-rank adapters from files, merged into a transformer: our own, and those made for Wan 2.1, few-step ones too."""
+"""Low-rank adapters from files, merged into a transformer: our own, and those made for Wan 2.1, few-step ones too.
+
+The merging is our own: diffusers' loader, which turns Kohya's names into its own here, needs peft for it, and leaves
+out the changes of norms that few-step adapters bring.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from anytalker.models.transformer import AnyTalkerTransformer3DModel
 ALPHA = "lora_alpha"
 """Key of a file's metadata: the adapter's alpha, for adapters that hold none as tensors."""
 
+_KOHYA = "lora_unet_"
 _PREFIXES = ("base_model.model.", "diffusion_model.", "transformer.")
 _DOWN, _UP = (".lora_A.weight", ".lora_down.weight"), (".lora_B.weight", ".lora_up.weight")
 _DIFFERENCES = {".diff": ".weight", ".diff_b": ".bias"}
@@ -25,7 +30,7 @@ def merge_lora(transformer: AnyTalkerTransformer3DModel, path: str | Path, stren
     Args:
         transformer: whose weights are changed.
         path: safetensors; names of the layers are ours, diffusers' or Wan's, in front of lora_A and lora_B or
-            lora_down and lora_up, alpha, diff or diff_b.
+            lora_down and lora_up, alpha, diff or diff_b; or all of them are Kohya's (lora_unet_…).
         strength: 1 is as trained.
 
     Returns:
@@ -35,6 +40,8 @@ def merge_lora(transformer: AnyTalkerTransformer3DModel, path: str | Path, stren
         InputError: if the file can't be read, or is for another model; nothing is changed then.
     """
     tensors, metadata = _read(Path(path))
+    if any(name.startswith(_KOHYA) for name in tensors):
+        tensors = _from_kohya(tensors, path)
     parameters = dict(transformer.named_parameters())
     changes = _changes(tensors, float(metadata.get(ALPHA, 0)) or None, Names(transformer.config.audio_face_layout))
     unknown = [name for name in changes if name not in parameters]
@@ -66,6 +73,18 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except SafetensorError as error:
         raise InputError(f"{path} can't be read as safetensors: {error}.") from error
+
+
+def _from_kohya(tensors: dict[str, torch.Tensor], path: str | Path) -> dict[str, torch.Tensor]:
+    """The same with diffusers' names, alpha multiplied in."""
+    from diffusers.loaders import WanLoraLoaderMixin
+
+    try:
+        return WanLoraLoaderMixin.lora_state_dict(tensors)
+    except (KeyError, ValueError, IndexError) as error:
+        raise InputError(
+            f"{path} has Kohya's names (lora_unet_…), but not the layers of Wan 2.1's transformer ({error})."
+        ) from error
 
 
 def _changes(tensors: Mapping[str, torch.Tensor], alpha: float | None, names: Names) -> dict[str, torch.Tensor]:
