@@ -30,11 +30,12 @@ CHECKPOINT = "1_3B-single-v1.pth"
 class FakeHub:
     """Serves repositories from folders the way the hub does, and counts the bytes it sent of each file.
 
-    `cut_after` ends the connection after so many bytes of a file named in it and refuses the file from then on.
+    `cut_after` ends the connection after so many bytes of a file named in it and refuses the file from then on. `gate`
+    is what it says in place of a repository, if anything.
     """
 
     def __init__(self, root: Path) -> None:
-        self.root, self.sent, self.cut_after, self.refused = root, {}, {}, set()
+        self.root, self.sent, self.cut_after, self.refused, self.gate = root, {}, {}, set(), ""
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -50,6 +51,8 @@ class FakeHub:
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         path = handler.path.partition("?")[0].strip("/")
+        if path.startswith("api/models/") and self.gate:
+            return self.send(handler, 403, b"", headers={"X-Error-Code": "GatedRepo", "X-Error-Message": self.gate})
         if path.startswith("api/models/"):
             body = json.dumps(self.info(path.removeprefix("api/models/"))).encode()
             return self.send(handler, 200, body)
@@ -67,9 +70,11 @@ class FakeHub:
         self.sent[file] = self.sent.get(file, 0) + len(body)
         self.send(handler, 206 if start else 200, body, length)
 
-    def send(self, handler: BaseHTTPRequestHandler, status: int, body: bytes, length: int | None = None) -> None:
+    def send(self, handler, status: int, body: bytes, length: int | None = None, headers: dict | None = None) -> None:
         handler.send_response(status)
         handler.send_header("Content-Length", str(len(body) if length is None else length))
+        for name, value in (headers or {}).items():
+            handler.send_header(name, value)
         handler.end_headers()
         handler.wfile.write(body)
 
@@ -162,6 +167,12 @@ def test_a_full_disk_is_said_before_anything_is_sent(hub, tmp_path, monkeypatch)
     with pytest.raises(InputError, match="ANYTALKER_HOME"):
         download("1.3b", Hub(hub.endpoint), tmp_path / "models")
     assert not hub.sent
+
+
+def test_a_gated_repository_is_told_in_the_hubs_words(hub, tmp_path) -> None:
+    hub.gate = "Access to this model is restricted. You must be authenticated to access it."
+    with pytest.raises(AnyTalkerError, match=r"can't be reached \(.*Access to this model is restricted\. You must be"):
+        download("1.3b", Hub(hub.endpoint), tmp_path)
 
 
 def test_an_unreachable_hub_and_unknown_models_are_named(hub, tmp_path) -> None:

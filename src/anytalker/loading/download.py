@@ -1,4 +1,8 @@
-"""Downloads of the models with a name: what is missing, checked against the hub, converted, and complete."""
+"""Downloads of the models with a name: what is missing, checked against the hub, converted, and complete.
+
+Files are fetched by huggingface_hub's `http_get`, not by its `snapshot_download`, which since 1.18 drops what an
+interrupted file has received: a checkpoint of tens of gigabytes would begin again.
+"""
 
 from __future__ import annotations
 
@@ -208,7 +212,8 @@ def _fetch(entry: Download, hub: Hub, unfinished: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    said = getattr(error, "server_message", None) or str(error)  # the hub's own words, of a gated repository for one
+    return said.strip().partition("\n")[0].rstrip(".") or type(error).__name__
 
 
 def _file_of(hub: Hub, repository: str, name: str) -> HubFile:

@@ -1,7 +1,7 @@
 """Low-rank adapters from files, merged into a transformer: our own, and those made for Wan 2.1, few-step ones too.
 
-The merging is our own: diffusers' loader, which turns Kohya's names into its own here, needs peft for it, and leaves out
-the changes of norms that few-step adapters bring.
+The merging is our own: diffusers' loader, which turns Kohya's names into its own here, needs peft for it, and leaves
+out the changes of norms that few-step adapters bring.
 """
 
 from __future__ import annotations
