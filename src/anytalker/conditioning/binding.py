@@ -32,7 +32,7 @@ class FaceMask:
 
 
 class People(tuple[Box, ...]):
-    """Face boxes of everybody as `bind_faces` has settled them, so that nobody is sought twice."""
+    """Face boxes of everybody as returned by `bind_faces`, so that faces are detected once."""
 
 
 FaceChoice = Box | tuple[float, float] | int | FaceMask
@@ -145,7 +145,7 @@ def describe_people(boxes: Sequence[Box], voices: Sequence[str | None]) -> str:
 
 
 def _from_the_left(found: list[Box], prominent: list[Box], everybody: bool) -> list[Box]:
-    """As many people as are prominent, the leftmost of all who are sure; if these are too few, the prominent."""
+    """The leftmost of all certain faces, as many as are prominent; the prominent ones if there are too few of these."""
     near = found if everybody else _near(found, prominent)
     return near[: len(prominent)] if len(near) >= len(prominent) else prominent
 
@@ -167,7 +167,7 @@ def _enough(found: list[Box], voices: int) -> list[Box]:
 
 
 def is_box(choice: Any) -> bool:
-    """Whether a choice says all of where a face is, so that none is sought for it."""
+    """Whether a choice is a complete box, so that no face needs to be detected."""
     return not isinstance(choice, (int, FaceMask)) and len(choice) != 2
 
 

@@ -46,7 +46,7 @@ View = tuple[str, Box, tuple[int, int]]
 
 
 def views_of(record: ClipRecord, settings: PrepareSettings, rng: np.random.Generator) -> list[View]:
-    """What of a clip becomes samples: (folder, crop (x, y, width, height), (width, height) to scale to), in pixels."""
+    """The samples of a clip: (folder, crop (x, y, width, height), (width, height) to scale to), in pixels."""
     size = (settings.width, settings.height)
     scale = min(record.width / size[0], record.height / size[1])
     whole = _inside(record.width / 2, record.height / 2, size[0] * scale, size[1] * scale, record)
