@@ -32,7 +32,7 @@ class FaceMask:
 
 
 class People(tuple[Box, ...]):
-    """Face boxes of everybody as returned by `bind_faces`, so that faces are detected once."""
+    """Face boxes of everybody as `bind_faces` has settled them, so that nobody is sought twice."""
 
 
 FaceChoice = Box | tuple[float, float] | int | FaceMask
@@ -145,7 +145,7 @@ def describe_people(boxes: Sequence[Box], voices: Sequence[str | None]) -> str:
 
 
 def _from_the_left(found: list[Box], prominent: list[Box], everybody: bool) -> list[Box]:
-    """The leftmost of all certain faces, as many as are prominent; the prominent ones if there are too few of these."""
+    """As many people as are prominent, the leftmost of all who are sure; if these are too few, the prominent."""
     near = found if everybody else _near(found, prominent)
     return near[: len(prominent)] if len(near) >= len(prominent) else prominent
 

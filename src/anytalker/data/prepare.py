@@ -125,7 +125,7 @@ def prepare(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     prune: bool = False,
 ) -> Report:
-    """Encode clips into `folder`/whole and, from single-person clips, `folder`/windows; goes on where it stopped.
+    """Encode clips into `folder`/whole and, from single-person clips, `folder`/windows; continues where it stopped.
 
     A clip that can't be read, or whose faces are cut away, is left out and named; the others go on. What is there
     already is known by its record, so that clips may be corrected, added and removed from one run to the next.

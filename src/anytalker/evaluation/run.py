@@ -50,7 +50,7 @@ def evaluate(
     title: str = "AnyTalker evaluation",
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Outcome:
-    """Score clips and write the report; an interrupted evaluation goes on where it stopped.
+    """Score clips and write the report; an interrupted evaluation continues where it stopped.
 
     A clip is scored anew if its files or the settings have changed. A clip that can't be scored is named and counted,
     and the others go on.

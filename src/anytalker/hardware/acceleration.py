@@ -226,7 +226,7 @@ def tell_step(transformer: AnyTalkerTransformer3DModel, step: int) -> None:
 
 
 def forget_cached(transformer: AnyTalkerTransformer3DModel, prefix: str) -> None:
-    """Clear the caches whose names begin with `start`."""
+    """Clear the caches whose names begin with `prefix`."""
     for module in transformer.modules():
         registry = getattr(module, "_diffusers_hook", None)
         for hook in registry.hooks.values() if registry else ():

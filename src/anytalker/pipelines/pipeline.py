@@ -323,7 +323,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
         )
 
     def seen(self, inputs: Inputs) -> tuple[Image.Image, list[Box]]:
-        """The picture that the encoders see, and the faces in it, see `PipelineSettings.prepared`."""
+        """The picture that encoders and masks are made of, and the faces in it, see `PipelineSettings.prepared`."""
         if self.settings.prepared == "video" or inputs.picture is None or inputs.faces is None:
             return inputs.image, inputs.boxes
         return inputs.picture, inputs.faces
