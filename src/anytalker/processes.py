@@ -13,7 +13,7 @@ def processes_together() -> int:
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes and speaks."""
+    """Whether this is the process that writes files and prints messages."""
     return os.environ.get("RANK", "0") == "0"
 
 

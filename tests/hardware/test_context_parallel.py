@@ -20,6 +20,8 @@ from anytalker.hardware.context_parallel import enable_context_parallel
 from anytalker.miniature.demo import demo_scene
 from anytalker.models.context_parallel import RowsOfThisDevice
 from tests.loading.full_size import save_small_model
+from tests.processes import ended, start_together
+from tests.test_cli import run
 
 MAKE = """
 import sys
@@ -67,20 +69,19 @@ def make_frames(pipeline: AnyTalkerPipeline) -> torch.Tensor:
     return torch.from_numpy(np.concatenate(list(prepared.decode(prepared.denoise())))).contiguous()
 
 
-def run_together(*arguments: str, **options) -> subprocess.CompletedProcess:
-    """Run Python in two processes that know of each other."""
+def launch(*arguments: str, **options) -> subprocess.CompletedProcess:
+    """Run Python as torchrun does, in two processes that know of each other."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300, **options)
 
 
 def test_two_processes_make_the_video_of_one(tmp_path) -> None:
-    script, models = tmp_path / "make.py", ["tiny"]
-    script.write_text(MAKE)
+    models = ["tiny"]
     for layout in ("A", "B"):
         models.append(str(save_small_model(tmp_path / layout, layout)))
-    done = run_together(str(script), str(tmp_path), *models)
-    assert done.returncode == 0, done.stderr
+    codes, errors = ended(start_together(MAKE, 2, str(tmp_path), *models))
+    assert codes == [0, 0], errors
     for model in models:
         alone = make_frames(load(model))
         assert alone.std() > 0.01
@@ -90,12 +91,11 @@ def test_two_processes_make_the_video_of_one(tmp_path) -> None:
 
 
 def test_the_command_line_in_two_processes(tmp_path, write_wave, tone) -> None:
-    picture = [sys.executable, "-m", "anytalker", "miniature", "picture", "--persons", "1", "--output", "one.png"]
-    subprocess.run(picture, cwd=tmp_path, check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    assert run("miniature", "picture", "--persons", "1", "--output", tmp_path / "one.png") == 0
     box = ",".join(map(str, json.loads((tmp_path / "one.json").read_text())["persons"][0]["box_xywh"]))
     options = ["--image", "one.png", "--audio", "voice.wav", "--face", box, "--steps", "1", "--max-frames", "9"]
     write_wave(tone[:8000], "voice.wav")
-    done = run_together("-m", "anytalker", "generate", *options, cwd=tmp_path)
+    done = launch("-m", "anytalker", "generate", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Wrote talk.mp4") == 1
     assert {path.name for path in tmp_path.iterdir()} == {"one.png", "one.json", "voice.wav", "talk.mp4", "talk.json"}

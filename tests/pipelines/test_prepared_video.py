@@ -6,8 +6,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from anytalker.pipelines import parts, prepared_video
 from anytalker.pipelines.prepared_video import PreparedVideo
 from tests.loading.full_size import small_parts
 from tests.pipelines.test_pipeline import FACES, make_pipeline
+from tests.processes import start
 
 SECONDS = 5.75
 STEPS = 3
@@ -397,10 +396,8 @@ def make_one(output: Path, kill_at: int = 0) -> bytes:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_process_that_was_killed_goes_on_to_the_same_bytes(tmp_path) -> None:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     output = tmp_path / "talk.mp4"
-    ended = subprocess.run([sys.executable, "-c", KILLED, str(output), "6"], env=environment, check=False)
-    assert ended.returncode == -signal.SIGKILL
+    assert start(KILLED, [str(output), "6"]).end()[0] == -signal.SIGKILL
     assert (tmp_path / "talk.parts" / "state.safetensors").is_file()
     assert (tmp_path / ".talk.lock").is_file()  # nobody holds it any more
     resumed = make_one(output)

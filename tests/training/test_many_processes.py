@@ -12,8 +12,9 @@ from torch.distributed.checkpoint import FileSystemReader
 
 from anytalker import AnyTalkerPipeline
 from anytalker.models.precision import stays_float32
+from tests.processes import ended, start_together
 from tests.training.fixtures import make_config, train, weights, write_model, write_shards
-from tests.training.together import ended, start, train_together
+from tests.training.together import train_together
 
 
 def assert_same_weights(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
@@ -89,7 +90,7 @@ def test_a_sharded_run_in_bfloat16_holds_float32_and_computes_in_both(tmp_path) 
     plain = train(make_config(tmp_path, output=tmp_path / "plain", steps=2, groups=2))
     config = make_config(tmp_path, steps=2, groups=2, fsdp=True, precision="bf16")
     (tmp_path / "config.json").write_text(config.model_dump_json())
-    codes, errors = ended(start(PRECISIONS, 2, str(tmp_path / "config.json"), str(tmp_path / "answer")))
+    codes, errors = ended(start_together(PRECISIONS, 2, str(tmp_path / "config.json"), str(tmp_path / "answer")))
     assert codes == [0, 0], errors
     answers = [json.loads((tmp_path / f"answer{rank}").read_text()) for rank in range(2)]
     assert answers[0] == answers[1]

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.training.together import ended, start
+from tests.processes import ended, start_together
 
 PROGRAM = """
 import datetime, os, signal, sys, threading
@@ -40,7 +40,7 @@ except AnyTalkerError as error:
 @pytest.mark.parametrize("doing", [("fail", "collective", "stuck"), ("barrier", "fail", "collective")], ids=str)
 def test_an_error_of_one_process_ends_all_with_its_message(doing: tuple[str, ...]) -> None:
     culprit = doing.index("fail")
-    codes, errors = ended(start(PROGRAM, 3, *doing))
+    codes, errors = ended(start_together(PROGRAM, 3, *doing))
     assert codes == [2 if rank == culprit else 1 for rank in range(3)]
     for rank, error in enumerate(errors):
         of = "" if rank == culprit else rf"Process {culprit} of 3 \(.*\) failed: "
@@ -51,7 +51,7 @@ def test_an_error_of_one_process_ends_all_with_its_message(doing: tuple[str, ...
 @pytest.mark.parametrize("doing", [("kill", "barrier", "collective"), ("barrier", "kill", "stuck")], ids=str)
 def test_a_killed_process_is_missed(doing: tuple[str, ...]) -> None:
     culprit = doing.index("kill")
-    codes, errors = ended(start(PROGRAM, 3, *doing))
+    codes, errors = ended(start_together(PROGRAM, 3, *doing))
     assert codes == [-signal.SIGKILL if rank == culprit else 1 for rank in range(3)]
     gone = "The main process" if culprit == 0 else r"Process 1 of 3 \(.*\)"
     for error in errors[:culprit] + errors[culprit + 1 :]:
@@ -65,5 +65,5 @@ with watched.guard():
     assert watched.share({"rank": rank}) == {"rank": 0}
     watched.close()
 """
-    codes, errors = ended(start(PROGRAM.partition("try:")[0] + sharing, 3))
+    codes, errors = ended(start_together(PROGRAM.partition("try:")[0] + sharing, 3))
     assert codes == [0, 0, 0], errors

@@ -38,7 +38,7 @@ _CONFIGS = {"1.3": "config_af2v_1_3B.json", "14": "config_af2v_14B.json"}
 
 
 def size_in(name: str) -> str | None:
-    """The size that a name says, "1.3" or "14" (billion parameters); None if it says none.
+    """The size in a file's name, "1.3" or "14" (billion parameters); None if there is none.
 
     `1_3B-single-v1.pth`, `config_af2v_1_3B.json` and `Wan2.1-Fun-V1.1-1.3B-InP` are all of size 1.3.
     """
@@ -94,7 +94,7 @@ def folders_in(root: Path, depth: int = 2) -> Iterator[Path]:
 
 
 def checkpoints_in(root: Path) -> list[Path]:
-    """AnyTalker's checkpoints in a folder and those in it, whole or not."""
+    """AnyTalker's checkpoints in a folder and its subfolders, complete or not."""
     return [path for folder in folders_in(root) for path in _checkpoints_of(folder)]
 
 
@@ -151,7 +151,7 @@ def listed(checkpoints: Sequence[Path], given: Path) -> str:
 
 
 def config_of(checkpoint: Path) -> Path:
-    """The configuration beside a checkpoint: of its name, else of its size, else the one that fits its tensors.
+    """The configuration beside a checkpoint: by its name, else by its size, else the one that fits its tensors.
 
     Raises:
         InputError: if there is none, or several fit.
@@ -230,7 +230,7 @@ def check_pair(checkpoint: Path, config: Path) -> None:
 
 
 def check_kind(path: Path, shapes: Mapping[str, Shape]) -> None:
-    """Refuse a file that is something else than AnyTalker's checkpoint, saying what it is and what to do."""
+    """Refuse a file that is not an AnyTalker checkpoint; the error names what it is and what to do."""
     kind = kind_of(shapes)
     if kind == _WAN:
         raise InputError(plain_wan(path))
@@ -239,7 +239,7 @@ def check_kind(path: Path, shapes: Mapping[str, Shape]) -> None:
 
 
 def plain_wan(path: Path) -> str:
-    """What to say of a Wan model that is given as one of AnyTalker's."""
+    """The error message for a Wan model that was given as an AnyTalker model."""
     return (
         f"{path} is a plain Wan model: it has no layers for voices and faces. Get AnyTalker's checkpoint (repository "
         f"zzz66/AnyTalker-1.3B, or: anytalker download 1.3b), or train from it:  anytalker train start {path} FOLDER"

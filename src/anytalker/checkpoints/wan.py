@@ -80,7 +80,7 @@ def _our_name(key: str, names: Names) -> str:
 
 
 def _new_tensors(model: torch.nn.Module, seed: int) -> Iterator[tuple[str, torch.Tensor]]:
-    """The new layers' tensors but the face projector's, drawn layer by layer."""
+    """Initial tensors of the new layers, except the face projector's, layer by layer."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for path, layer in model.named_modules():

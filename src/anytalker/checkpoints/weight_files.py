@@ -1,4 +1,4 @@
-"""What can be known of a file of weights without reading its gigabytes: whether it is all there, and what is in it."""
+"""Checks of weight files without reading them as a whole: whether they are complete, and which tensors they hold."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _OLD_TORCH = b"\x80"
 
 
 def is_weights(path: Path) -> bool:
-    """Whether a file is one of weights by its name: safetensors, an index of shards, or torch's."""
+    """Whether a file's name is that of a weight file: safetensors, an index of shards, or torch's."""
     return path.name.endswith(INDEX_SUFFIX) or path.suffix in WEIGHTS_SUFFIXES
 
 
 def check_whole(path: Path) -> None:
-    """Make sure that a file of weights is there and not cut off, by its first and last bytes and its size.
+    """Make sure that a weight file exists and is not truncated, by its first and last bytes and its size.
 
     Args:
         path: a torch file, a safetensors file, or an index, whose shards are checked one by one.

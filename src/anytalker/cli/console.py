@@ -25,7 +25,7 @@ _STAGES = {"prepare": "Preparing", "denoise": "Making the video", "decode": "Dec
 
 
 class Interrupted(AnyTalkerError):
-    """Ctrl-C while a video was made; the message says what is left of it."""
+    """Ctrl-C while a video was being made; the message says which parts are kept."""
 
 
 class Device(str, Enum):
@@ -54,7 +54,7 @@ def check_video(output: Path, inputs: Iterable[str | Path] = ()) -> None:
 def settle_output(
     output: Path | None, default: str, fingerprint: str, inputs: Iterable[str | Path] = (), force: bool = False
 ) -> Path:
-    """Where a video goes: what was asked for, or the default or the next name of its kind that is free.
+    """The path of the video: the one asked for, or the default, or the next free name such as talk-2.mp4.
 
     Args:
         output: what was asked for.
@@ -80,7 +80,7 @@ def settle_output(
 
 
 def remark(message: str) -> None:
-    """Say once, however many processes make the video together, what is no mistake but may be one."""
+    """Print a warning or a note; of several processes that make one video, only the first prints it."""
     from anytalker.processes import is_first
 
     if is_first():
@@ -93,7 +93,7 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
 
 
 def load_pipeline(model: str, device: Device | None = None, loading: LoadingOptions | None = None) -> AnyTalkerPipeline:
-    """Load a model where it is to work, for this process or for all that make a video together."""
+    """Load a model onto its device, for this process or for all that make one video together."""
     from anytalker.loading.components import model_folder
 
     model_folder(model)
@@ -136,7 +136,7 @@ def make_video(
     fingerprint: str,
     save_every: float = 20.0,
 ) -> VideoFile:
-    """Make and write a video with progress; of processes that work together the first one writes and speaks.
+    """Make and write a video with a progress bar; of several processes the first one writes and prints.
 
     Raises:
         typer.Exit: in the others, when they are done.

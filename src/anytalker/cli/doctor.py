@@ -1,4 +1,4 @@
-"""`anytalker doctor`: is everything here, and what fits."""
+"""`anytalker doctor`: what is installed, and which models and videos fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `anytalker train CONFIG --dry-run` says: what a run will take, and what it lacks."""
+"""`anytalker train CONFIG --dry-run`: the memory and time that a run will need, and which inputs are missing."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def evaluate(
     workers: Annotated[int, typer.Option(help="Clips scored at once.")] = 2,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any clip could not be scored.")] = False,
 ) -> None:
-    """Score a folder of talking videos, and write a report to look at. Run again, and it goes on."""
+    """Score a folder of talking videos, and write a report to look at. Run it again to continue."""
     check_range("--workers", workers, 1, 256)
     metrics, folder = _asked(what)
     from anytalker.evaluation.clips import Folders, find_clips

@@ -86,7 +86,7 @@ def _is_episode(value: Any) -> bool:
     epilog="Examples:\n\n  anytalker miniature prepare runs/miniature\n\n  anytalker miniature prepare trial --quick",
 )
 def prepare_miniature(
-    folder: Annotated[Path, typer.Argument(help="Where everything goes; run again, and it goes on.")],
+    folder: Annotated[Path, typer.Argument(help="Where everything goes; run it again to continue.")],
     autoencoder_steps: Annotated[
         int | None, typer.Option(help="Steps of the autoencoder's training; left out: 4,000.")
     ] = None,

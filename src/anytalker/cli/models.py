@@ -50,7 +50,7 @@ def download(
 ) -> None:
     """Get a full-size model, YuNet to find faces, or Kim_Vocal_2 to take voices out of recordings.
 
-    Run it again after an interruption, and it goes on. ANYTALKER_HOME says where to.
+    Run it again after an interruption to continue. Files go to ANYTALKER_HOME.
     """
     from anytalker.loading.download import download as download_model
     from anytalker.loading.download import download_faces, download_separator

@@ -1,4 +1,4 @@
-"""Options of commands that come from models of options: each is spelled once, where it is checked."""
+"""Command-line options made from pydantic models, so that each option is defined once, where it is checked."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def option_name(field: str) -> str:
 
 
 def takes(**models: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command all options of some models; it gets an object of each as a parameter of that name.
+    """Decorator that gives a command all fields of pydantic models as options; it receives an object of each model.
 
     Args:
         **models: parameter → model, such as `options=GenerationOptions`.
@@ -93,7 +93,7 @@ def takes(**models: type[BaseModel]) -> Callable[[Callable[..., None]], Callable
 
 
 def options_from(model: type[BaseModel], given: Mapping[str, Any]) -> Any:
-    """An object of a model from what the command line gave for each field, None or False for nothing.
+    """An object of a model from the command line's values of its fields; None or False: not given.
 
     Raises:
         InputError: for a value that can't be used, under its name on the command line.

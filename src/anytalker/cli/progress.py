@@ -12,7 +12,7 @@ import typer
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Shows progress on standard error; gives a function to be called as (done, total)."""
+    """Show progress on standard error; yields a function to be called as (done, total)."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -52,7 +52,7 @@ class StageLog:
         self._stages: dict[str, _Stage] = {}
 
     def report(self, title: str, done: int, total: int) -> None:
-        """Note how far a stage is, and say so if it is time to."""
+        """Note the progress of a stage, and print a line if one is due."""
         now, share = self._clock(), done / max(1, total)
         if title not in self._stages:
             self._stages[title] = _Stage(now, share, now, share)

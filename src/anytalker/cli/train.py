@@ -107,7 +107,7 @@ def train_start(
 def train_ablation(
     config: Annotated[Path, typer.Argument(help="A stage 1 configuration; its steps are each row's whole budget.")],
     multi: Annotated[Path, typer.Argument(help="Shards of real clips of several people, for the rows that have them.")],
-    output: Annotated[Path, typer.Argument(help="Folder for runs, table.md and plot.png; run again, and it goes on.")],
+    output: Annotated[Path, typer.Argument(help="Folder for runs, table.md and plot.png; run it again to continue.")],
     scenes: Annotated[int, typer.Option(help="Held-out conversations to measure each row on.")] = 40,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a value.")] = None,
 ) -> None:

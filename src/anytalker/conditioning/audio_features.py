@@ -133,7 +133,7 @@ def audio_rows(features: AudioFeatures, waveform: np.ndarray, num_frames: int, f
 
 
 def silent_rows(features: AudioFeatures, num_frames: int, fps: float) -> torch.Tensor:
-    """What a person without a voice sounds like to the model, (num_frames, blocks, channels).
+    """Audio features of a person without a voice, (num_frames, blocks, channels).
 
     Zero for wav2vec2, as in the release; otherwise the features of silence.
     """
@@ -193,7 +193,7 @@ def hear_voices(
 
 
 def heard_part(voice: Sound, num_frames: int, fps: float) -> Sound:
-    """The recording of a voice; of one that goes on for more than five minutes after the video what is before them.
+    """The recording of a voice, cut off five minutes after the end of the video.
 
     The release hears all of it, which an hour's recording for a short video has no memory for.
     """

@@ -168,7 +168,7 @@ def _enough(found: list[PixelBox], voices: int) -> list[PixelBox]:
 
 
 def is_box(choice: Any) -> bool:
-    """Whether a choice says all of where a face is, so that none is sought for it."""
+    """Whether a choice is a complete box, so that no face needs to be detected."""
     return not isinstance(choice, (int, FaceMask)) and len(choice) != 2
 
 

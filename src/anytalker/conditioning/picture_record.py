@@ -1,4 +1,4 @@
-"""Faces that are written down beside a picture: three.json for three.png, as `anytalker miniature picture` does."""
+"""Records of faces beside a picture: three.json for three.png, as `anytalker miniature picture` writes them."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ class VocalSeparator:
 
 
 class _Reader:
-    """Takes as much as is wanted from parts of any length; zeros once there is nothing left."""
+    """Reads any number of samples from parts of any length; zeros after their end."""
 
     def __init__(self, first: list[np.ndarray], parts: Iterable[np.ndarray]) -> None:
         self._held, self._parts = first, iter(parts)

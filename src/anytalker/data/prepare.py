@@ -47,7 +47,7 @@ View = tuple[str, Box, tuple[int, int]]
 
 
 def views_of(record: ClipRecord, settings: PrepareSettings, rng: np.random.Generator) -> list[View]:
-    """What of a clip becomes samples: (folder, crop (x, y, width, height), (width, height) to scale to), in pixels."""
+    """The samples of a clip: (folder, crop (x, y, width, height), (width, height) to scale to), in pixels."""
     size = (settings.width, settings.height)
     scale = min(record.width / size[0], record.height / size[1])
     whole = _inside(record.width / 2, record.height / 2, size[0] * scale, size[1] * scale, record)
@@ -126,7 +126,7 @@ def prepare(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     prune: bool = False,
 ) -> Report:
-    """Encode clips into `folder`/whole and, from single-person clips, `folder`/windows; goes on where it stopped.
+    """Encode clips into `folder`/whole and, from single-person clips, `folder`/windows; continues where it stopped.
 
     A clip that can't be read, or whose faces are cut away, is left out and named; the others go on. What is there
     already is known by its record, so that clips may be corrected, added and removed from one run to the next.

@@ -1,4 +1,4 @@
-"""The samples of some folders in an order that depends on the seed alone, each read where it lies when its turn comes.
+"""Samples of shards in an order that depends on the seed alone, each read directly when its turn comes.
 
 There is nothing to fast-forward: which sample is number n of a stream is computed, so that reading starts anywhere.
 """

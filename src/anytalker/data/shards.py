@@ -179,7 +179,7 @@ def shards_digest(folder: str | Path) -> str:
 
 
 def _written(folder: Path) -> dict[str, dict[str, Any]]:
-    """What an index says of each tar, by their names."""
+    """The index's entry of each tar, by name."""
     path = folder / INDEX
     shards = json.loads(path.read_text(encoding="utf-8"))["shards"] if path.is_file() else []
     return {shard["file"]: shard for shard in shards}
@@ -191,7 +191,7 @@ def _check_size(tar: Path, written: int | None) -> None:
 
 
 def _contents(tar: Path, written: Mapping[str, Any]) -> Contents:
-    """What is in a tar that is to be kept; all of it is read only if nobody has written down what it is.
+    """The contents of a tar that is kept; the tar is read as a whole only if they are recorded nowhere.
 
     Args:
         tar: the file.

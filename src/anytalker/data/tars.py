@@ -1,4 +1,4 @@
-"""Tars of samples: what lies where in them is kept beside each, so that any sample is read alone."""
+"""Tars of samples, each with a file beside it that lists where its samples are, so that any one can be read alone."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def contents_path(tar: Path) -> Path:
 
 
 def kept_contents(tar: Path, digest: str | None) -> Contents | None:
-    """The contents of a tar as they were kept; None where they weren't, or the tar is another one since.
+    """The recorded contents of a tar; None if there is no record, or the tar was changed since.
 
     Args:
         tar: the file.

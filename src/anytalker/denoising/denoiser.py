@@ -116,7 +116,7 @@ def free_memory(device: torch.device) -> int | None:
 
 
 class ContextCache:
-    """Contexts of the transformer, kept from step to step as far as a budget of memory goes.
+    """Keeps the transformer's contexts from step to step, within a memory budget.
 
     Args:
         transformer: makes the contexts.
@@ -149,7 +149,7 @@ class ContextCache:
         return context
 
     def drop(self, number: int) -> None:
-        """Forget the contexts of a window that is finished, and have their memory for others."""
+        """Free the contexts of a finished window."""
         for key in [key for key in self._kept if key[0] == number]:
             self.budget = (self.budget or 0) + self._kept.pop(key).nbytes
 
@@ -196,7 +196,7 @@ class Denoiser:
         return torch.cat(finished, dim=2)
 
     def begin(self, noise: NoiseSource, conditioning: Conditioning) -> DenoisingRun:
-        """A run that is advanced bit by bit, in memory that does not grow with the length of the video."""
+        """Start a run, which is advanced step by step in memory that does not grow with the length of the video."""
         self.forget()
         if self.compiled is not None:
             compile_blocks(self.transformer, self.compiled)
@@ -258,13 +258,13 @@ class Denoiser:
         return total
 
     def _cache_of(self, number: int, batch: tuple[Branch, ...]) -> AbstractContextManager[None]:
-        """Caches of blocks, if there are any, know windows and branches apart."""
+        """Context in which block caches, if enabled, are those of a window and its branches."""
         if not self.transformer.is_cache_enabled:
             return nullcontext()
         return self.transformer.cache_context(f"{number}: {' '.join(batch)}")
 
     def forget(self, number: int | None = None) -> None:
-        """Let go of what caches of blocks keep of a window; None: of all."""
+        """Clear the block caches of a window; None: of all windows."""
         if self.transformer.is_cache_enabled:
             forget_cached(self.transformer, "" if number is None else f"{number}:")
 
@@ -320,5 +320,5 @@ class DenoisingRun:
         return self.wavefront.state()
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
-        """Go on where `state` was taken."""
+        """Continue from what `state` returned."""
         self.wavefront.restore(state, self.conditioning.condition)

@@ -34,9 +34,9 @@ class Noise:
         return self.generator.initial_seed()
 
     def state(self) -> torch.Tensor:
-        """Where the source is, uint8 (n,)."""
+        """State of the generator, uint8 (n,)."""
         return self.generator.get_state()
 
     def restore(self, state: torch.Tensor) -> None:
-        """Go on where `state` was taken."""
+        """Continue from what `state` returned."""
         self.generator.set_state(state)

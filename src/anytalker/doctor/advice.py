@@ -1,4 +1,4 @@
-"""What to do so that a video fits: the least that has to be given up, and the commands to run."""
+"""Suggestions for a video that doesn't fit: the smallest changes that make it fit, and the commands to run."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def suggest(
     persons: int,
     placement: Placement = Placement(),
 ) -> Suggestion | None:
-    """The video that gives up least of what was asked for and fits; None if nothing does.
+    """The video that fits and differs least from what was asked for; None if none fits.
 
     Tried are, in this order, what keeps the video as it is (`memory`), what changes it a little (`weights`), a shorter
     video, and a smaller one; the latter with everything before.

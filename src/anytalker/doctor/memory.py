@@ -293,7 +293,7 @@ class AllocationCounter(TorchDispatchMode):
 
 @contextmanager
 def without_data(dtype: torch.dtype, gradients: bool = False) -> Iterator[None]:
-    """Tensors made here have shapes but no data; floating point ones are of a type unless it is said otherwise."""
+    """Context in which new tensors have shapes but no data; floating point ones have type `dtype` by default."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     default = torch.get_default_dtype()
@@ -317,7 +317,7 @@ def assumed_regions(persons: int, grid: tuple[int, int, int], batch: int, multip
 
 
 def complete_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Every value of a transformer's configuration, defaults where it doesn't say."""
+    """A transformer's configuration with the defaults of all values that it leaves out."""
     import inspect
 
     parameters = inspect.signature(AnyTalkerTransformer3DModel.__init__).parameters

@@ -1,4 +1,4 @@
-"""What is here, and what fits: the machine, the libraries, the models, and the memory that a video would take."""
+"""The doctor's findings: the machine, the libraries, the models, and the memory that a video would need."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ IMAGE_ENCODER = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: whether it is well, what it is about, and what there is to say or to do."""
+    """One line of the report: whether all is well, the subject, and what was found or has to be done."""
 
     good: bool
     subject: str

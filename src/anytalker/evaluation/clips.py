@@ -236,7 +236,7 @@ class VideoFrames:
         raise InputError(f"{self.path.name} holds no frames.")
 
     def uneven(self) -> bool:
-        """Whether the frames read are not evenly spaced in time, by more than half a frame."""
+        """Whether the times of the frames read so far deviate from even spacing by more than half a frame."""
         if len(self.times) < 3:
             return False
         even = np.linspace(self.times[0], self.times[-1], len(self.times))

@@ -78,7 +78,7 @@ class ClipSample:
         self._kept: list[np.ndarray] = []
 
     def add(self, frame: np.ndarray) -> None:
-        """Take notice of the next frame, uint8 RGB (H, W, 3)."""
+        """Keep or skip the next frame, uint8 RGB (H, W, 3)."""
         import cv2
 
         if self.seen % self._every == 0:

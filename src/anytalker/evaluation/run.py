@@ -1,4 +1,4 @@
-"""An evaluation of many clips: in parallel, resumable, every clip's result on disk as soon as it is known."""
+"""Evaluation of many clips: in parallel, resumable, each clip's result written as soon as it is there."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def evaluate(
     title: str = "AnyTalker evaluation",
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Outcome:
-    """Score clips and write the report; an interrupted evaluation goes on where it stopped.
+    """Score clips and write the report; an interrupted evaluation continues where it stopped.
 
     A clip is scored anew if its files or the settings have changed. A clip that can't be scored is named and counted,
     and the others go on.
@@ -113,7 +113,7 @@ def fingerprint(clip: ClipSource, settings: ScoringSettings) -> str:
 
 
 def _scored(clips: Sequence[ClipSource], settings: ScoringSettings, features: Path | None, workers: int) -> Any:
-    """Results as they come; this process scores too, while the others start and after."""
+    """Results in the order in which clips are done; this process scores clips, too."""
     if workers <= 1 or len(clips) <= 1:
         tools = Tools(settings)
         for clip in clips:

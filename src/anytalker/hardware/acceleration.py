@@ -1,4 +1,4 @@
-"""Speed at a stated price: caches of blocks that hardly change from step to step, attention kernels, compilation."""
+"""What makes a transformer faster, at a known error: block caches, attention kernels, compilation."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def check_attention_backend(name: str) -> None:
 
 
 def fit_cache(transformer: AnyTalkerTransformer3DModel, steps: int) -> None:
-    """Tell caches that count the steps of the sampler how many there will be."""
+    """Set the number of sampler steps in caches that count them."""
     config: Any = getattr(transformer, "_cache_config", None)
     measured = getattr(config, "measured", None)
     if measured is not None:
@@ -226,7 +226,7 @@ def tell_step(transformer: AnyTalkerTransformer3DModel, step: int) -> None:
 
 
 def forget_cached(transformer: AnyTalkerTransformer3DModel, prefix: str) -> None:
-    """Let go of what caches keep under names that begin so."""
+    """Clear the caches whose names begin with `prefix`."""
     for module in transformer.modules():
         registry = getattr(module, "_diffusers_hook", None)
         for hook in registry.hooks.values() if registry else ():

@@ -1,4 +1,4 @@
-"""Where a pipeline's parts live while a video is made, and how their weights are kept: memory against time."""
+"""Where a pipeline's components are while a video is made, and how their weights are stored: memory against time."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def _read_made_from(record: Path) -> dict[str, Any]:
 
 
 def _difference(found: dict[str, Any], asked: dict[str, Any]) -> str:
-    """What is wrong with a video that was made in another way, to be said after its name."""
+    """How a video was made differently from what was asked for; the end of an error message."""
     if not found:
         return "is there, but its record doesn't say what the benchmark made it from"
     other = [name for name in asked if name != "fingerprint" and found.get(name) != asked[name]]

@@ -1,4 +1,4 @@
-"""Where a pipeline's parts come from and go to: a model by its name or path, whatever its layout."""
+"""Loading and saving a pipeline's components: a model by its name or path, in any layout."""
 
 from __future__ import annotations
 

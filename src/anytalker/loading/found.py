@@ -1,4 +1,4 @@
-"""Where the parts of a model are, in whichever layout they were published or saved."""
+"""The files of a model's components, in any of the layouts in which models are published or saved."""
 
 from __future__ import annotations
 

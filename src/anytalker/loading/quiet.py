@@ -1,4 +1,4 @@
-"""No progress bars of the libraries that load models: each takes a moment, and logs fill up with them."""
+"""Hides the progress bars of the libraries that load models, which would fill logs."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from anytalker.models.settings import SETTINGS_FILE
 
 
 def start_from_wan(wan: Path, like: str, folder: Path, seed: int = 0, log: Callable[[str], None] = print) -> None:
-    """Write a model that videos can be made with and stage 1 can start from; at first it hears nothing.
+    """Write a complete model that stage 1 can start from; until it is trained, voices have no effect.
 
     Args:
         wan: a Wan image-to-video model as published, of Diffusers (its folder or the `transformer` in it) or the

@@ -32,7 +32,7 @@ def split_channel(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
 
 
 def two_voices_remark(path: str | os.PathLike[str]) -> str:
-    """What is said of a recording with a different voice on each side."""
+    """The warning about a recording with a different voice on each side."""
     return f"{path} has a different voice on each side; take one with {path}:left or {path}:right. Both are mixed now."
 
 
@@ -51,7 +51,7 @@ class Envelopes:
         """Sum of squares of each channel."""
 
     def add(self, channels: np.ndarray) -> None:
-        """Go on with samples (channels, samples); a step that they end in is finished with the next."""
+        """Add samples (channels, samples); an incomplete step at their end is continued by the next call."""
         start = 0
         while start < channels.shape[1]:
             piece = channels[:, start : start + self._step - self._held]

@@ -1,4 +1,4 @@
-"""Colours of pictures as cameras make them, brought to what a model has seen: 8 bits of sRGB."""
+"""Conversion of pictures to 8-bit sRGB: bit depths, colour profiles, high dynamic range."""
 
 from __future__ import annotations
 

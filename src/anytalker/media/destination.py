@@ -1,4 +1,4 @@
-"""Where a video goes: it takes the place of an earlier video of the same making and its record, and of nothing else."""
+"""Checks of the output path: a video replaces only an earlier video of the same inputs and settings, and its record."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _beside(output: str | Path, start: str, end: str) -> Path:
 
 @contextmanager
 def making(output: str | Path) -> Iterator[None]:
-    """Be the only run that makes a video, from its parts to its record.
+    """Hold the lock of a video, so that no other run makes it at the same time.
 
     Raises:
         InputError: if another run is making it.
@@ -147,7 +147,7 @@ def _is_free(output: Path, fingerprint: str) -> bool:
 
 
 def _fingerprint(output: str | Path) -> str | None:
-    """What the record beside a video tells of its making."""
+    """The fingerprint in the record beside a video."""
     try:
         return RunRecord.model_validate_json(record_path(output).read_bytes()).fingerprint
     except (OSError, ValueError):

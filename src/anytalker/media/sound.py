@@ -30,7 +30,7 @@ class Samples(Protocol):
 
 
 class Sound:
-    """Samples somewhere on a clock, silence around them; sliced, or made an array, like one.
+    """A recording placed on a clock, with silence around it; can be sliced and converted like an array.
 
     Args:
         samples: float32 (samples,).

@@ -1,4 +1,4 @@
-"""Work that goes on beside other work: what makes things and what uses them up need not wait for each other."""
+"""Concurrency of a producer and a consumer, such as decoding frames and encoding the file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class _Abandoned(Exception):
 
 
 def consume_apart(items: Iterable[Item], consume: Callable[[Iterator[Item]], None], room: int = 1) -> None:
-    """Use up items in a thread of its own while the next ones are made here, in order.
+    """Consume items in a thread of its own while the next ones are produced in this one, in order.
 
     The thread has ended when this returns or raises.
 

@@ -97,7 +97,7 @@ def row_configs(row: Row, base: TrainingConfig, multi: list[Path], folder: Path)
 def run_ablation(
     base: TrainingConfig, multi: list[Path], folder: Path, scenes: int, log: Callable[[str], None] = print
 ) -> list[dict[str, Any]]:
-    """Train and measure every row; finished rows are kept, so an interrupted ablation goes on.
+    """Train and measure every row; finished rows are kept, so an interrupted ablation continues.
 
     Args:
         base: stage 1 as if all of the budget were its own.

@@ -1,4 +1,4 @@
-"""The miniature's exam: people, voices and conversations it never met, held against the exact truth."""
+"""The miniature's test on unseen people, voices and conversations, against the exact truth."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def examine(
     on_video: Callable[[RenderedClip, np.ndarray, Sequence[FaceReader]], None] = lambda clip, frames, readers: None,
     silence: bool = True,
 ) -> Scores:
-    """Let a pipeline play scenes and mark it.
+    """Score a pipeline on the scenes of the exam.
 
     Every scene is played as it is; with several people once more with only the first speaker's voice, to see whether
     the others keep still.

@@ -1,4 +1,4 @@
-"""What a trained miniature makes of noisy clips, beside the clips themselves: lessons for its decoder.
+"""Training data of the decoder: latents that a trained miniature predicts from noisy clips, and the clips.
 
 In two steps of sampling a model answers with something near the mean of all that might be seen, which is softer than
 the latents of any video. A decoder that has only met the latter draws a mosaic there.

@@ -1,4 +1,4 @@
-"""What the miniature is made of before its training: an autoencoder, an untrained model, and its clips."""
+"""What the miniature's training needs: a trained autoencoder, an untrained model, and clips."""
 
 from __future__ import annotations
 

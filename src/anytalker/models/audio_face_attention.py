@@ -1,10 +1,10 @@
 """Audio-Face Cross Attention, AFCA (paper section 3.2; both layouts of the release).
 
 The video attends to the text, to the picture, and, once for every person with the same weights, to that person's face
-and voice. What a person's face and voice have to say counts only where that person's face mask is.
+and voice. The attention to a person is multiplied by that person's face mask.
 
-In layout A (the 1.3B) one query asks text, picture and people, and latent frame 0 hears all of a voice. In layout B
-(the 14B) people are asked by a second attention of their own, and every latent frame hears its own audio alone.
+In layout A (the 1.3B) text, picture and people share one query, and latent frame 0 attends to all audio of a person. In
+layout B (the 14B) people have a second cross attention, and every latent frame attends to its own audio alone.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Streams(NamedTuple):
 class PeopleKeys(NamedTuple):
     """Keys and values of all people's faces (B, N, heads, tokens, d) and voices (B, N, groups, heads, tokens, d).
 
-    Latent frame 0 hears group 0, or all groups if `first_hears_all`; the later latent frames share the other groups
-    evenly.
+    Latent frame 0 attends to group 0, or to all groups if `first_hears_all`; the later latent frames share the other
+    groups evenly.
     """
 
     face: Pair
@@ -192,7 +192,7 @@ class PeopleCrossAttention(nn.Module):
     def forward(
         self, hidden_states: torch.Tensor, norm: nn.Module, people: PeopleKeys, regions: FaceRegions
     ) -> torch.Tensor:
-        """The hidden states (B, f·h·w, dim) plus what the people say; `norm` is applied to what they are asked by."""
+        """The hidden states (B, f·h·w, dim) plus the attention to people; `norm` is applied to the queries."""
         if self.backend == "dense":
             query = self.to_q(norm(hidden_states).to(people.face[1].dtype))
             return hidden_states + self.to_out(attend_people_dense(query, people, regions, self.heads))
@@ -227,7 +227,7 @@ def attend_person(query: torch.Tensor, people: PeopleKeys, person: int, heads: i
 
 
 def attend_people_dense(query: torch.Tensor, people: PeopleKeys, regions: FaceRegions, heads: int) -> torch.Tensor:
-    """AFCA as the paper writes it, the yardstick: all video tokens, one person after another, under a dense mask.
+    """AFCA as in the paper, the reference: all video tokens, one person after another, under a dense mask.
 
     Args:
         query: (B, f·h·w, dim).

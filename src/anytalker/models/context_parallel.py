@@ -1,4 +1,4 @@
-"""Rows of the token grid: what a device computes of a video that several share, and how they come together."""
+"""Splitting the token grid's rows among devices that share a video, and joining the results."""
 
 from __future__ import annotations
 

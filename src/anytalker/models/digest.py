@@ -43,5 +43,5 @@ def weights_digest(module: torch.nn.Module, dtype: torch.dtype | None = None, wi
 
 
 def encoder_digest(vae: torch.nn.Module, dtype: torch.dtype | None = None) -> str:
-    """The digest of what makes an autoencoder's latents, which stay the same if its decoder is trained further."""
+    """The digest of an autoencoder's encoder, which decides the latents; the decoder may be trained further."""
     return weights_digest(vae, dtype, without=("decode", "post_quant"))

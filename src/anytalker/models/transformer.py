@@ -176,7 +176,7 @@ class AnyTalkerTransformerBlock(nn.Module):
 
 @dataclass(frozen=True)
 class TransformerContext:
-    """All that stays the same from one denoising step to the next; see `make_context`.
+    """What the transformer computes once per window instead of at every denoising step; see `make_context`.
 
     `blocks`: keys and values of every block; `regions`: where the people are.
     """
@@ -192,7 +192,7 @@ class TransformerContext:
 
 
 def _people(tensor: torch.Tensor, present: list[int]) -> torch.Tensor:
-    """Those people of (B, N, …), without an index that must go to the device where everybody is there."""
+    """The present people of (B, N, …); if all are present, nothing is indexed and so nothing copied to the device."""
     return tensor if len(present) == tensor.shape[1] else tensor[:, present]
 
 
@@ -340,7 +340,7 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
         face_masks: torch.Tensor,
         regions: FaceRegions | None = None,
     ) -> TransformerContext:
-        """Compute once what every denoising step of a video needs: keys and values of text, picture and people.
+        """Compute the keys and values of text, picture and people, which are the same at every denoising step.
 
         Arguments and errors as for `forward`.
         """

@@ -1,4 +1,4 @@
-"""What MagCache has to know of a model: how what its blocks add grows or shrinks from step to step (Ma et al. 2025)."""
+"""Calibration of MagCache: how the magnitude of the blocks' residual changes from step to step (Ma et al. 2025)."""
 
 from __future__ import annotations
 

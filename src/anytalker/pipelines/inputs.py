@@ -44,7 +44,7 @@ _SHAPE_TOLERANCE = 0.05
 @dataclass(frozen=True)
 class Voice:
     """One person's audio: `waveform` (samples,) at 16 kHz, in `Inputs` all of one length; `name` for the record;
-    `remark` on what is no mistake but may be one; `vocals` what a separator took out of the recording."""
+    `remark`: a warning about the recording; `vocals`: the voice alone, if a separator was used."""
 
     name: str | None
     waveform: Sound
@@ -84,7 +84,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a video shows and plays, read and settled, at the size in which it was given.
+    """The picture and the voices as they were given, and the faces that the voices belong to.
 
     Attributes:
         picture: the picture.
@@ -104,7 +104,7 @@ def read_scene(
     at: float | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Scene:
-    """Read the picture and the voices, and settle who is who.
+    """Read the picture and the voices, and assign voices to faces.
 
     Args:
         image: the picture or its path.
@@ -113,7 +113,7 @@ def read_scene(
         faces: who speaks, one choice an audio, see `bind_faces`; None: from the left. Where faces are sought, those
             of a record beside the picture are taken, see `recorded_faces`.
         at: of a video as the picture, the frame shown at that time in seconds; None: the first that isn't black.
-        say: told, in a sentence, what is no mistake but may be one; None: what concerns recordings is a warning.
+        say: called with each remark; None: remarks on recordings are warnings, others are dropped.
 
     Raises:
         InputError: for anything that can't be used, naming it.
@@ -267,7 +267,7 @@ def _frames(seconds: float, fps: float, max_frames: int | None, names: Sequence[
 
 
 def load_voice(path: str | Path) -> Voice:
-    """A recording, or one channel of it ("talk.wav:left"), decoded once for everything that is done with it.
+    """Decode a recording, or one channel of it ("talk.wav:left").
 
     Raises:
         InputError: see `load_audio`.

@@ -33,9 +33,9 @@ _CHOICES = {"mode": ("pad", "concat"), "rounding": ("up", "release")}
 
 
 class GenerationOptions(BaseModel):
-    """What may be asked of a video besides its picture, its people and their voices.
+    """Options of a video besides its picture, its people and their voices.
 
-    None leaves an option to the model, see `settled`. Sizes, windows and intervals may be text, as on the command line.
+    None means the model's default, see `settled`. Sizes, windows and intervals may be text, as on the command line.
 
     Raises:
         InputError: for a value that can't be used, naming it and what can.
@@ -90,7 +90,7 @@ class GenerationOptions(BaseModel):
     )
 
     def settled(self, settings: PipelineSettings) -> SettledOptions:
-        """The same, with the model's defaults for what was left open."""
+        """The same with the model's defaults filled in."""
         text = settings.guidance_scale if self.guidance_scale is None else self.guidance_scale
         defaults = {
             "negative_prompt": settings.negative_prompt,
@@ -161,7 +161,7 @@ class GenerationOptions(BaseModel):
 
 
 class SettledOptions(GenerationOptions):
-    """Options of which nothing is left to the model but its window."""
+    """Options with the model's defaults filled in, except the window."""
 
     negative_prompt: str
     num_inference_steps: int
@@ -204,7 +204,7 @@ def called(info: ValidationInfo) -> str:
 
 
 def record_of(options: SettledOptions, settings: PipelineSettings, strengths: Any) -> dict[str, Any]:
-    """What a run's record says of its options.
+    """The options as they are written into a run's record.
 
     Args:
         options: how the video is made.

@@ -1,4 +1,4 @@
-"""Parts of a video that is not finished yet, kept on disk so that the same command goes on where it stopped."""
+"""Parts of an unfinished video, kept on disk so that the same command continues where it stopped."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Parts:
 
     @property
     def exist(self) -> bool:
-        """Whether there is anything to go on from."""
+        """Whether there is a saved state to continue from."""
         return (self.folder / STATE).exists()
 
     @property

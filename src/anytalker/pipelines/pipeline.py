@@ -1,4 +1,4 @@
-"""AnyTalkerPipeline: one picture, one voice a person, out comes a video in which everyone speaks their own words."""
+"""AnyTalkerPipeline: from one picture and one voice per person to a video in which everyone speaks their own words."""
 
 from __future__ import annotations
 
@@ -156,15 +156,15 @@ class AnyTalkerPipeline(DiffusionPipeline):
         """Make a video of any length and write it, in memory that doesn't grow with its length.
 
         Writes an MP4, and beside it the record of the run, talk.json for talk.mp4. Whatever takes longer than
-        `interval` leaves finished parts in the folder talk.parts until the video is complete. The same call goes on
-        from there, after an interruption or a crash, and comes to the same video.
+        `interval` leaves finished parts in the folder talk.parts until the video is complete. After an interruption or
+        a crash the same call continues from there, and gives the same video.
 
         Args:
             path: the MP4 to write.
             image, audio, **options: see `prepare`.
-            say: told, in a sentence, when work is taken up again or parts can't be used.
+            say: called with a sentence when an interrupted run continues, or its parts can't be used.
             interval: seconds between two savings of the parts; 0: after every step.
-            fingerprint: goes into the record, so that the command line knows the video again.
+            fingerprint: of inputs and settings, for the record; the command line recognises the video by it.
 
         Raises:
             InputError: for anything that can't be used, naming it, if an input or an unrelated talk.json would be
@@ -324,7 +324,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
         )
 
     def seen(self, inputs: Inputs) -> tuple[Image.Image, list[PixelBox]]:
-        """The picture that the encoders see, and the faces in it, see `PipelineSettings.prepared`."""
+        """The picture that encoders and masks are made of, and the faces in it, see `PipelineSettings.prepared`."""
         if self.settings.prepared == "video" or inputs.picture is None or inputs.faces is None:
             return inputs.image, inputs.boxes
         return inputs.picture, inputs.faces

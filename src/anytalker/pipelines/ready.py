@@ -1,4 +1,4 @@
-"""A model, loaded and put where it works: precision, adapters, caches, memory, and several devices for one video."""
+"""Loading a pipeline and preparing it for its device: precision, adapters, caches, memory, several devices."""
 
 from __future__ import annotations
 
@@ -97,12 +97,12 @@ def load_for(
 
 
 def acceleration_of(options: LoadingOptions) -> Acceleration:
-    """What of the options makes a model faster."""
+    """The acceleration that the options ask for."""
     return Acceleration(options.cache, options.cache_threshold, options.attention, options.compile, options.decoder)
 
 
 def check_loading(options: LoadingOptions, together: bool = False) -> None:
-    """Find, before anything is loaded, what can't go together; the model's own limits are found with the model.
+    """Refuse options that exclude each other before anything is loaded; the model's own limits are checked later.
 
     Args:
         options: how a model is to be loaded.
@@ -131,7 +131,7 @@ def _check_adapter(path: Path) -> None:
 def _variant(
     placement: Placement, acceleration: Acceleration, adapters: Sequence[tuple[Path, float]]
 ) -> dict[str, object]:
-    """What changes the numbers of a video, for its record; what is as usual is left out."""
+    """The loading options that change a video, for its record; defaults are left out."""
     variant: dict[str, object] = {}
     if placement.weights != "full":
         variant["weights"] = placement.weights

@@ -1,4 +1,4 @@
-"""What is no mistake in a scene but may be one, to be said before the video is made."""
+"""Remarks on a scene before the video is made: silent recordings, who speaks, photographs."""
 
 from __future__ import annotations
 

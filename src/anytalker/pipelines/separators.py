@@ -1,4 +1,4 @@
-"""Voices taken out of their recordings for models that were made for it, and what to say if that can't be."""
+"""Vocal separation, for models that were trained with it; a remark if the separator is missing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from anytalker.pipelines.inputs import Inputs
 def separate_voices(
     inputs: Inputs, settings: PipelineSettings, file: Path | None, wanted: bool = True, device: str = "cpu"
 ) -> tuple[Inputs, str | None, str | None]:
-    """Take the voices out of all recordings, if the model was made for it.
+    """Separate the voices in all recordings from music and noise, if the model was trained so.
 
     Args:
         inputs: checked.

@@ -132,7 +132,8 @@ def crop_faces(frames: Iterable[np.ndarray], boxes: np.ndarray, crop: FaceCrop) 
 
     Args:
         frames: uint8 (H, W, 3) RGB each; an array (T, H, W, 3) or any iterator.
-        boxes, crop: see `FaceCrops`.
+        boxes: face boxes (T, P, 4) xyxy px, NaN where a face is missing; (P, 4): the same in every frame.
+        crop: what to cut.
 
     Returns:
         Crops and where faces are, see `FaceCrops.result`.

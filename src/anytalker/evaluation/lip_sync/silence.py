@@ -65,7 +65,7 @@ def mouth_motions(crops: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 
 def _unexplained(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """What moves, shifts and light don't explain of pairs of frames (S, H, W): (S, H * W)."""
+    """Difference of pairs of frames (S, H, W) after shifts and changes of light are removed: (S, H * W)."""
     mean = (before + after) / 2
     down, right = np.gradient(mean, axis=(1, 2))
     rows, columns = np.indices(mean.shape[1:], dtype=mean.dtype) - (mean.shape[1] - 1) / 2

@@ -1,4 +1,4 @@
-"""From the scores of clips to what can be said of all: means, confidence intervals, distance to the real videos."""
+"""From the scores of clips to a summary: means, confidence intervals, distance to the real videos."""
 
 from __future__ import annotations
 
