@@ -58,7 +58,7 @@ def survey(footage: Footage, sound: Samples, speakers: int | None = None) -> Sur
     found = Survey(path=str(footage.path), width=width, height=height)
     for shot in find_shots(_counted(footage, found), FPS):
         if found.shots:
-            found.cuts.append(round((found.shots[-1][1] + shot.start) / 2 / FPS, 3))
+            found.cuts.append(round(shot.cut / FPS, 3))
         found.shots.append((shot.start, shot.end))
     heard = diarize(sound, num_speakers=speakers)
     found.turns = [Turn(speaker=one.speaker, start=round(one.start, 3), end=round(one.end, 3)) for one in heard.turns]
