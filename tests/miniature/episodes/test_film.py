@@ -18,8 +18,10 @@ from anytalker.media.recordings import load_audio
 from anytalker.media.video import read_video
 from anytalker.miniature.episodes import recipes
 from anytalker.miniature.episodes.draft import Draft
+from anytalker.miniature.episodes.drawing import Stage, behaviour
 from anytalker.miniature.episodes.film import write_episode
 from anytalker.miniature.episodes.plan import FPS, Plan
+from anytalker.miniature.episodes.sound import record
 from anytalker.miniature.world.scenes import UNSEEN_SEED
 
 SIZE = (256, 144)
@@ -148,6 +150,24 @@ def test_faces_are_in_their_boxes_wherever_people_or_the_camera_go(tmp_path) -> 
     assert [shot["camera"] for shot in truth["shots"]] == ["still", "still", "moving", "moving"]
     swapped = truth["shots"][1]["persons"]
     assert abs(swapped[0]["box_xywh"][0][0] - swapped[1]["box_xywh"][-1][0]) < 12
+
+
+def test_a_picture_depends_on_nothing_that_was_drawn_before() -> None:
+    draft = Short(UNSEEN_SEED + 9, 3000, SIZE[0] / SIZE[1])
+    for kind in (recipes.three_people, recipes.occluded, recipes.duo):
+        kind(draft)
+    for shot in draft.shots:
+        sound = record(shot, draft.cast)
+        states = behaviour(shot, sound.visemes, 0, 0)
+        whole = Stage(shot, draft.cast, SIZE)
+        still = 0
+        for frame in range(shot.frames):
+            picture = whole.draw(frame, [track[frame] for track in states])
+            still += any(track[frame] == track[frame - 1] for track in states)
+            if frame % 10 == 9:
+                alone = Stage(shot, draft.cast, SIZE).draw(frame, [track[frame] for track in states])
+                np.testing.assert_array_equal(picture, alone)
+        assert still > 5
 
 
 def test_bars_subtitles_and_cards(tmp_path) -> None:

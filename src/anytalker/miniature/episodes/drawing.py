@@ -60,8 +60,8 @@ def draw_frames(
             yield still.copy()
         return
     wider = WIDER if shot.move else 1.0
-    stage = _Stage(shot, cast, (round(size[0] * wider), round(size[1] * wider)))
-    states = _behaviour(shot, visemes, lead, tail)
+    stage = Stage(shot, cast, (round(size[0] * wider), round(size[1] * wider)))
+    states = behaviour(shot, visemes, lead, tail)
     for index in range(lead + shot.frames + tail):
         frame = index - lead
         picture = stage.draw(frame, [track[index] for track in states])
@@ -83,7 +83,7 @@ def _seen(shot: Shot, picture: np.ndarray, frame: int, size: tuple[int, int]) ->
     return cv2.warpAffine(picture, place, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _behaviour(shot: Shot, visemes: dict[int, np.ndarray], lead: int, tail: int) -> list[list[FaceState]]:
+def behaviour(shot: Shot, visemes: dict[int, np.ndarray], lead: int, tail: int) -> list[list[FaceState]]:
     """What every face does, one state a frame."""
     if not shot.seats:
         return []
@@ -120,7 +120,7 @@ def _background(seed: int, view: View, size: tuple[int, int]) -> np.ndarray:
     return cv2.warpAffine(room, place, large, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
-class _Stage:
+class Stage:
     """The people of a shot in their room; keeps the picture and draws anew only where somebody moves."""
 
     def __init__(self, shot: Shot, cast: Sequence[Member], size: tuple[int, int]) -> None:
@@ -138,27 +138,46 @@ class _Stage:
             draw_held(self._brush(self.still, shot.seats[shot.held], 0), self.people[shot.held], shot.seed)
         self.canvas = self.still.copy()
         self.picture = np.empty((size[1], size[0], 3), np.uint8)
-        self.dirty: list[Rectangle] = []
+        self.states: list[FaceState | None] = [None] * len(shot.seats)
+        self.drawn = [self._rectangle(seat, 0) for seat in shot.seats]
         self._develop((0, 0, *size))
 
     def draw(self, frame: int, states: Sequence[FaceState]) -> np.ndarray:
         """The picture (height, width, 3) at a frame of the shot; it is overwritten by the next one."""
         now = [self._rectangle(seat, frame) for seat in self.shot.seats]
-        changed = [rectangle for rectangle in {*self.dirty, *now} if rectangle[0] < rectangle[2]]
-        for rectangle in changed:
+        moving = self._moving(states)
+        areas = {rectangle for index in moving for rectangle in (self.drawn[index], now[index])}
+        areas = {rectangle for rectangle in areas if rectangle[0] < rectangle[2]}
+        for rectangle in areas:
             area = _slices(rectangle, _SUPERSAMPLING)
             self.canvas[area] = self.still[area]
-        for seat, person, state in zip(self.shot.seats, self.people, states, strict=True):
+        for index in moving:
+            brush = self._brush(self.canvas, self.shot.seats[index], frame)
             if self.walking:
-                self._body(self.canvas, seat, frame)
-            draw_head(self._brush(self.canvas, seat, frame), person, state, self.direction)
-        if self.shot.held is not None:
-            seat = self.shot.seats[self.shot.held]
-            draw_held(self._brush(self.canvas, seat, frame), self.people[self.shot.held], self.shot.seed)
-        for rectangle in changed:
+                self._body(self.canvas, self.shot.seats[index], frame)
+            draw_head(brush, self.people[index], states[index], self.direction)
+            if self.shot.held == index:
+                draw_held(brush, self.people[index], self.shot.seed)
+        for rectangle in areas:
             self._develop(rectangle)
-        self.dirty = now
+        self.drawn, self.states = now, list(states)
         return self.picture
+
+    def _moving(self, states: Sequence[FaceState]) -> list[int]:
+        """Who must be drawn anew: whoever changes, and whoever is drawn in the same part of the picture."""
+        everyone = range(len(states))
+        if self.walking:
+            return list(everyone)
+        moving = {index for index in everyone if states[index] != self.states[index]}
+        beside = moving
+        while beside:
+            beside = {
+                index
+                for index in set(everyone) - moving
+                if any(_overlap(self.drawn[index], self.drawn[other]) for other in beside)
+            }
+            moving = moving | beside
+        return sorted(moving)
 
     def _brush(self, canvas: np.ndarray, seat: Seat, frame: int) -> Brush:
         center = (position(seat, frame) * self.unit, seat.y * self.unit)
@@ -190,6 +209,10 @@ class _Stage:
         area, large = _slices(rectangle, 1), _slices(rectangle, _SUPERSAMPLING)
         small = cv2.resize(self.canvas[large], (right - left, bottom - top), interpolation=cv2.INTER_AREA)
         self.picture[area] = cv2.multiply(small, self.light[area], dtype=cv2.CV_8U)
+
+
+def _overlap(one: Rectangle, other: Rectangle) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _slices(rectangle: Rectangle, factor: int) -> tuple[slice, slice]:

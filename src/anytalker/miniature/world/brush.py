@@ -77,10 +77,10 @@ class Brush:
             return
         xs = ((np.arange(left, left + region.shape[1]) - self.center[0]) / reach_x).astype(np.float32)[None, :]
         ys = ((np.arange(top, top + region.shape[0]) - self.center[1]) / reach_y).astype(np.float32)[:, None]
-        square = xs**2 + ys**2
-        fade = np.clip((1 - square) * 5, 0, 1)
-        gain = 1 + strength * fade * (xs * light[0] + ys * light[1] + 0.3 * np.sqrt(np.clip(1 - square, 0, 1)) - 0.1)
-        cv2.multiply(region, np.repeat(gain[..., None], 3, axis=2), dst=region, dtype=cv2.CV_8U)
+        inside = np.maximum(1 - (xs**2 + ys**2), 0)
+        fade = np.minimum(inside * 5, 1)
+        gain = 1 + strength * fade * (xs * light[0] + ys * light[1] + 0.3 * np.sqrt(inside) - 0.1)
+        cv2.multiply(region, cv2.merge([gain, gain, gain]), dst=region, dtype=cv2.CV_8U)
 
 
 def ellipse_points(x: float, y: float, width: float, height: float, count: int = 28) -> np.ndarray:
