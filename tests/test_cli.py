@@ -451,6 +451,15 @@ def test_footage_is_prepared_from_the_command_line(tmp_path, capsys) -> None:
     assert "1 of the 1 windows have a pause" in told
     assert run("train", "prepare", *places[:-1], "60") == 2
     assert "--height is 60" in capsys.readouterr().err
+    held_out = record | {"caption": "somebody else", "split": "test"}
+    (tmp_path / "clips.jsonl").write_text("\n".join(map(json.dumps, (record | {"split": "train"}, held_out))))
+    places[1] = tmp_path / "held out"
+    assert run("train", "prepare", *places, "--split", "test") == 0
+    assert "Wrote 2 samples" in capsys.readouterr().out
+    assert run("train", "prepare", *places, "--split", "validation") == 2
+    assert "2 of the 2 records belong to another" in capsys.readouterr().err
+    assert run("train", "prepare", *places, "--split", "half") == 2
+    assert "must be one of train, validation, test" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,13 @@ def _examined(work: FileWork, drawn: RenderedClip) -> None:
         Face(np.tile(box, (FRAMES, 1)), np.eye(3)[turn.speaker], ((turn.start, turn.end),), turn.speaker, 4.0)
         for box, turn in zip(boxes, turns, strict=True)
     )
-    seen = {"faces.people": len(boxes), "faces.height": 33.0, "camera.shift": 0.001, "sync.delay": 3.0}
+    seen = {
+        "faces.people": len(boxes),
+        "faces.height": 33.0,
+        "camera.shift": 0.001,
+        "speakers.delay": 3.0,
+        "sync.confidence_0": 4.0,
+    }
     kept = piece.part(0, 50).measured(**seen, **{"clips.speech": 0.6})
     kept = Piece(**(vars(kept) | {"faces": tuple(part_of(face, 0, 50) for face in faces)}))
     small = piece.part(50, 70).measured(**{"faces.people": 1, "faces.height": 21.0})

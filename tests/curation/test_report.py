@@ -15,7 +15,7 @@ from anytalker.curation.config import CurationConfig
 from anytalker.curation.dataset import Dataset
 from anytalker.curation.explain import explain_clip
 from anytalker.curation.footage import Footage
-from anytalker.curation.measures import judgement, number, passes
+from anytalker.curation.measures import judgement, measure_of, number, passes
 from anytalker.curation.piece import Dropped, Source
 from anytalker.curation.report.charts import histogram, spoken
 from anytalker.curation.report.page import write_report
@@ -131,6 +131,8 @@ def test_the_funnel_adds_up() -> None:
     many = funnel(20, [stretch(0.1 * index, "faces", f"reason {index}") for index in range(20)])[0]
     assert (len(many.reasons), many.reasons[0].text, many.reasons[-1].text) == (12, "reason 19", "other reasons")
     assert many.seconds == pytest.approx(19)
+    late = [stretch(1, "speakers", f"the sound is {frames} frames too late") for frames in (12, 13)]
+    assert [reason.text for reason in funnel(2, late)[0].reasons] == ["the sound is too late"]
 
 
 def test_a_page_of_many_stretches_is_bounded(tmp_path) -> None:
@@ -153,9 +155,10 @@ def test_numbers_are_held_against_the_settings() -> None:
     config = CurationConfig()
     assert judgement("faces.people", 3, config) == "3, 1 or 2 wanted: not among them"
     assert judgement("faces.presence", 0.97, config) == "0.97, at least 0.95 wanted: ok"
-    assert judgement("sync.delay", -12, config) == "-12 frames, at most 10 wanted: too high"
+    assert judgement("speakers.delay", -12, config) == "-12 frames, at most 10 wanted: too high"
     assert judgement("own.number", 0.5, config) == "0.5"
-    assert passes("sync.confidence", 1.0, config) is None, "the stage's own threshold holds"
+    assert passes("own.number", 1.0, config) is None
+    assert measure_of("sync.confidence_1").label == "agreement of lips and voice, person 2"
     assert [number(value) for value in (3.0, 0.123456, 1234.5)] == ["3", "0.1235", "1234"]
     assert [spoken(value) for value in (8.44, 200, 7500)] == ["8.4 s", "3 min 20 s", "2 h 05 min"]
     assert list(spread(3, 5)) == [0, 1, 2]

@@ -13,6 +13,7 @@ from anytalker.media.recordings import load_audio
 from anytalker.media.video import write_video
 from anytalker.miniature.demo import write_picture
 from anytalker.miniature.voices.speech import SAMPLE_RATE, random_utterance
+from tests.curation.drawn_dataset import make_dataset
 from tests.docs.pages import ROOT, blocks
 from tests.evaluation.test_run import write_clip
 from tests.loading.full_size import small_parts
@@ -87,7 +88,13 @@ def add_configurations(folder: Path) -> None:
     shutil.copytree(ROOT / "configs", folder / "configs")
 
 
+def add_dataset(folder: Path) -> None:
+    """A dataset of talk.mp4, as a curation leaves it."""
+    make_dataset(folder / "footage", folder / "dataset")
+
+
 ADDED = {
+    "curation.md": add_dataset,
     "inputs.md": add_recordings,
     "memory_and_batches.md": add_jobs,
     "models.md": add_models,

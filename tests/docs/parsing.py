@@ -100,7 +100,7 @@ def look_up(words: Sequence[str]) -> None:
     rest = list(words[words.index("anytalker") + 1 :])
     command: Any = typer.main.get_command(app)
     while hasattr(command, "commands"):
-        if command.name == "train" and (not rest or rest[0] not in command.commands):
+        if command.name in ("train", "curate") and (not rest or rest[0] not in command.commands):
             command = command.commands["run"]
             break
         if not rest or rest[0] == "…":

@@ -127,7 +127,8 @@ def train_ablation(
 
 @commands.command(
     "prepare",
-    epilog="Example:  anytalker train prepare clips.jsonl shards --model 1.3b --width 832 --height 480",
+    epilog="Examples:\n\n  anytalker train prepare clips.jsonl shards --model 1.3b --width 832 --height 480\n\n"
+    "  anytalker train prepare dataset/single.jsonl shards/train --split train --model 1.3b",
 )
 def train_prepare(
     records: Annotated[Path, typer.Argument(help="JSON lines, one record a clip; see docs/training.md.")],

@@ -246,7 +246,6 @@ def _measured(numbers: dict[str, float], config: CurationConfig) -> list[str]:
             continue
         stage = name.partition(".")[0]
         lines.append(f"  {stage}: {measure_of(name).label}: {judgement(name, numbers[name], config)}")
-    delay = numbers.get("sync.delay")
-    if delay:
+    if delay := numbers.get("speakers.delay"):
         lines.append(f"  the sound came {number(abs(delay))} frames {'late' if delay > 0 else 'early'}")
     return lines

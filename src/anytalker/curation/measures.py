@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +52,24 @@ MEASURES: Mapping[str, Measure] = {
     "faces.share": Measure("smallest face", " of the picture's height", ("faces", "min_share")),
     "faces.sharpness": Measure("sharpness of the most blurred face", "", ("faces", "min_sharpness")),
     "clips.speech": Measure("share with speech", "", ("speech", "min_share")),
-    "sync.confidence": Measure("agreement of lips and voice", "", ("sync", "min_confidence")),
-    "sync.delay": Measure("delay of the sound", " frames", ("sync", "max_delay"), least=False),
+    "speakers.confidence": Measure("agreement of a voice with the lips it fits best", "", ("sync", "min_confidence")),
+    "speakers.delay": Measure("delay of the sound", " frames", ("sync", "max_delay"), least=False),
+    "sync.confidence": Measure("agreement of lips and voice", "", ("sync", "clip_confidence")),
     "sound.ratio": Measure("speech over what is heard in pauses", " dB", ("sound", "min_ratio")),
 }
 
 
 def measure_of(name: str) -> Measure:
     """What is known of a number by its "stage.name"; of one that no default stage measures, its name alone."""
-    return MEASURES.get(name) or Measure(name.partition(".")[2].replace("_", " ") or name)
+    plain, person = without_person(name)
+    found = MEASURES.get(plain) or Measure(plain.partition(".")[2].replace("_", " ") or plain)
+    return found if person is None else replace(found, label=f"{found.label}, person {person + 1}")
+
+
+def without_person(name: str) -> tuple[str, int | None]:
+    """A number's name and the index of the person that it is of, such as 1 for "sync.confidence_1"; None: of all."""
+    found = re.fullmatch(r"(.+)_(\d+)", name)
+    return (found[1], int(found[2])) if found else (name, None)
 
 
 def stage_order(stages: Iterator[str] | set[str]) -> list[str]:
@@ -70,7 +81,7 @@ def stage_order(stages: Iterator[str] | set[str]) -> list[str]:
 def threshold(name: str, config: CurationConfig) -> Any:
     """The setting that a number is held against; None if there is none, or the stage's own default holds."""
     setting = measure_of(name).setting
-    return None if setting is None else getattr(getattr(config, setting[0]), setting[1])
+    return None if setting is None else getattr(getattr(config, setting[0]), setting[1], None)
 
 
 def passes(name: str, value: float, config: CurationConfig) -> bool | None:
@@ -102,8 +113,6 @@ def judgement(name: str, value: float, config: CurationConfig) -> str:
 
 def read_config(folder: Path) -> CurationConfig:
     """The settings that a dataset was made with; the defaults where they can't be read."""
-    import json
-
     try:
         values = json.loads((folder / "curation.json").read_text(encoding="utf-8"))
         return CurationConfig.model_validate(values["config"])

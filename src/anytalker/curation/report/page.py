@@ -105,8 +105,10 @@ def _funnel(steps: Sequence[Step], total: float, kept: float) -> str:
         rows.append(bar(step.stage, said, ("kept", step.left / total), ("dropped", step.seconds / total)))
         rows.append(_reasons(step, largest))
     lost = (steps[-1].left if steps else total) - kept
-    if abs(lost) > 0.05 + 0.5 / FPS:
-        rows.append(bar("rounding", f"− {spoken(abs(lost))}", ("kept", kept / total), ("dropped", abs(lost) / total)))
+    if lost > 0.05:
+        rows.append(bar("margins", f"− {spoken(lost)}", ("kept", kept / total), ("dropped", lost / total)))
+    elif lost < -0.05:
+        rows.append(bar("dropped twice", f"+ {spoken(-lost)}", ("kept", kept / total)))
     rows.append(bar("kept", f"{spoken(kept)} ({share(kept, total)})", ("kept", kept / total)))
     return (
         f'<h2>From footage to clips</h2><p class="soft">What each stage left, and what it dropped.</p>{"".join(rows)}'
@@ -258,8 +260,9 @@ def _settings(config: CurationConfig) -> str:
         for key, value in entries:
             usual = default[section][key] if key else default[section]
             name = f"{section}.{key}" if key else section
-            said = html.escape(str(value)) if value == usual else f"<b>{html.escape(str(value))}</b>"
-            rows.append(f"<tr><td>{html.escape(name)}</td><td>{said}</td><td>{html.escape(str(usual))}</td></tr>")
+            said, before = (html.escape("–" if one is None else str(one)) for one in (value, usual))
+            said = said if value == usual else f"<b>{said}</b>"
+            rows.append(f"<tr><td>{html.escape(name)}</td><td>{said}</td><td>{before}</td></tr>")
     head = "<tr><th>setting</th><th>value</th><th>default</th></tr>"
     return f'<h2>Settings</h2><div class="wide"><table>{head}{"".join(rows)}</table></div>'
 

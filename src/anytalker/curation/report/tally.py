@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anytalker.curation.footage import FPS
-from anytalker.curation.measures import stage_order
+from anytalker.curation.measures import stage_order, without_person
 from anytalker.curation.piece import Dropped
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def reason_of(one: Dropped) -> str:
         return "nearly the same as another clip"
     if one.stage == "footage":
         return "can't be decoded"
-    return one.reason
+    return re.sub(r"is \d+ frames too", "is too", one.reason)
 
 
 def funnel(total: float, dropped: Iterable[Dropped]) -> list[Step]:
@@ -126,13 +127,16 @@ def people(dataset: Dataset) -> list[Person]:
 
 
 def measured(dataset: Dataset) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """All numbers by name, in the stages' order: those of kept clips and those of dropped stretches, float (n,)."""
+    """All numbers by name, in the stages' order: those of kept clips and those of dropped stretches, float (n,).
+
+    Numbers of single people are put together.
+    """
     values: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
     for side, numbers in ((0, (clip.numbers for clip in dataset.kept)), (1, (one.numbers for one in dataset.dropped))):
         for each in numbers:
             for name, value in each.items():
                 if name != "failed" and np.isfinite(value):
-                    values[name][side].append(value)
+                    values[without_person(name)[0]][side].append(value)
     stages = stage_order({name.partition(".")[0] for name in values})
     order = sorted(values, key=lambda name: (stages.index(name.partition(".")[0]), name))
     return {name: (np.array(values[name][0]), np.array(values[name][1])) for name in order}
