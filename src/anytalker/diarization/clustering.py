@@ -1,0 +1,92 @@
+"""From embeddings of short windows to speakers: hierarchical clustering, then Bayesian HMM clustering (VBx)."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.cluster.hierarchy import fcluster, linkage
+
+_MOST_AT_ONCE = 3000
+"""Windows that are clustered hierarchically, which takes memory by their square; the others join the nearest."""
+_INDEPENDENCE = 0.4
+"""Share of what a window says that its overlapping neighbours don't, F_A of VBx."""
+_REGULARIZATION = 12.0
+"""F_B of VBx: the higher, the fewer speakers."""
+_STAY = 0.9
+"""Probability that the next window has the same speaker."""
+_LEAST_SHARE = 1e-3
+_ITERATIONS, _SETTLED = 30, 1e-3
+
+
+def cluster_voices(
+    points: np.ndarray, variances: np.ndarray, num_speakers: int | None = None, max_speakers: int = 10
+) -> np.ndarray:
+    """Whose window it is.
+
+    Ward's method gives too many clusters (or as many as there are speakers, where that is known); then VBx (Landini et
+    al. 2022) lets them compete, with few changes from window to window, until those that nothing needs are gone.
+
+    Args:
+        points: (windows, d) in order of time, of mean 0, whose deviation within a speaker is 1 in every direction.
+        variances: (d,) between speakers.
+        num_speakers: how many there are; None: find out.
+        max_speakers: how many there are at most, if that is to be found out.
+
+    Returns:
+        Probabilities (windows, speakers).
+    """
+    wanted = num_speakers or min(max_speakers, max(1, len(points) // 4))
+    labels = _ward(points, min(wanted, len(points)))
+    return _vbx(points, variances, labels, prune=num_speakers is None)
+
+
+def _ward(points: np.ndarray, count: int) -> np.ndarray:
+    if len(points) < 2:
+        return np.zeros(len(points), dtype=int)
+    some = points[np.linspace(0, len(points) - 1, min(len(points), _MOST_AT_ONCE)).astype(int)]
+    labels = fcluster(linkage(some, "ward"), count, "maxclust") - 1
+    if len(some) == len(points):
+        return labels
+    centres = np.stack([some[labels == label].mean(axis=0) for label in range(labels.max() + 1)])
+    return ((points**2).sum(axis=1)[:, None] - 2 * points @ centres.T + (centres**2).sum(axis=1)).argmin(axis=1)
+
+
+def _vbx(points: np.ndarray, variances: np.ndarray, labels: np.ndarray, prune: bool) -> np.ndarray:
+    """Probabilities (windows, speakers) by variational inference, eqs. 16 to 24 of Landini et al. 2022."""
+    belief = np.full((len(points), labels.max() + 1), 0.05 / (labels.max() + 1))
+    belief[np.arange(len(points)), labels] += 0.95
+    shares = np.full(belief.shape[1], 1 / belief.shape[1])
+    scaled = points * np.sqrt(variances)
+    ratio = _INDEPENDENCE / _REGULARIZATION
+    for _ in range(_ITERATIONS):
+        spread = 1 / (1 + ratio * belief.sum(axis=0)[:, None] * variances)
+        means = ratio * spread * (belief.T @ scaled)
+        likelihood = _INDEPENDENCE * (scaled @ means.T - 0.5 * (spread + means**2) @ variances)
+        last = belief
+        belief, entries = _forward_backward(likelihood, shares)
+        if prune:
+            shares = entries / entries.sum()
+            kept = shares > _LEAST_SHARE
+            belief, last = belief[:, kept] / belief[:, kept].sum(axis=1, keepdims=True), last[:, kept]
+            shares = shares[kept] / shares[kept].sum()
+        if np.abs(belief - last).max() < _SETTLED:
+            break
+    return belief
+
+
+def _forward_backward(likelihood: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (windows, speakers) in a chain that stays or goes to anyone, and how often each is gone to."""
+    emission = np.exp(likelihood - likelihood.max(axis=1, keepdims=True)) + 1e-30
+    transition = _STAY * np.eye(len(shares)) + (1 - _STAY) * shares
+    forward, backward = np.empty_like(emission), np.ones_like(emission)
+    forward[0] = shares * emission[0] / (shares @ emission[0])
+    for t in range(1, len(emission)):
+        value = forward[t - 1] @ transition * emission[t]
+        forward[t] = value / value.sum()
+    for t in range(len(emission) - 2, -1, -1):
+        value = transition @ (emission[t + 1] * backward[t + 1])
+        backward[t] = value / value.sum()
+    belief = forward * backward
+    belief /= belief.sum(axis=1, keepdims=True)
+    arrived = (1 - _STAY) * shares * emission[1:] * backward[1:]
+    every = (forward[:-1] @ transition * emission[1:] * backward[1:]).sum(axis=1, keepdims=True)
+    return belief, belief[0] + (arrived / every).sum(axis=0)
