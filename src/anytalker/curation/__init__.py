@@ -1,0 +1,1 @@
+"""From raw footage to training clips."""
