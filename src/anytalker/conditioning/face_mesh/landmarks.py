@@ -21,12 +21,8 @@ _CHUNK = 60
 _LOOK_EVERY = 6
 """Frames from one first look, which tells how a head is turned, to the next."""
 _BATCH = 16
-_VIEW = 320
-"""Side in pixels of what is kept of a face."""
-_VIEW_SIDE, _FIRST_SIDE = 2.6, 1.75
-"""Sides of what is kept and of the first look, in units of a face box's larger side (brows to chin)."""
-_FIRST_UP = 0.12
-"""How far above the box's middle both lie, in the same unit."""
+_FIRST_SIDE, _FIRST_UP = 1.75, 0.12
+"""Side of the first look, and how far above a box's middle it lies, in units of the box's larger side."""
 _SIDE = 1.5
 """Side of the second look in units of the points' larger extent, as MediaPipe's tracker takes it."""
 _EYE_CORNERS = (33, 263)
@@ -56,7 +52,7 @@ def find_landmarks(frames: Iterable[np.ndarray], boxes: np.ndarray) -> FaceMesh:
         boxes: face boxes (T, P, 4), left, top, right, bottom in pixels, brows to chin; NaN where a face is missing.
 
     Raises:
-        InputError: if the boxes have another shape, a frame is no picture, or there are fewer or more frames than boxes.
+        InputError: if the boxes have another shape, a frame is no picture, or there aren't as many frames as boxes.
     """
     boxes = np.asarray(boxes, dtype=np.float64)
     if boxes.ndim != 3 or boxes.shape[2] != 4:

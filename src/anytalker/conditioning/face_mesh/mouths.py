@@ -43,6 +43,10 @@ class FaceMotion:
     roll: np.ndarray
     confidence: np.ndarray
 
+    def mouth(self, person: int) -> np.ndarray:
+        """One person's mouth (T, 3): opening, height, width."""
+        return np.stack([values[:, person] for values in (self.opening, self.height, self.width)], axis=1)
+
 
 def read_motion(mesh: FaceMesh) -> FaceMotion:
     """Measure mouths, eyes and heads."""
