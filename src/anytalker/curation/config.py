@@ -67,11 +67,11 @@ class SyncConfig(_Part):
     """Lips and voice.
 
     Attributes:
-        min_confidence: least confidence that lips say what is heard; see `lip_sync.judge_sync`.
+        min_confidence: least confidence that lips say what is heard in a clip; see `lip_sync.judge_sync`.
         max_delay: frames of constant delay of the sound that are corrected; beyond it a shot is dropped.
     """
 
-    min_confidence: float | None = None
+    min_confidence: float = Field(default=2.0, ge=0)
     max_delay: int = Field(default=10, ge=0, le=15)
 
 

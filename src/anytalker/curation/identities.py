@@ -104,4 +104,3 @@ def _cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return np.zeros((len(first), len(second)))
     unit = [one / np.maximum(np.linalg.norm(one, axis=1, keepdims=True), 1e-9) for one in (first, second)]
     return unit[0] @ unit[1].T
-

@@ -150,4 +150,3 @@ def write_result(path: Path, value: BaseModel) -> None:
     """Write a result, whole or not at all."""
     with atomic_path(path) as partial:
         partial.write_text(value.model_dump_json(), encoding="utf-8")
-

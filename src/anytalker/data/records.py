@@ -14,6 +14,7 @@ from anytalker.errors import InputError
 
 Split = Literal["train", "validation", "test"]
 
+
 class ClipPerson(BaseModel):
     """One person of a clip.
 

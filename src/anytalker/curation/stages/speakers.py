@@ -11,13 +11,16 @@ from anytalker.conditioning.face_mesh.landmarks import find_landmarks
 from anytalker.conditioning.face_mesh.mouths import FaceMotion, read_motion
 from anytalker.curation.config import SpeechConfig, SyncConfig
 from anytalker.curation.footage import FPS
-from anytalker.curation.lip_sync import SyncJudgement, judge_sync
+from anytalker.curation.lip_sync import SyncJudgement, judge_sync, pool
 from anytalker.curation.piece import Dropped, Piece
 from anytalker.curation.spans import Span, clipped, common, joined, left_over, total
+from anytalker.errors import NoScoreError
 
 _SHORTEST_TURN = 0.2
 _KNOWN = 1.0
 """Seconds that a voice must be heard in a piece to be held against lips."""
+_AROUND = 0.3
+"""Seconds around speech in which lips are looked at, too: they open before it and close after it."""
 _EDGE = 2
 """Frames at both ends of a shot that are left out: encoders blur them."""
 
@@ -28,7 +31,7 @@ class _Voice:
 
     number: int
     spans: tuple[Span, ...]
-    judgements: tuple[SyncJudgement, ...] = ()
+    judgements: tuple[SyncJudgement | None, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -36,7 +39,13 @@ class _Voice:
 
     @property
     def best(self) -> int:
-        return int(np.argmax([one.confidence for one in self.judgements]))
+        """The face that goes with it best."""
+        return int(np.argmax([-np.inf if one is None else one.confidence for one in self.judgements]))
+
+    @property
+    def judgement(self) -> SyncJudgement | None:
+        """That face's."""
+        return self.judgements[self.best] if self.judgements else None
 
 
 class SpeakersStage:
@@ -55,31 +64,32 @@ class SpeakersStage:
             return
         boxes = np.stack([face.boxes for face in piece.faces], axis=1)
         motion = read_motion(find_landmarks(piece.frames(), boxes))
-        voices = [self._judged(piece, motion, voice) for voice in heard]
-        owned = [voice for voice in voices if voice.judgements and self._is_said(voice.judgements[voice.best])]
-        if not owned:
-            best = max((one.confidence for voice in voices for one in voice.judgements), default=0.0)
+        voices = self._judged(piece, motion, heard, None)
+        agreeing = [voice for voice in voices if voice.judgement is not None and voice.judgement.agrees]
+        if not agreeing:
+            best = max((voice.judgement.confidence for voice in voices if voice.judgement), default=0.0)
             yield piece.drop(self.name, "nobody's lips say what is heard", **{"speakers.confidence": best})
             return
-        longest = max(owned, key=lambda voice: voice.seconds)
-        delay = longest.judgements[longest.best].offset_frames
+        delay = pool([voice.judgement for voice in agreeing if voice.judgement]).offset_frames
         measured = piece.measured(**{"speakers.delay": delay})
         if abs(delay) > self._sync.max_delay:
             yield measured.drop(self.name, f"the sound is {abs(delay)} frames too {'late' if delay > 0 else 'early'}")
             return
-        yield from self._parts(replace(measured, delay=delay), voices, owned)
+        voices = self._judged(piece, motion, heard, delay)
+        yield from self._parts(replace(measured, delay=delay), voices)
 
-    def _judged(self, piece: Piece, motion: FaceMotion, voice: _Voice) -> _Voice:
-        """A voice held against every face, where it is heard long enough."""
-        if voice.seconds < _KNOWN:
-            return voice
-        faces = range(len(piece.faces))
-        return replace(voice, judgements=tuple(judge_voice(piece, motion, face, voice.spans) for face in faces))
+    def _judged(self, piece: Piece, motion: FaceMotion, voices: Sequence[_Voice], delay: int | None) -> list[_Voice]:
+        """Voices held against every face, where they are heard long enough."""
+        judged = []
+        for voice in voices:
+            others = [span for other in voices if other is not voice for span in other.spans]
+            faces = range(len(piece.faces)) if voice.seconds >= _KNOWN else ()
+            judgements = tuple(judge_voice(piece, motion, face, voice.spans, others, delay) for face in faces)
+            judged.append(replace(voice, judgements=judgements))
+        return judged
 
-    def _is_said(self, judgement: SyncJudgement) -> bool:
-        return judgement.confidence >= self._sync.min_confidence
-
-    def _parts(self, piece: Piece, voices: Sequence[_Voice], owned: Sequence[_Voice]) -> Iterator[Piece | Dropped]:
+    def _parts(self, piece: Piece, voices: Sequence[_Voice]) -> Iterator[Piece | Dropped]:
+        owned = [voice for voice in voices if voice.judgement is not None and voice.judgement.agrees]
         late = piece.delay / FPS
         start, end = (piece.start + _EDGE) / FPS, (piece.end - _EDGE) / FPS
         overlaps = clipped(_earlier(piece.overlaps, late), start, end)
@@ -101,9 +111,34 @@ class SpeakersStage:
                 yield piece.part(round(a * FPS), max(round(a * FPS) + 1, round(b * FPS))).drop(self.name, reason)
 
 
-def judge_voice(piece: Piece, motion: FaceMotion, face: int, spans: Sequence[Span]) -> SyncJudgement:
-    """How well a face's lips say what is heard in spans (seconds of the footage, by its sound)."""
-    return judge_sync(motion, face, FPS, piece.heard(delay=0), [(a - piece.start / FPS, b - piece.start / FPS) for a, b in spans])
+def judge_voice(
+    piece: Piece, motion: FaceMotion, face: int, spans: Sequence[Span], others: Sequence[Span], delay: int | None = None
+) -> SyncJudgement | None:
+    """How well a face's lips say what is heard; None where there is too little of it.
+
+    Args:
+        piece: the piece, whose own delay doesn't count.
+        motion: of its faces.
+        face: index of the face.
+        spans: when the voice is heard, in seconds of the footage, by its sound.
+        others: when other voices are.
+        delay: frames that the sound is known to come late; None: it isn't known.
+    """
+    times = (np.arange(piece.start, piece.end) + 0.5) / FPS
+    own, taken = (_inside(times, one, margin) for one, margin in ((spans, _AROUND), (others, 0.0)))
+    mouth = np.stack([motion.opening[:, face], motion.height[:, face], motion.width[:, face]], axis=1)
+    mouth[~own | (taken & ~_inside(times, spans, 0.0))] = np.nan
+    try:
+        return judge_sync(mouth, FPS, piece.heard(delay=0), delay)
+    except NoScoreError:
+        return None
+
+
+def _inside(times: np.ndarray, spans: Sequence[Span], margin: float) -> np.ndarray:
+    within = np.zeros(len(times), bool)
+    for start, end in spans:
+        within |= (times >= start - margin) & (times < end + margin)
+    return within
 
 
 def _heard(piece: Piece) -> list[_Voice]:

@@ -10,6 +10,7 @@ import numpy as np
 from anytalker.conditioning.face_mesh.landmarks import find_landmarks
 from anytalker.conditioning.face_mesh.mouths import read_motion
 from anytalker.curation.config import SyncConfig
+from anytalker.curation.footage import FPS
 from anytalker.curation.piece import Dropped, Face, Piece
 from anytalker.curation.spans import total
 from anytalker.curation.stages.speakers import judge_voice
@@ -31,18 +32,25 @@ class SyncStage:
         boxes = np.stack([face.boxes for face in piece.faces], axis=1)
         motion = read_motion(find_landmarks(piece.frames(), boxes))
         faces: list[Face] = []
+        late = piece.delay / FPS
         for index, face in enumerate(piece.faces):
             if total(face.speaking) < _LEAST_SECONDS:
                 faces.append(face)
                 continue
-            scores = [judge_voice(piece, motion, other, face.speaking).confidence for other in range(len(piece.faces))]
-            own = scores.pop(index)
-            piece = piece.measured(**{f"sync.confidence_{index}": own})
-            if own < self._config.clip_confidence:
+            spans = [(a + late, b + late) for a, b in face.speaking]
+            others = [(a + late, b + late) for one in piece.faces if one is not face for a, b in one.speaking]
+            every = range(len(piece.faces))
+            judged = [judge_voice(piece, motion, other, spans, others, piece.delay) for other in every]
+            own = judged[index]
+            if own is None:
+                faces.append(face)
+                continue
+            piece = piece.measured(**{f"sync.confidence_{index}": own.confidence})
+            if own.confidence < self._config.min_confidence:
                 yield piece.drop(self.name, "lips and voice don't go together")
                 return
-            if scores and max(scores) > own:
+            if any(one.confidence > own.confidence for one in judged if one is not None):
                 yield piece.drop(self.name, "another face's lips say it better")
                 return
-            faces.append(replace(face, sync_confidence=own))
+            faces.append(replace(face, sync_confidence=own.confidence))
         yield replace(piece, faces=tuple(faces))
