@@ -119,7 +119,7 @@ def plan_memory(
     shape: ModelShape,
     size: tuple[int, int],
     frames: int,
-    persons: int,
+    people: int,
     dtype: torch.dtype,
     rest: int,
     batched: bool = False,
@@ -132,7 +132,7 @@ def plan_memory(
         shape: of the model.
         size: (width, height) of the video in pixels.
         frames: of the video.
-        persons: people in it.
+        people: how many are in it.
         dtype: of the transformer.
         rest: bytes that the process or the GPU takes without any model.
         batched: both branches of guidance at once.
@@ -144,7 +144,7 @@ def plan_memory(
     longest = 1 + max(window.stop - window.start for window in windows)
     grid = (size[1] // 16, size[0] // 16)
     branches = 1 if settings.guidance_scale == 1 else 2
-    step, context = _once(simulate_step, shape.transformer, (longest, *grid), persons, dtype, branches * batched or 1)
+    step, context = _once(simulate_step, shape.transformer, (longest, *grid), people, dtype, branches * batched or 1)
     under_way = min(len(windows), settings.num_inference_steps + 1)
     layers = int(complete_config(shape.transformer)["num_layers"])
     kept = context * (1 if batched else branches) * under_way
@@ -188,21 +188,21 @@ def transformer_bytes(config: Mapping[str, Any], dtype: torch.dtype, placement: 
 
 
 def simulate_step(
-    config: Mapping[str, Any], grid: tuple[int, int, int], persons: int, dtype: torch.dtype, batch: int = 1
+    config: Mapping[str, Any], grid: tuple[int, int, int], people: int, dtype: torch.dtype, batch: int = 1
 ) -> tuple[int, int]:
     """Bytes that a denoising step allocates at its peak, and bytes of the context of one batch.
 
     Args:
         config: of the transformer.
         grid: latent frames, and token rows and columns.
-        persons: people, each with a face as wide as a third of the picture's height.
+        people: how many, each with a face as wide as a third of the picture's height.
         dtype: of the weights.
         batch: branches of guidance in one batch.
     """
     frames, height, width = grid
     values = complete_config(config)
     layers = values["num_layers"]
-    regions = assumed_regions(persons, grid, batch)
+    regions = assumed_regions(people, grid, batch)
     with without_data(dtype):
         model = AnyTalkerTransformer3DModel(**values | {"num_layers": min(layers, _SIMULATED_LAYERS)}).eval()
         dim = values["num_attention_heads"] * values["attention_head_dim"]
@@ -211,8 +211,8 @@ def simulate_step(
         streams = Streams(
             torch.empty(batch, values["text_len"], dim),
             torch.empty(batch, 257, dim),
-            torch.empty(batch, persons, 257, dim),
-            torch.empty(batch, persons, audio_frames, values["audio_tokens"], audio_dim),
+            torch.empty(batch, people, 257, dim),
+            torch.empty(batch, people, audio_frames, values["audio_tokens"], audio_dim),
         )
         blocks: list[Any] = list(model.blocks)
         context = TransformerContext(tuple(block.context(streams) for block in blocks), regions)
@@ -292,13 +292,13 @@ def without_data(dtype: torch.dtype, gradients: bool = False) -> Iterator[None]:
         torch.set_default_dtype(default)
 
 
-def assumed_regions(persons: int, grid: tuple[int, int, int], batch: int, multiple: int = 1) -> FaceRegions:
+def assumed_regions(people: int, grid: tuple[int, int, int], batch: int, multiple: int = 1) -> FaceRegions:
     """Places of people whose faces are as wide as a third of the picture's height; `multiple` as for `FaceRegions`."""
     frames, height, width = grid
     side = max(1, height // _FACE_SHARE)
-    masks = torch.zeros(batch, persons, frames, height, width)
-    for person in range(persons):
-        left = person * max(0, width - side) // max(1, persons - 1)
+    masks = torch.zeros(batch, people, frames, height, width)
+    for person in range(people):
+        left = person * max(0, width - side) // max(1, people - 1)
         masks[:, person, :, :side, left : left + side] = 1
     return FaceRegions(masks, multiple)
 
