@@ -72,7 +72,7 @@ class Case:
         elif block.attn2.backend == "dense":
             self.tokens + attend_people_dense(self.tokens, people, regions, block.attn2.heads)
         else:
-            for person in regions.persons:
+            for person in regions.people:
                 spoken = attend_person(regions.gather(self.tokens, person), people, person, block.attn2.heads)
                 regions.add_(self.tokens, 0 * spoken, person)
 

@@ -37,7 +37,7 @@ ATTENTION = {
     ),
 }
 """What the library's counter lacks: attention on the CPU."""
-KIND = BatchKind(scenes=2, persons=2, frames=4, rows=12, columns=16, chance=1.0)
+KIND = BatchKind(scenes=2, people=2, frames=4, rows=12, columns=16, chance=1.0)
 SIZES = {"num_attention_heads": 4, "ffn_dim": 256, "num_layers": 5}
 
 
@@ -53,10 +53,10 @@ def batch_of(kind: BatchKind, model: TrainedModel) -> Batch:
         latents=torch.randn(kind.scenes, 16, *place),
         condition=torch.randn(kind.scenes, 16, *place),
         mask=torch.randn(kind.scenes, 4, *place),
-        audio=torch.randn(kind.scenes, kind.persons, 4 * kind.frames - 3, *heard),
-        faces=torch.randn(kind.scenes, kind.persons, 3, 16, 16),
+        audio=torch.randn(kind.scenes, kind.people, 4 * kind.frames - 3, *heard),
+        faces=torch.randn(kind.scenes, kind.people, 3, 16, 16),
         pictures=torch.randn(kind.scenes, 3, 16, 16),
-        face_masks=assumed_regions(kind.persons, grid, kind.scenes).face_masks,
+        face_masks=assumed_regions(kind.people, grid, kind.scenes).face_masks,
         loss_weights=torch.ones(kind.scenes, 1, 1, *place[1:]),
         prompts=[],
     )
@@ -160,7 +160,7 @@ def test_what_is_missing_is_named_and_counted_all_the_same(tmp_path) -> None:
     config = make_config(tmp_path, data={"single": [tmp_path / "none"], "joined": [tmp_path / "gone"], "window": 20})
     config = config.model_copy(update={"batches": config.batches.model_copy(update={"join": [1, 2]})})
     kinds, missing = batch_kinds(config, PipelineSettings())
-    assert [(kind.persons, kind.rows, kind.columns, kind.frames) for kind in kinds] == [
+    assert [(kind.people, kind.rows, kind.columns, kind.frames) for kind in kinds] == [
         (1, 60, 104, 21),
         (2, 60, 104, 21),
     ]

@@ -71,7 +71,7 @@ def _sharing(config: TrainingConfig, estimate: RunEstimate) -> str:
 
 
 def _kind(kind: BatchKind) -> str:
-    people = "1 person" if kind.persons == 1 else f"{kind.persons} people"
+    people = "1 person" if kind.people == 1 else f"{kind.people} people"
     scenes = "1 scene" if kind.scenes == 1 else f"{kind.scenes} scenes"
     return f"{scenes} of {people}, {8 * kind.columns}×{8 * kind.rows}, {4 * kind.frames - 3} frames: " + (
         f"{kind.tokens:,} tokens each"

@@ -39,7 +39,7 @@ class Suggestion:
         size: (width, height) in pixels; None: the model's own, `scale` times as long on both sides.
         scale: of the model's own size.
         seconds: length of the video.
-        persons: people in it.
+        people: how many are in it.
         frames: of the video.
         shortened: whether it is shorter than was asked for.
         plan: the memory that it takes.
@@ -50,7 +50,7 @@ class Suggestion:
     size: tuple[int, int] | None
     scale: float
     seconds: float
-    persons: int
+    people: int
     frames: int
     shortened: bool
     plan: MemoryPlan
@@ -71,7 +71,7 @@ class Suggestion:
 
     def generate(self) -> str:
         """The command that makes the video, with names of files in place of the user's own."""
-        voices = [word for person in range(self.persons) for word in ("--audio", f"voice{person + 1}.wav")]
+        voices = [word for person in range(self.people) for word in ("--audio", f"voice{person + 1}.wav")]
         limit = ["--max-frames", str(self.frames)] if self.shortened else []
         return shlex.join(["anytalker", "generate", *self.options, *PICTURE, *voices, *limit])
 
@@ -79,7 +79,7 @@ class Suggestion:
         """The command that plans the same video again; a GPU is named by its memory."""
         card = ["--card", f"{machine.memory / 2**30:.6g}"] if machine.device == "cuda" else []
         model = ["--model", "tiny"] if self.model == "tiny" else []
-        length = ["--persons", str(self.persons), "--seconds", f"{self.seconds:.4g}"]
+        length = ["--persons", str(self.people), "--seconds", f"{self.seconds:.4g}"]
         return shlex.join(["anytalker", "doctor", *model, *self.options, *length, *card])
 
 
@@ -88,7 +88,7 @@ def suggest(
     machine: Machine,
     size: tuple[int, int] | None,
     seconds: float,
-    persons: int,
+    people: int,
     placement: Placement = Placement(),
 ) -> Suggestion | None:
     """The video that fits and differs least from what was asked for; None if none fits.
@@ -103,14 +103,14 @@ def suggest(
     unit = model_shape(model, torch.float32).settings.size_multiple
     choices = list(_choices(machine, seconds, placement))
     scale, length, place = choices[-1]
-    if plan_video(model, machine, scaled(own, scale, unit), length, persons, place)[0].peak > machine.memory:
+    if plan_video(model, machine, scaled(own, scale, unit), length, people, place)[0].peak > machine.memory:
         return None
     for scale, length, place in choices:
         pixels = scaled(own, scale, unit)
-        plan, _, frames = plan_video(model, machine, pixels, length, persons, place)
+        plan, _, frames = plan_video(model, machine, pixels, length, people, place)
         if plan.peak <= machine.memory:
             kept, factor = (None, scale) if size is None else (pixels, 1.0)
-            return Suggestion(model, place, kept, factor, length, persons, frames, length < seconds, plan)
+            return Suggestion(model, place, kept, factor, length, people, frames, length < seconds, plan)
     return None
 
 
@@ -142,11 +142,11 @@ def advice(
     machine: Machine,
     size: tuple[int, int] | None,
     seconds: float,
-    persons: int,
+    people: int,
     placement: Placement = Placement(),
 ) -> str:
     """What to do about a video that doesn't fit, with the commands."""
-    found = suggest(model, machine, size, seconds, persons, placement)
+    found = suggest(model, machine, size, seconds, people, placement)
     if found is None:
         others = {"14b": "1.3b or tiny", "1.3b": "tiny"}.get(model)
         return f"Nothing of {model} fits. " + (f"Take a smaller model: {others}." if others else "Free some memory.")
@@ -176,7 +176,7 @@ class Outlook:
     cpu_hours: float | None
 
 
-def outlook(model: str, machine: Machine, size: tuple[int, int] | None, seconds: float, persons: int) -> Outlook:
+def outlook(model: str, machine: Machine, size: tuple[int, int] | None, seconds: float, people: int) -> Outlook:
     """What a machine can do with a model; `download_bytes` is the least that it takes, its weights in 16 bits.
 
     `cpu_hours` says roughly how long a full-size model computes on this CPU; None on a GPU, and for the miniature.
@@ -186,9 +186,9 @@ def outlook(model: str, machine: Machine, size: tuple[int, int] | None, seconds:
         here = True
     except InputError:
         here = False
-    found = suggest(model, machine, size, seconds, persons)
+    found = suggest(model, machine, size, seconds, people)
     known = model in PRESETS
-    weights = sum(plan_video(model, Machine("cuda", 0, 0), size, seconds, persons)[0].weights.values()) if known else 0
+    weights = sum(plan_video(model, Machine("cuda", 0, 0), size, seconds, people)[0].weights.values()) if known else 0
     hours = _cpu_hours(found) if found and known and machine.device == "cpu" else None
     return Outlook(model, here, found, weights, hours)
 

@@ -121,7 +121,7 @@ def plan_memory(
     shape: ModelShape,
     size: tuple[int, int],
     frames: int,
-    persons: int,
+    people: int,
     dtype: torch.dtype,
     rest: int,
     batched: bool = False,
@@ -134,7 +134,7 @@ def plan_memory(
         shape: of the model.
         size: (width, height) of the video in pixels.
         frames: of the video.
-        persons: people in it.
+        people: people in it.
         dtype: of the transformer.
         rest: bytes that the process or the GPU takes without any model.
         batched: both branches of guidance at once.
@@ -151,7 +151,7 @@ def plan_memory(
     transformer = _once(transformer_bytes, shape.transformer, dtype, Placement(weights=placement.weights))
     branches = 1 if settings.guidance_scale == 1 else 2
     batch = branches if batched else 1
-    step, context = _once(simulate_step, shape.transformer, (window_frames, rows, columns), persons, dtype, batch)
+    step, context = _once(simulate_step, shape.transformer, (window_frames, rows, columns), people, dtype, batch)
     contexts = context * (branches // batch) * active_windows
     if placement.memory == "low":  # keys and values are made anew, of one block at a time
         step, contexts = step + context // layers, 0
@@ -201,21 +201,21 @@ def transformer_bytes(config: Mapping[str, Any], dtype: torch.dtype, placement: 
 
 
 def simulate_step(
-    config: Mapping[str, Any], grid: tuple[int, int, int], persons: int, dtype: torch.dtype, batch: int = 1
+    config: Mapping[str, Any], grid: tuple[int, int, int], people: int, dtype: torch.dtype, batch: int = 1
 ) -> tuple[int, int]:
     """Bytes that a denoising step allocates at its peak, and bytes of the context of one batch.
 
     Args:
         config: of the transformer.
         grid: latent frames, and token rows and columns.
-        persons: people, each with a face as wide as a third of the picture's height.
+        people: people, each with a face as wide as a third of the picture's height.
         dtype: of the weights.
         batch: branches of guidance in one batch.
     """
     frames, height, width = grid
     values = complete_config(config)
     layers = values["num_layers"]
-    regions = assumed_regions(persons, grid, batch)
+    regions = assumed_regions(people, grid, batch)
     with without_data(dtype):
         model = AnyTalkerTransformer3DModel(**values | {"num_layers": min(layers, _SIMULATED_LAYERS)}).eval()
         dim = values["num_attention_heads"] * values["attention_head_dim"]
@@ -224,8 +224,8 @@ def simulate_step(
         streams = Streams(
             torch.empty(batch, values["text_len"], dim),
             torch.empty(batch, 257, dim),
-            torch.empty(batch, persons, 257, dim),
-            torch.empty(batch, persons, audio_frames, values["audio_tokens"], audio_dim),
+            torch.empty(batch, people, 257, dim),
+            torch.empty(batch, people, audio_frames, values["audio_tokens"], audio_dim),
         )
         blocks: list[Any] = list(model.blocks)
         context = TransformerContext(tuple(block.context(streams) for block in blocks), regions)
@@ -305,13 +305,13 @@ def without_data(dtype: torch.dtype, gradients: bool = False) -> Iterator[None]:
         torch.set_default_dtype(default)
 
 
-def assumed_regions(persons: int, grid: tuple[int, int, int], batch: int, multiple: int = 1) -> FaceRegions:
+def assumed_regions(people: int, grid: tuple[int, int, int], batch: int, multiple: int = 1) -> FaceRegions:
     """Places of people whose faces are as wide as a third of the picture's height; `multiple` as for `FaceRegions`."""
     frames, height, width = grid
     side = max(1, height // _FACE_SHARE)
-    masks = torch.zeros(batch, persons, frames, height, width)
-    for person in range(persons):
-        left = person * max(0, width - side) // max(1, persons - 1)
+    masks = torch.zeros(batch, people, frames, height, width)
+    for person in range(people):
+        left = person * max(0, width - side) // max(1, people - 1)
         masks[:, person, :, :side, left : left + side] = 1
     return FaceRegions(masks, multiple)
 

@@ -144,7 +144,7 @@ def plan_video(
     machine: Machine,
     size: tuple[int, int] | None,
     seconds: float,
-    persons: int,
+    people: int,
     placement: Placement = Placement(),
 ) -> tuple[MemoryPlan, tuple[int, int], int]:
     """The memory of a video, its size and its frames.
@@ -154,7 +154,7 @@ def plan_video(
         machine: where.
         size: (width, height) in pixels; None: the model's largest, 16 : 9.
         seconds: length.
-        persons: people.
+        people: how many are in it.
         placement: what is on the device at a time.
     """
     known = model in PRESETS and machine.device == "cuda"
@@ -163,7 +163,7 @@ def plan_video(
     frames = max(5, round(seconds * shape.settings.fps) // 4 * 4 + 1)
     chosen = size or largest(shape.settings)
     plan = plan_memory(
-        shape, chosen, frames, persons, dtype, machine.rest, placement=placement, workspace=machine.workspace
+        shape, chosen, frames, people, dtype, machine.rest, placement=placement, workspace=machine.workspace
     )
     return plan, chosen, frames
 

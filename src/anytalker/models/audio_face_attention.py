@@ -153,7 +153,7 @@ class AudioFaceCrossAttention(TextImageCrossAttention):
         if self.backend == "dense":
             attended = attended + attend_people_dense(query, context.people, regions, self.heads)
         else:
-            for person in regions.persons:
+            for person in regions.people:
                 spoken = attend_person(regions.gather(query, person), context.people, person, self.heads)
                 attended = regions.add_(attended, spoken, person)
         return self.to_out(attended)
@@ -197,7 +197,7 @@ class PeopleCrossAttention(nn.Module):
             query = self.to_q(norm(hidden_states).to(people.face[1].dtype))
             return hidden_states + self.to_out(attend_people_dense(query, people, regions, self.heads))
         total = hidden_states + self.to_out.bias
-        for person in regions.persons:
+        for person in regions.people:
             query = self.to_q(norm(regions.gather(hidden_states, person)).to(people.face[1].dtype))
             spoken = attend_person(query, people, person, self.heads)
             total = regions.add_(total, spoken, person, self.to_out.weight)
@@ -239,7 +239,7 @@ def attend_people_dense(query: torch.Tensor, people: PeopleKeys, regions: FaceRe
         (B, f·h·w, dim), the sum over people.
     """
     face_masks = regions.face_masks
-    persons, frames = face_masks.shape[1:3]
+    count, frames = face_masks.shape[1:3]
     face_tokens, groups, audio_tokens = people.face[0].shape[3], *people.audio[0].shape[2:5:2]
     latent_frame = torch.arange(frames, device=query.device).repeat_interleave(query.shape[1] // frames)
     share = (groups - 1) // max(1, frames - 1) or 1
@@ -249,7 +249,7 @@ def attend_people_dense(query: torch.Tensor, people: PeopleKeys, regions: FaceRe
         visible = visible | (latent_frame[:, None] == 0)
     visible = torch.cat([visible.new_ones(len(visible), face_tokens), visible], dim=1)
     split, total = split_heads(query, heads), torch.zeros_like(query)
-    for person in range(persons):
+    for person in range(count):
         key, value = (
             torch.cat([face[:, person], audio[:, person].transpose(1, 2).flatten(2, 3)], dim=2)
             for face, audio in zip(people.face, people.audio, strict=True)

@@ -39,7 +39,7 @@ class FaceRegions:
             self._places.append(places[..., None])
 
     @property
-    def persons(self) -> range:
+    def people(self) -> range:
         """Indices of the people."""
         return range(len(self._places))
 

@@ -32,22 +32,20 @@ def check_number(name: str, value: float, low: float, high: float) -> float:
     return number
 
 
-def check_strengths(strengths: Sequence[float] | None, persons: int) -> tuple[float, ...] | None:
-    """Strengths of `persons` people; those not given are 1.
+def check_strengths(strengths: Sequence[float] | None, people: int) -> tuple[float, ...] | None:
+    """Strengths of that many people; those not given are 1.
 
     Raises:
         InputError: for more strengths than people, or one that is not a number from 0 to 10.
     """
     if strengths is None:
         return None
-    if len(strengths) > persons:
-        raise InputError(
-            f"{len(strengths)} voice strengths were given for {persons} people; give one a person at most."
-        )
+    if len(strengths) > people:
+        raise InputError(f"{len(strengths)} voice strengths were given for {people} people; give one a person at most.")
     for strength in strengths:
         if not 0 <= strength <= 10:
             raise InputError(f"The voice strength {strength} can't be used; it must be a number from 0 to 10.")
-    return tuple(map(float, strengths)) + (1.0,) * (persons - len(strengths))
+    return tuple(map(float, strengths)) + (1.0,) * (people - len(strengths))
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -62,9 +62,9 @@ class Batch:
         return replace(self, **changed)
 
 
-def generic_prompts(persons: int) -> tuple[str, ...]:
+def generic_prompts(people: int) -> tuple[str, ...]:
     """The generic prompts of a scene of that many people, used where clips were joined (paper)."""
-    return PROMPTS.get(persons, MANY_PROMPTS)
+    return PROMPTS.get(people, MANY_PROMPTS)
 
 
 def window_of(clip: Clip, start: int, length: int) -> Clip:
@@ -124,7 +124,7 @@ def make_batch(clips: Sequence[Clip], people: int, config: BatchConfig, rng: np.
     """Join clips into scenes and stack them.
 
     Args:
-        clips: clips of equal size, length and number of persons. With `people` over 1 every clip is the first of a
+        clips: clips of equal size, length and number of people. With `people` over 1 every clip is the first of a
             scene once, joined with the next ones of the list, around its end (paper): the batch keeps its size.
         people: clips side by side in a scene.
         config: how to silence, drop and widen.

@@ -190,7 +190,7 @@ def simulate_steps(
     layers = int(values["num_layers"])
     regions = {
         kind: assumed_regions(
-            kind.persons, (kind.frames, kind.rows // 2, kind.columns // 2), kind.scenes, TRAINED_PLACES
+            kind.people, (kind.frames, kind.rows // 2, kind.columns // 2), kind.scenes, TRAINED_PLACES
         )
         for kind in kinds
     }
@@ -242,17 +242,17 @@ def _forward(model: TrainedModel, values: Mapping[str, Any], kind: BatchKind, re
     """The loss of a batch; its tokens are made here, as what the model looks up of them needs data."""
     transformer: Any = model.transformer
     image_encoder: Any = model.image_encoder
-    scenes, persons = kind.scenes, kind.persons
+    scenes, people = kind.scenes, kind.people
     size = image_encoder.config.image_size
     with torch.set_grad_enabled(model.train_image_encoder):
-        pixels = torch.empty(scenes * (1 + persons), 3, size, size)
+        pixels = torch.empty(scenes * (1 + people), 3, size, size)
         states = image_encoder(pixels, output_hidden_states=True).hidden_states[-2]
     heard = [values[f"audio_{key}"] for key in ("window", "blocks", "channels")]
     streams = Streams(
         transformer.condition_embedder.text_embedder(torch.empty(scenes, values["text_len"], values["text_dim"])),
         transformer.condition_embedder.image_embedder(states[:scenes]),
-        transformer.face_embedder(states[scenes:]).unflatten(0, (scenes, persons)),
-        transformer.audio_embedder(torch.empty(scenes, persons, 4 * kind.frames - 3, *heard)),
+        transformer.face_embedder(states[scenes:]).unflatten(0, (scenes, people)),
+        transformer.audio_embedder(torch.empty(scenes, people, 4 * kind.frames - 3, *heard)),
     )
     place = (kind.frames, kind.rows, kind.columns)
     latents = torch.empty(scenes, values["out_channels"], *place, dtype=torch.float32)

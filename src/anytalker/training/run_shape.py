@@ -32,13 +32,13 @@ class TrainingShape:
 
 @dataclass(frozen=True)
 class BatchKind:
-    """One kind of batch of a group: `scenes` of `persons` in latents of `frames`, `rows` and `columns`.
+    """One kind of batch of a group: `scenes` of `people` in latents of `frames`, `rows` and `columns`.
 
     `chance`: how likely a batch is of this kind.
     """
 
     scenes: int
-    persons: int
+    people: int
     frames: int
     rows: int
     columns: int
@@ -138,26 +138,26 @@ def _assumed_clip(config: TrainingConfig, settings: PipelineSettings, window: bo
     width, height = PrepareSettings.width, PrepareSettings.height
     if width * height > settings.max_area:
         width, height = largest(settings)
-    persons = 2 if max(config.batches.join) == 1 else 1
+    people = 2 if max(config.batches.join) == 1 else 1
     frames = ((settings.trained_frames or 81) - 1) // 4 + 1 if config.data.window is None else config.data.window + 1
-    return persons, frames, height // 8, width // (16 if window else 8)
+    return people, frames, height // 8, width // (16 if window else 8)
 
 
 def _clip_text(shape: tuple[int, ...]) -> str:
-    persons, frames, rows, columns = shape
-    people = "one person" if persons == 1 else f"{persons} people"
-    return f"{people}, {8 * columns}×{8 * rows}, {4 * frames - 3} frames"
+    people, frames, rows, columns = shape
+    who = "one person" if people == 1 else f"{people} people"
+    return f"{who}, {8 * columns}×{8 * rows}, {4 * frames - 3} frames"
 
 
 def _kinds_of(config: TrainingConfig, together: int, shape: tuple[int, ...], chance: float) -> list[BatchKind]:
-    persons, frames, rows, columns = shape
+    people, frames, rows, columns = shape
     if config.data.window is not None:
         frames = config.data.window + 1
     scenes = config.batch_size // together if config.batches.join_once else config.batch_size
-    whole = BatchKind(scenes, together * persons, frames, rows, together * columns, chance)
+    whole = BatchKind(scenes, together * people, frames, rows, together * columns, chance)
     crop = config.data.crop
     if crop is None or crop >= rows:
         return [whole]
-    narrow = min(columns, crop if persons == 1 else max(crop, columns - (rows - crop)))
+    narrow = min(columns, crop if people == 1 else max(crop, columns - (rows - crop)))
     cut = replace(whole, rows=crop, columns=together * narrow, chance=chance * config.data.crop_probability)
     return [cut, replace(whole, chance=chance - cut.chance)]

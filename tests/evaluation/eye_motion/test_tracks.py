@@ -71,12 +71,12 @@ def test_passers_by_are_left_out() -> None:
         found = [Detection(face(100)), Detection(face(300))]
         linker.add([*found, Detection(face(200, 40))] if frame < 5 else found)
     assert linker.result((500, 200), 25.0).boxes.shape[1] == 2
-    assert linker.result((500, 200), 25.0, persons=3).boxes.shape[1] == 3
+    assert linker.result((500, 200), 25.0, people=3).boxes.shape[1] == 3
 
 
 def test_drawn_people_are_found_and_followed() -> None:
     clip = render_clip(5, CorpusSettings(persons=2, frames=9, size=192, unseen=True))
-    tracks = track_faces(clip.frames, BoxFrameDetector(), 24.0, persons=2)
+    tracks = track_faces(clip.frames, BoxFrameDetector(), 24.0, people=2)
     truth = scene_tracks(clip.scene, clip.states, 192, 24.0)
     assert tracks.boxes.shape == truth.boxes.shape
     np.testing.assert_allclose(

@@ -106,21 +106,21 @@ def interactivity(
         NoScoreError: if there is no score, saying why: faces missing, one person alone, or nobody ever listens.
     """
     points, places, rules = _checked(landmarks, boxes, frame_size, fps, protocol)
-    persons = points.shape[1]
-    spoken = [[] for _ in range(persons)] if speaking is None else [_checked_spans(spans) for spans in speaking]
-    if len(spoken) != persons:
-        raise InputError(f"speaking names {len(spoken)} people, the tracks have {persons}.")
+    people = points.shape[1]
+    spoken = [[] for _ in range(people)] if speaking is None else [_checked_spans(spans) for spans in speaking]
+    if len(spoken) != people:
+        raise InputError(f"speaking names {len(spoken)} people, the tracks have {people}.")
     _check_faces(points, places, rules)
     steps = _all_motion(points, places, frame_size, rules)
     silent = np.stack([is_silent(spans, len(points), fps) for spans in spoken], axis=1)
     counted = silent & np.isfinite(steps)
     if not counted.any():
         raise NoScoreError("Nobody ever listens in this clip, so there is no eye motion of listeners to measure.")
-    values = [steps[counted[:, person], person] for person in range(persons)]
+    values = [steps[counted[:, person], person] for person in range(people)]
     return Interactivity(
         overall=float(np.concatenate(values).mean()),
         per_person=[float(own.mean()) if len(own) else math.nan for own in values],
-        spans=[listening_spans(steps[:, person], counted[:, person], fps) for person in range(persons)],
+        spans=[listening_spans(steps[:, person], counted[:, person], fps) for person in range(people)],
         interval=bootstrap_interval(values, block=max(1, round(fps / 2))),
         listening_seconds=[len(own) / fps for own in values],
         motion=steps,

@@ -158,16 +158,16 @@ class FaceLinker:
             strange = self.looks_weight * float(np.clip(1 - track.looks @ looks, 0, 1))
         return distance + strange
 
-    def result(self, frame_size: tuple[int, int], fps: float, persons: int | None = None) -> FaceTracks:
+    def result(self, frame_size: tuple[int, int], fps: float, people: int | None = None) -> FaceTracks:
         """The tracks, from left to right by where people are first seen.
 
         Args:
             frame_size: (width, height) of the video.
             fps: its frame rate.
-            persons: keep that many, the longest; None: all that last for a third of the video.
+            people: keep that many tracks, the longest; None: all that last for a third of the video.
         """
         kept = sorted(self.tracks, key=lambda track: -len(track.seen))
-        kept = kept[:persons] if persons else [t for t in kept if len(t.seen) >= max(1, self.frames / 3)]
+        kept = kept[:people] if people else [t for t in kept if len(t.seen) >= max(1, self.frames / 3)]
         kept.sort(key=lambda track: float(_middle(track.detections[0].box)[0]))
         boxes = np.full((self.frames, len(kept), 4), np.nan, dtype=np.float32)
         with_points = any(d.landmarks is not None for track in kept for d in track.detections)
@@ -203,7 +203,7 @@ class _Track:
 
 
 def track_faces(
-    frames: Iterable[np.ndarray], detector: FrameDetector, fps: float, persons: int | None = None
+    frames: Iterable[np.ndarray], detector: FrameDetector, fps: float, people: int | None = None
 ) -> FaceTracks:
     """Track everybody through a video whose frames (uint8 RGB (H, W, 3)) are seen once.
 
@@ -216,7 +216,7 @@ def track_faces(
         linker.add(detector(frame), frame)
     if not linker.frames:
         raise InputError("A video without frames has no faces to track.")
-    return linker.result(size, fps, persons)
+    return linker.result(size, fps, people)
 
 
 def _middle(box: np.ndarray) -> np.ndarray:

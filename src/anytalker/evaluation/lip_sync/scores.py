@@ -222,7 +222,7 @@ def lip_sync(
 
 
 def sync_c_star(scores: Sequence[LipSync]) -> float:
-    """Sync-C* of a video: the mean of Sync-C over all persons' speaking spans, weighted by their length (paper, section
+    """Sync-C* of a video: the mean of Sync-C over all people's speaking spans, weighted by their length (paper, section
     on the metric: (L1·C1 + L4·C4) / (L1 + L4) for two people who each speak once).
 
     Args:
