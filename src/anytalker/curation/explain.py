@@ -47,8 +47,7 @@ def explain_clip(clip: str, dataset: Path | None = None) -> list[str]:
     config = read_config(folder)
     file, at, moment = clip.rpartition("@")
     if at and re.fullmatch(r"[\d:.]+", moment):
-        path = _footage_named(file, folder)
-        return _moment(path, _seconds(moment), folder, config)
+        return _moment(_footage_named(file, folder), _seconds(moment), folder, config)
     name = Path(clip).name.removesuffix(".mp4")
     names = []
     for line in _lines(folder / "clips.jsonl"):
@@ -203,7 +202,7 @@ def _record_of(clip: KeptClip, folder: Path) -> ClipRecord | None:
 
 
 def _heard(path: str, folder: Path) -> _Heard:
-    cuts = next((line["cuts"] for line in _lines(folder / "cuts.jsonl") if line["path"] == path), [])
+    cuts: list[float] = next((line["cuts"] for line in _lines(folder / "cuts.jsonl") if line["path"] == path), [])
     for line in _lines(folder / "turns.jsonl"):
         if line["path"] == path:
             return _Heard(cuts, line["turns"], line["overlaps"])

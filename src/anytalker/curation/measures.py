@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def without_person(name: str) -> tuple[str, int | None]:
     return (found[1], int(found[2])) if found else (name, None)
 
 
-def stage_order(stages: Iterator[str] | set[str]) -> list[str]:
+def stage_order(stages: Iterable[str]) -> list[str]:
     """The default stages that are among these, in their order, and then all others by name."""
     found = set(stages)
     return [name for name in STAGES if name in found] + sorted(found.difference(STAGES))

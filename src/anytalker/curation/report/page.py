@@ -161,7 +161,7 @@ def _kept_sheet(dataset: Dataset, folder: Path, pictures: Pictures) -> str:
 def _dropped_sheets(steps: Sequence[Step], pictures: Pictures, config: CurationConfig) -> str:
     reasons = [(step, reason) for step in steps for reason in step.reasons if reason.seconds > 0]
     each = max(1, min(_A_REASON, _PREVIEWS // max(1, len(reasons))))
-    sheets = []
+    sheets: list[str] = []
     for step, reason in reasons:
         ordered = sorted(
             (one for one in reason.dropped if seconds_of(one) > 0), key=lambda one: (one.source.path, one.source.start)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -61,11 +62,11 @@ class Pictures:
             if path.is_file() and path.name not in self._used:
                 path.unlink()
 
-    def _made(self, name: str, make: object) -> str | None:
+    def _made(self, name: str, make: Callable[[Path], None]) -> str | None:
         path = self._folder / name
         if not path.is_file():
             with suppress(InputError, StopIteration, OSError, ValueError):
-                make(path)  # type: ignore[operator]
+                make(path)
         if not path.is_file():
             return None
         self._used.add(name)
@@ -147,13 +148,13 @@ def heard(path: Path, start: float, end: float) -> np.ndarray | None:
     return np.clip(samples, -1, 1) if filled else None
 
 
-def _timed(container: object, stream: object, resampler: object) -> Iterator[tuple[float, np.ndarray]]:
+def _timed(container: Any, stream: Any, resampler: Any) -> Iterator[tuple[float, np.ndarray]]:
     """(seconds at which it begins, samples) of the parts that are decoded from here on."""
     time = None
-    for frame in container.decode(stream):  # type: ignore[attr-defined]
+    for frame in container.decode(stream):
         if time is None:
             time = float((frame.pts or 0) * frame.time_base)
-        for part in resampler.resample(frame):  # type: ignore[attr-defined]
+        for part in resampler.resample(frame):
             values = np.nan_to_num(part.to_ndarray().ravel()).astype(np.float32)
             yield time, values
             time += len(values) / SAMPLE_RATE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -101,7 +101,7 @@ def footage_seconds(dataset: Dataset) -> float:
 
 def kept_seconds(dataset: Dataset) -> dict[str, float]:
     """Seconds of clips: in "all", of "one person", of "several people", and by part of the dataset."""
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     for clip in dataset.kept:
         length = clip.n_frames / FPS
         record = dataset.records.get(clip.name)
