@@ -112,7 +112,7 @@ def _summarize(outcome: Any, folder: Path) -> None:
     typer.echo(f"Kept {counts[2]} clips of several ({seconds[2] / 60:.1f} min), in {folder / 'multi.jsonl'}.")
     for path in outcome.unlicensed:
         typer.echo(f"{path.name} has no licence in its notes, so it was left out.", err=True)
-    for reason in dataset.failed:
+    for reason in dict.fromkeys(dataset.failed):
         typer.echo(reason, err=True)
     if dataset.failed:
         typer.echo(f"{len(dataset.failed)} files, or parts of them, could not be used.", err=True)

@@ -104,5 +104,6 @@ def curate(
             run_here(works, workers, on_progress)
         dataset = assemble(works, rights, config)
         write_dataset(dataset, folder)
+        write_report(dataset, folder)
         forget_others(works, folder)
     return Outcome(dataset, unlicensed)
