@@ -17,8 +17,8 @@ from anytalker.curation.explain import explain_clip
 from anytalker.curation.footage import Footage
 from anytalker.curation.measures import judgement, measure_of, number, passes
 from anytalker.curation.piece import Dropped, Source
+from anytalker.curation.report import write_report
 from anytalker.curation.report.charts import histogram, spoken
-from anytalker.curation.report.page import write_report
 from anytalker.curation.report.pictures import heard
 from anytalker.curation.report.tally import funnel, people, spread
 from anytalker.curation.survey import Survey

@@ -183,12 +183,10 @@ def _dropped_sheets(steps: Sequence[Step], pictures: Pictures, config: CurationC
 
 
 def _decisive(one: Dropped, config: CurationConfig) -> list[str]:
-    """The numbers of the stage that dropped a stretch, and all that are beyond their thresholds."""
-    return [
-        f"{measure_of(name).label}: {judgement(name, value, config)}"
-        for name, value in one.numbers.items()
-        if name.startswith(f"{one.stage}.") or passes(name, value, config) is False
-    ]
+    """The numbers of the stage that dropped a stretch: those that are beyond their thresholds, or else all."""
+    own = {name: value for name, value in one.numbers.items() if name.startswith(f"{one.stage}.")}
+    beyond = {name: value for name, value in own.items() if passes(name, value, config) is False}
+    return [f"{measure_of(name).label}: {judgement(name, value, config)}" for name, value in (beyond or own).items()]
 
 
 def _card(video: str | None, poster: str | None, title: str, *about: str) -> str:

@@ -34,8 +34,8 @@ video, .none { width: 100%; aspect-ratio: 16 / 9; object-fit: contain; backgroun
   display: block; }
 .none { background: var(--panel); color: var(--soft); display: grid; place-items: center; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; margin: .6rem 0; }
-th, td { text-align: right; padding: .3rem .6rem; border-bottom: 1px solid var(--rule); overflow-wrap: normal; }
-th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; min-width: 9rem; } th { font-weight: 600; }
+th, td { text-align: right; padding: .3rem .6rem; border-bottom: 1px solid var(--rule); white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 9rem; } th { font-weight: 600; }
 .who img { border-radius: .3rem; vertical-align: middle; margin-right: .6rem; object-fit: cover; }
 @media (max-width: 640px) {
   .bar { grid-template-columns: 1fr auto; gap: .1rem .6rem; } .bar .line { grid-column: 1 / -1; grid-row: 2; }
