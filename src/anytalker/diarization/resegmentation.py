@@ -126,7 +126,7 @@ def _learn(sound: np.ndarray | Sound, examples: list[list[tuple[int, int]]]) -> 
 
 
 def _examples(pieces: list[tuple[int, np.ndarray, np.ndarray]], speaker: int) -> list[tuple[int, int]]:
-    """Frames [first, last) in which one speaker is certain and no other is near, or likelier than others; of all parts."""
+    """Frames [first, last) in which one speaker is certain and no other near, or else likelier than others."""
     for sure in (True, False):
         runs: list[tuple[int, int]] = []
         for first, prior, speech in pieces:
