@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from anytalker.conditioning.timeline import speaking_spans
-from anytalker.diarization.diarize import diarize
+from anytalker.diarization.diarize import assign_speakers, listen
 from anytalker.diarization.turns import DiarizationError, Turn, diarization_error
 from anytalker.media.recordings import SAMPLE_RATE, combine, load_audio, mix
 from anytalker.miniature.voices.augmentation import augment
@@ -67,10 +67,11 @@ def overlapped(turns: list[Turn]) -> float:
 def judge(sound: np.ndarray, truth: list[Turn]) -> Result:
     """Diarise a recording twice."""
     people = len({turn.speaker for turn in truth})
-    known = diarize(sound, num_speakers=people)
     start = time.perf_counter()
-    unknown = diarize(sound)
+    heard = listen(sound)
+    unknown = assign_speakers(heard)
     took = time.perf_counter() - start
+    known = assign_speakers(heard, num_speakers=people)
     errors = diarization_error(truth, known.turns), diarization_error(truth, unknown.turns)
     return Result(people, len(sound) / SAMPLE_RATE, overlapped(truth), *errors, unknown.num_speakers, took)
 

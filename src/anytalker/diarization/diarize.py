@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from anytalker.diarization.clustering import cluster_voices
+from anytalker.diarization.resegmentation import STEP, sharpen
 from anytalker.diarization.turns import Diarization, Turn, spans_of
-from anytalker.diarization.voice_activity import SAMPLE_RATE, speech_spans
+from anytalker.diarization.voice_activity import MAX_GAP, SAMPLE_RATE, speech_spans
 from anytalker.diarization.voice_encoder import GE2EEmbedder, VoiceEmbedder
 from anytalker.errors import InputError
 from anytalker.media.sound import Sound
 
 WINDOW, HOP = 1.6, 0.4
 """Seconds of an embedded window, and from one to the next."""
-STEP = 0.02
-"""Seconds of a frame whose speakers are told."""
 _BATCH = 64
+_SHORT_GAP, _LEAST_TURN = 0.1, 0.1
 
 
 def diarize(
@@ -39,19 +41,51 @@ def diarize(
     Raises:
         InputError: if a number of people is below 1.
     """
+    return assign_speakers(listen(sound, embedder), num_speakers, max_speakers)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What is known of a recording before speakers are counted.
+
+    Attributes:
+        sound: the recording.
+        spans: where there is speech, [start, end) in seconds, with short pauses cut out.
+        times: windows (W, 2), [start, end) in seconds.
+        embeddings: their voices (W, d).
+        embedder: what made them.
+    """
+
+    sound: np.ndarray | Sound
+    spans: list[tuple[float, float]]
+    times: np.ndarray
+    embeddings: np.ndarray
+    embedder: VoiceEmbedder
+
+
+def listen(sound: np.ndarray | Sound, embedder: VoiceEmbedder | None = None) -> Heard:
+    """The first part of `diarize`, which doesn't depend on the number of speakers."""
+    embedder = embedder or GE2EEmbedder()
+    spans = speech_spans(sound, _SHORT_GAP)
+    times = _windows(_joined(spans))
+    return Heard(sound, spans, times, _embed(sound, times, embedder), embedder)
+
+
+def assign_speakers(heard: Heard, num_speakers: int | None = None, max_speakers: int = 10) -> Diarization:
+    """The second part of `diarize`.
+
+    Raises:
+        InputError: if a number of people is below 1.
+    """
     for name, value in (("num_speakers", num_speakers), ("max_speakers", max_speakers)):
         if value is not None and value < 1:
             raise InputError(f"{name} is {value}; it must be at least 1.")
-    spans = speech_spans(sound)
-    if not spans:
+    embeddings = heard.embeddings
+    if not len(embeddings):
         return Diarization()
-    embedder = embedder or GE2EEmbedder()
-    times = _windows(spans)
-    embeddings = _embed(sound, times, embedder)
-    points = (embeddings - embeddings.mean(axis=0)) @ embedder.directions
-    belief = cluster_voices(points, embedder.variances, num_speakers, max_speakers)
-    active = _frames(belief, times, spans)
-    return _told(active, embeddings, belief)
+    points = (embeddings - embeddings.mean(axis=0)) @ heard.embedder.directions
+    belief = cluster_voices(points, heard.embedder.variances, num_speakers, max_speakers)
+    return _told(list(sharpen(heard.sound, heard.spans, heard.times, belief)), embeddings, belief)
 
 
 def _windows(spans: list[tuple[float, float]]) -> np.ndarray:
@@ -63,7 +97,7 @@ def _windows(spans: list[tuple[float, float]]) -> np.ndarray:
         else:
             count = int(np.ceil((end - start - WINDOW) / HOP)) + 1
             windows += [(first, first + WINDOW) for first in np.linspace(start, end - WINDOW, count).tolist()]
-    return np.array(windows)
+    return np.array(windows).reshape(-1, 2)
 
 
 def _embed(sound: np.ndarray | Sound, times: np.ndarray, embedder: VoiceEmbedder) -> np.ndarray:
@@ -73,30 +107,42 @@ def _embed(sound: np.ndarray | Sound, times: np.ndarray, embedder: VoiceEmbedder
     for first in range(0, len(times), _BATCH):
         edges = np.round(times[first : first + _BATCH] * SAMPLE_RATE).astype(int)
         found.append(embedder(np.stack([np.resize(sound[start:end], size) for start, end in edges])))
-    return np.concatenate(found)
+    return np.concatenate(found) if found else np.zeros((0, len(embedder.directions)), np.float32)
 
 
-def _frames(belief: np.ndarray, times: np.ndarray, spans: list[tuple[float, float]]) -> np.ndarray:
-    """Whether each speaker speaks in each frame (speakers, T)."""
-    count = int(np.ceil(spans[-1][1] / STEP))
-    votes = np.zeros((belief.shape[1], count))
-    for probabilities, (start, end) in zip(belief, times, strict=True):
-        first, last = round(start / STEP), round(end / STEP)
-        votes[:, first:last] += probabilities[:, None] * (1.01 - np.abs(np.linspace(-1, 1, last - first)))
-    speech = np.zeros(count, dtype=bool)
-    for start, end in spans:
-        speech[round(start / STEP) : round(end / STEP)] = True
-    return (votes == votes.max(axis=0)) & speech
-
-
-def _told(active: np.ndarray, embeddings: np.ndarray, belief: np.ndarray) -> Diarization:
+def _told(pieces: list[tuple[int, np.ndarray]], embeddings: np.ndarray, belief: np.ndarray) -> Diarization:
     """The result, speakers in the order of their first word."""
-    heard = [speaker for speaker in range(len(active)) if active[speaker].any()]
-    order = sorted(heard, key=lambda speaker: int(active[speaker].argmax()))
-    turns = [Turn(i, *span) for i, speaker in enumerate(order) for span in spans_of(active[speaker], STEP)]
+    found: dict[int, list[tuple[float, float]]] = {}
+    for first, active in pieces:
+        for speaker in np.flatnonzero(active.any(axis=1)).tolist():
+            found.setdefault(speaker, []).extend(spans_of(active[speaker], STEP, first))
+    found = {speaker: joined for speaker, spans in found.items() if (joined := _joined(spans))}
+    order = sorted(found, key=lambda speaker: found[speaker][0])
+    turns = [Turn(index, *span) for index, speaker in enumerate(order) for span in found[speaker]]
+    turns.sort(key=lambda turn: (turn.start, turn.speaker))
     voices = belief[:, order].T @ embeddings
     return Diarization(
-        sorted(turns, key=lambda turn: (turn.start, turn.speaker)),
-        spans_of(active.sum(axis=0) > 1, STEP),
+        turns,
+        _overlaps(turns),
         (voices / np.linalg.norm(voices, axis=1, keepdims=True)).astype(np.float32),
     )
+
+
+def _joined(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Spans over pauses that end no turn; what is too short for a word is left out."""
+    joined: list[tuple[float, float]] = []
+    for start, end in spans:
+        start = joined.pop()[0] if joined and start - joined[-1][1] < MAX_GAP else start
+        joined.append((start, end))
+    return [span for span in joined if span[1] - span[0] >= _LEAST_TURN]
+
+
+def _overlaps(turns: list[Turn]) -> list[tuple[float, float]]:
+    """Where a turn begins before all others have ended."""
+    overlaps: list[tuple[float, float]] = []
+    latest = 0.0
+    for turn in turns:
+        if turn.start < latest:
+            overlaps.append((max(turn.start, overlaps[-1][1] if overlaps else 0.0), min(turn.end, latest)))
+        latest = max(latest, turn.end)
+    return [(start, end) for start, end in overlaps if start < end]

@@ -119,9 +119,9 @@ def _activity(turns: Sequence[Turn], edges: np.ndarray) -> tuple[list[int], np.n
     return names, active
 
 
-def spans_of(active: np.ndarray, step: float) -> list[tuple[float, float]]:
-    """Stretches [start, end) in seconds where frames (T,) of `step` seconds are true."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], active, [False]]).astype(np.int8)))
+def spans_of(active: np.ndarray, step: float, first: int = 0) -> list[tuple[float, float]]:
+    """Stretches [start, end) in seconds where frames (T,) of `step` seconds, counted from `first`, are true."""
+    edges = first + np.flatnonzero(np.diff(np.concatenate([[False], active, [False]]).astype(np.int8)))
     return [
         (round(a * step, 3), round(b * step, 3)) for a, b in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
     ]

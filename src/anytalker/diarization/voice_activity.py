@@ -19,20 +19,22 @@ _CHUNK = 512
 _PIECE = 1000 * _CHUNK  # a multiple of HOP, too
 _ENTER, _LEAVE = 0.2, 0.1
 _PAD_MS, _LEAST_MS, _SILENCE_MS = 60, 100, 100
-_MAX_GAP = 0.25
+MAX_GAP = 0.25
+"""Seconds of the shortest pause that ends a turn."""
 _LOUD_SHARE = 0.08
 _ABOVE_NOISE = 1.5
 _NOISE_QUANTILE, _NOISE_SECONDS = 0.02, 15
 
 
-def speech_spans(sound: np.ndarray | Sound) -> list[tuple[float, float]]:
+def speech_spans(sound: np.ndarray | Sound, max_gap: float = MAX_GAP) -> list[tuple[float, float]]:
     """Where somebody speaks.
 
     silero-vad finds speech in whatever noise, some 0.1 s too wide. Within what it finds, borders are where the
-    loudness exceeds a share of that of the loud parts, and the noise around; pauses of 0.25 s and more are cut out.
+    loudness exceeds a share of that of the loud parts, and the noise around.
 
     Args:
         sound: float (samples,) at 16 kHz. It is read in pieces of half a minute.
+        max_gap: shorter pauses, in seconds, belong to the speech around them.
 
     Returns:
         [start, end) in seconds, in order.
@@ -51,14 +53,14 @@ def speech_spans(sound: np.ndarray | Sound) -> list[tuple[float, float]]:
     )
     spans: list[tuple[float, float]] = []
     for span in found:
-        for start, end in _loud_parts(loudness, span["start"] // HOP, -(-span["end"] // HOP)):
-            if spans and start / _FRAMES_A_SECOND - spans[-1][1] < _MAX_GAP:
+        for start, end in _loud_parts(loudness, span["start"] // HOP, -(-span["end"] // HOP), max_gap):
+            if spans and start / _FRAMES_A_SECOND - spans[-1][1] < max_gap:
                 start = round(spans.pop()[0] * _FRAMES_A_SECOND)
             spans.append((start / _FRAMES_A_SECOND, min(end / _FRAMES_A_SECOND, len(sound) / SAMPLE_RATE)))
     return spans
 
 
-def _loud_parts(loudness: np.ndarray, start: int, end: int) -> Iterator[tuple[int, int]]:
+def _loud_parts(loudness: np.ndarray, start: int, end: int, max_gap: float) -> Iterator[tuple[int, int]]:
     """Frames [start, end) cut down to their loud parts."""
     inner = loudness[start:end]
     around = loudness[max(0, start - _NOISE_SECONDS * _FRAMES_A_SECOND) : end + _NOISE_SECONDS * _FRAMES_A_SECOND]
@@ -67,7 +69,7 @@ def _loud_parts(loudness: np.ndarray, start: int, end: int) -> Iterator[tuple[in
     loud = np.quantile(inner[inner >= 0.03 * inner.max()], 0.8)
     heard = np.flatnonzero(inner > max(_LOUD_SHARE * loud, _ABOVE_NOISE * np.quantile(around, _NOISE_QUANTILE)))
     if len(heard):
-        breaks = np.flatnonzero(np.diff(heard) >= _MAX_GAP * _FRAMES_A_SECOND)
+        breaks = np.flatnonzero(np.diff(heard) >= max_gap * _FRAMES_A_SECOND)
         starts, ends = [heard[0], *heard[breaks + 1]], [*heard[breaks], heard[-1]]
         for first, last in zip(starts, ends, strict=True):
             yield start + int(first), start + int(last) + 1
