@@ -1,7 +1,9 @@
 # What a contributor runs daily. CI runs .ci/run.
-.PHONY: test lint types docs structure
+.PHONY: test test-quick lint types docs structure
 test:
 	pytest
+test-quick:
+	pytest -m "not slow"
 lint:
 	ruff check . && ruff format --check .
 types:

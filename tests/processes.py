@@ -13,6 +13,8 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import pytest
+
 IMPORTED = (
     "torch.distributed.fsdp",
     "torch.distributed.checkpoint.state_dict",
@@ -42,6 +44,11 @@ def quick_context() -> BaseContext:
     if _FORKS:
         _CONTEXT.set_forkserver_preload(list(IMPORTED))
     return _CONTEXT
+
+
+def begin_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the package's own workers begin like the tests' processes."""
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: quick_context())
 
 
 @dataclass

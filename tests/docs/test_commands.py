@@ -6,16 +6,20 @@ is not run is still parsed, with its options and values. Commands in the running
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from anytalker import AnyTalkerPipeline
+from anytalker.miniature import recipe
 from anytalker.miniature.corpus import CorpusSettings, render_clip
+from anytalker.training import config
 from tests.docs.inputs import ADDED, write_scene
 from tests.docs.pages import PAGES, Block, all_commands, blocks, commands, spans
 from tests.docs.parsing import look_up, parse
+from tests.processes import begin_at_once
 from tests.test_cli import run
 
 GPU = "needs a GPU and a download"
@@ -48,8 +52,12 @@ NOT_RUN = {
 """How a command begins that is not run, and why; the longer of two beginnings stands first. Seconds: one core."""
 
 
-RUN_ONCE = {"anytalker demo": False, "anytalker doctor": False}
+GENERATE = "anytalker generate --image two.png --audio anna.wav --audio ben.wav"
+RUN_ONCE = {"anytalker demo": False, "anytalker doctor": False, GENERATE: False}
 """Commands that several pages print and one run is enough for, and whether they ran."""
+SLOW_PAGES = {"README.md", "index.md", "memory_and_batches.md", "training.md"}
+SHORT_RUN = 100
+"""A run of fewer steps only shows that it works, which a tenth of them shows too."""
 
 
 def reason(command: object) -> str | None:
@@ -88,8 +96,29 @@ def run_shell(block: Block, page: str, variables: dict[str, str], capsys) -> Non
         assert code == 0, f"{page}:{command.line}: {command}\n{said.out}\n{said.err}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.fixture
+def short_runs(monkeypatch) -> None:
+    """What is trained to show that it works takes a tenth of the steps, and a few clips."""
+    load_config = config.load_config
+
+    def load(*given) -> config.TrainingConfig:
+        run = load_config(*given)
+        changes = {"steps": run.steps // 10, "save_every": 1} if run.steps < SHORT_RUN else {}
+        return run.model_copy(update=changes)
+
+    monkeypatch.setattr(config, "load_config", load)
+    few = {name: replace(settings, clips=2, frames=17) for name, settings in recipe.QUICK_CORPORA.items()}
+    monkeypatch.setattr(recipe, "QUICK_CORPORA", few)
+
+
+@pytest.mark.usefixtures("short_runs")
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=pytest.mark.slow if page.name in SLOW_PAGES else ()) for page in PAGES],
+    ids=lambda page: page.name,
+)
 def test_page_runs_as_printed(page: Path, scene: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    begin_at_once(monkeypatch)
     text = page.read_text(encoding="utf-8")
     code = [block for block in blocks(text) if block.language in ("bash", "python")]
     for file in scene.iterdir():

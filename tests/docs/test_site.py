@@ -15,6 +15,8 @@ import typer
 from anytalker.cli.app import app
 from tests.docs.pages import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 class _Outside(HTMLParser):
     """Collects what a page loads from other hosts."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from anytalker import AnyTalkerTransformer3DModel, cli
+from anytalker.doctor import memory
 from anytalker.doctor.advice import advice
 from anytalker.doctor.memory import AllocationCounter, simulate_decoding, simulate_step, transformer_bytes
 from anytalker.doctor.report import Machine, model_shape, plan_video
@@ -66,7 +67,12 @@ def test_a_step_takes_more_for_more_and_half_in_half_precision() -> None:
     assert 1.7 < large[0] / small[0] < 2.3
     assert many[1] > 1.4 * small[1]
     assert half[1] == small[1] // 2
-    assert simulate_decoding({"_class_name": "AutoencoderKLWan", "base_dim": 8}, (3, 4, 4)) > 0
+
+
+def test_more_frames_take_what_decoding_them_all_takes(monkeypatch) -> None:
+    said = simulate_decoding({"_class_name": "AutoencoderKLWan"}, (5, 4, 4))
+    monkeypatch.setattr(memory, "_DECODED", 5)
+    assert simulate_decoding({"_class_name": "AutoencoderKLWan"}, (5, 4, 4)) == said > 0
 
 
 def test_plans_of_models_that_are_not_here() -> None:

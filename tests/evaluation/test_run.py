@@ -21,6 +21,8 @@ from anytalker.miniature.corpus import CorpusSettings, render_clip
 from anytalker.miniature.landmarks import scene_tracks
 from tests.evaluation.videos import write_uneven_video
 
+pytestmark = pytest.mark.slow
+
 FPS = 24.0
 
 

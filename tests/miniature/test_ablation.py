@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -13,9 +14,8 @@ import pytest
 from PIL import Image
 
 from anytalker import InputError
-from anytalker.miniature import ablation
+from anytalker.miniature import ablation, exam
 from anytalker.miniature.ablation import ROWS, row_configs, run_ablation
-from anytalker.miniature.exam import exam_clip
 from tests.training.fixtures import make_config, write_shards
 
 
@@ -40,7 +40,7 @@ class _Plays:
         self.scenes = iter(range(9))
 
     def __call__(self, image, voices, **options) -> SimpleNamespace:
-        clip = exam_clip(2, next(self.scenes), options["max_frames"])
+        clip = exam.exam_clip(2, next(self.scenes), options["max_frames"])
         frames = clip.frames
         if self.blur:
             frames = np.stack([cv2.GaussianBlur(frame, (0, 0), self.blur) for frame in frames])
@@ -49,11 +49,29 @@ class _Plays:
 
 
 @pytest.fixture(scope="module")
-def true() -> dict:
+def scenes():
+    """Every scene is drawn once, and those who read its faces learn once."""
+    readers: dict[tuple[int, ...], exam.FaceReader] = {}
+
+    def reader(scene, person: int, height: int) -> exam.FaceReader:
+        key = (id(scene), person, height)
+        readers[key] = readers.get(key) or FaceReader(scene, person, height)
+        return readers[key]
+
+    FaceReader = exam.FaceReader
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exam, "exam_clip", functools.cache(exam.exam_clip))
+        patch.setattr(exam, "FaceReader", reader)
+        yield
+
+
+@pytest.fixture(scope="module")
+def true(scenes) -> dict:
     """What is measured of a true video of the first scene."""
     return ablation.measure(_Plays(0), 1)
 
 
+@pytest.mark.slow
 def test_what_is_measured_tells_true_videos_from_soft_ones(true) -> None:
     soft = ablation.measure(_Plays(2.5), 1)
     assert true["lip_sync"] > 0.97
@@ -66,6 +84,7 @@ def test_what_is_measured_tells_true_videos_from_soft_ones(true) -> None:
         assert values == pytest.approx([true[name]]), name
 
 
+@pytest.mark.slow
 def test_scenes_are_measured_apart(true) -> None:
     plays = _Plays(0)
     sharp = plays.__call__

@@ -15,6 +15,8 @@ from anytalker.evaluation.lip_sync.mouths import background_psnr, follows_voice,
 from anytalker.miniature.voices.speech import random_utterance
 from anytalker.miniature.world.scenes import UNSEEN_SEED, Scene
 
+pytestmark = pytest.mark.slow
+
 SCENES = 3
 
 

@@ -395,6 +395,7 @@ def make_one(output: Path, kill_at: int = 0) -> bytes:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.slow
 def test_a_process_that_was_killed_goes_on_to_the_same_bytes(tmp_path) -> None:
     output = tmp_path / "talk.mp4"
     assert start(KILLED, [str(output), "6"]).end()[0] == -signal.SIGKILL

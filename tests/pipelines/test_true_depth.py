@@ -29,6 +29,8 @@ from anytalker.pipelines.ready import load_pipeline
 from tests.loading.full_size import save_small_model, small_parts
 from tests.loading.published import wan_clip, wan_t5, wan_vae
 
+pytestmark = pytest.mark.slow
+
 DEPTH = {"A": 30, "B": 40}
 WINDOWS = {"window": 2, "window_overlap": 1, "trained_frames": 9}
 FACES = [(8, 16, 30, 30), (56, 16, 30, 30)]
@@ -66,12 +68,12 @@ def psnr(one: np.ndarray, two: np.ndarray) -> float:
 
 def test_windows_and_half_precision(model, tmp_path) -> None:
     pipeline = AnyTalkerPipeline.from_pretrained(model)
-    exact = make(pipeline, 17)
-    assert np.abs(exact - make(pipeline, 17, window="none")).max() > 1e-4
+    exact = make(pipeline, 13)
+    assert np.abs(exact - make(pipeline, 13, window="none")).max() > 1e-4
     half = AnyTalkerPipeline.from_pretrained(model, torch_dtype=torch.bfloat16)
-    assert psnr(make(half, 17), exact) > HALF_PSNR
+    assert psnr(make(half, 13), exact) > HALF_PSNR
     said: list[str] = []
-    made = half.generate_to(tmp_path / "talk.mp4", say=said.append, **inputs(17))
+    made = half.generate_to(tmp_path / "talk.mp4", say=said.append, **inputs(17), num_inference_steps=1)
     assert said == [
         "The video has 17 frames; the model was trained on 9. It is made in 3 windows (--window none makes it at once, "
         "as the release does)."
@@ -81,13 +83,13 @@ def test_windows_and_half_precision(model, tmp_path) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_less_memory_gives_the_same_video(model, dtype) -> None:
-    exact = make(AnyTalkerPipeline.from_pretrained(model, torch_dtype=dtype))
     low, balanced = (AnyTalkerPipeline.from_pretrained(model, torch_dtype=dtype) for _ in range(2))
     stream_layers(low, torch.device("cpu")).memory = "low"
     balanced.enable_model_cpu_offload(device="cpu")
     balanced.memory = "balanced"
-    assert psnr(make(low), exact) > 80
-    assert psnr(make(balanced), exact) > 80
+    exact = make(AnyTalkerPipeline.from_pretrained(model, torch_dtype=dtype), num_inference_steps=1)
+    assert psnr(make(low, num_inference_steps=1), exact) > 80
+    assert psnr(make(balanced, num_inference_steps=1), exact) > 80
 
 
 def test_caches_adapters_and_small_weights(model, tmp_path) -> None:

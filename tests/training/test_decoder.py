@@ -56,6 +56,7 @@ def test_the_share_of_true_latents_decides_what_is_learned(lesson) -> None:
     assert _error(only_true, true, pixels) < _error(only_guesses, true, pixels)
 
 
+@pytest.mark.slow
 def test_the_discriminator_gives_soft_guesses_stronger_edges(lesson) -> None:
     vae, (_, true, pixels) = lesson
     coarse = torch.nn.functional.avg_pool3d(true, (1, 4, 4), (1, 4, 4))

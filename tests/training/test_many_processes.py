@@ -31,6 +31,7 @@ def layout_b(folder: Path) -> None:
     write_model(folder / "model", audio_face_layout="B", audio_dim=12, num_layers=3)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_that_accumulates(tmp_path) -> None:
     losses = train(make_config(tmp_path, output=tmp_path / "one", groups=2, steps=3))
     config = make_config(tmp_path, output=tmp_path / "two", groups=2, steps=3)
@@ -38,6 +39,7 @@ def test_two_processes_train_as_one_that_accumulates(tmp_path) -> None:
     assert_same_weights(weights(tmp_path / "one"), weights(tmp_path / "two"))
 
 
+@pytest.mark.slow
 def test_a_run_of_one_process_goes_on_in_two(tmp_path) -> None:
     whole = train(make_config(tmp_path, output=tmp_path / "whole", groups=2, steps=4))
     assert train(make_config(tmp_path, groups=2, steps=2)) == whole[:2]
@@ -45,6 +47,7 @@ def test_a_run_of_one_process_goes_on_in_two(tmp_path) -> None:
     assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_a_sharded_run_trains_the_same_and_goes_on_in_any_number_of_processes(tmp_path) -> None:
     layout_b(tmp_path)
     options = {"groups": 4, "batch_size": 1, "batches": {"join": [1]}, "train_image_encoder": True}
@@ -85,6 +88,7 @@ open(sys.argv[2] + str(runner.watch.rank), "w").write(json.dumps(answer))
 """
 
 
+@pytest.mark.slow
 def test_a_sharded_run_in_bfloat16_holds_float32_and_computes_in_both(tmp_path) -> None:
     layout_b(tmp_path)
     plain = train(make_config(tmp_path, output=tmp_path / "plain", steps=2, groups=2))

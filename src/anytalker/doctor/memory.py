@@ -28,6 +28,8 @@ from anytalker.models.transformer import WHOLE_LAYERS, AnyTalkerTransformer3DMod
 
 _SIMULATED: dict[tuple[str, str, str], Any] = {}
 _SIMULATED_LAYERS = 2
+_DECODED = 3
+"""Latent frames that are decoded to see what more of them take: Wan's autoencoder decodes one after another."""
 _FACE_SHARE = 3
 _COPIES = 3
 """Copies of a chunk of frames on their way from the autoencoder to the encoder of the file."""
@@ -188,8 +190,7 @@ def _once(simulate: Callable[..., Any], config: Mapping[str, Any], *arguments: A
 def transformer_bytes(config: Mapping[str, Any], dtype: torch.dtype, placement: Placement = Placement()) -> int:
     """Bytes of a transformer's weights; some stay in float32, matrices of blocks may be 8-bit."""
     eight_bit = placement.weights != "full"
-    with torch.device("meta"):
-        model = AnyTalkerTransformer3DModel(**complete_config(config))
+    values = complete_config(config)
 
     def bytes_a_value(key: str, tensor: torch.Tensor) -> int:
         if stays_float32(key):
@@ -197,7 +198,13 @@ def transformer_bytes(config: Mapping[str, Any], dtype: torch.dtype, placement: 
         is_block_matrix = key.startswith("blocks.") and tensor.ndim == 2 and re.search(WHOLE_LAYERS, key) is None
         return 1 if eight_bit and is_block_matrix else dtype.itemsize
 
-    return sum(tensor.numel() * bytes_a_value(key, tensor) for key, tensor in model.state_dict().items())
+    def size(layers: int) -> int:
+        with torch.device("meta"):
+            model = AnyTalkerTransformer3DModel(**values | {"num_layers": layers})
+        return sum(tensor.numel() * bytes_a_value(key, tensor) for key, tensor in model.state_dict().items())
+
+    first, second = size(1), size(2)
+    return first + (values["num_layers"] - 1) * (second - first)
 
 
 def simulate_step(
@@ -238,6 +245,7 @@ def simulate_step(
 def simulate_decoding(config: Mapping[str, Any], grid: tuple[int, int, int]) -> int:
     """Bytes that decoding allocates at its peak, for latent frames, token rows and columns; float32."""
     frames, height, width = grid
+    further = 0
     name = config.get("_class_name", "AutoencoderKLWan")
     own = {key: value for key, value in config.items() if not key.startswith("_")}
     with without_data(torch.float32):
@@ -250,10 +258,12 @@ def simulate_decoding(config: Mapping[str, Any], grid: tuple[int, int, int]) -> 
             from diffusers import AutoencoderKLWan
 
             vae = AutoencoderKLWan(**own).eval()
-        latents = torch.empty(1, 16, frames, 2 * height, 2 * width)
+            further = max(0, frames - _DECODED)
+        latents = torch.empty(1, 16, frames - further, 2 * height, 2 * width)
         with AllocationCounter() as counter:
             pixels = vae.decode(latents).sample
-        return counter.peak + _COPIES * pixels.nbytes
+        added = (1 + _COPIES) * 4 * pixels[:, :, 0].nbytes + latents[:, :, 0].nbytes
+        return counter.peak + _COPIES * pixels.nbytes + further * added
 
 
 class AllocationCounter(TorchDispatchMode):
