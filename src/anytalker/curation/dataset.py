@@ -84,9 +84,7 @@ def _drop_duplicates(dataset: Dataset, config: CurationConfig) -> None:
 
 
 def _name_people(dataset: Dataset, rights: Mapping[Path, Rights], config: CurationConfig) -> None:
-    voices = {
-        found.path: np.array(found.voices, dtype=float).reshape(len(found.voices), -1) for found in dataset.surveys
-    }
+    voices = {one.path: np.array(one.voices, dtype=float) for one in dataset.surveys if one.voices}
     identities = name_identities(dataset.kept, voices)
     split = split_people(dataset.kept, identities, config.split)
     for clip in dataset.kept:

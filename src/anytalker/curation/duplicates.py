@@ -28,7 +28,7 @@ def find_duplicates(clips: Sequence[KeptClip], max_distance: int) -> dict[str, s
     for index, clip in enumerate(clips):
         apart = np.unpackbits((hashes[:index] ^ hashes[index]).view(np.uint8)).reshape(-1, 64).sum(axis=1)
         for earlier in np.flatnonzero(apart <= max_distance):
-            other = clips[earlier]
+            other = clips[int(earlier)]
             same_length = len(other.persons) == len(clip.persons)
             if other.name not in found and same_length and sound_alike(other.loudness, clip.loudness):
                 found[clip.name] = other.name

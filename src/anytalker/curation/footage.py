@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -21,24 +21,21 @@ _LONGEST_GAP = 60.0
 """Seconds that a frame may stay on screen; a larger gap means broken time stamps."""
 
 
-class Samples(Protocol):
-    """Mono sound at 16 kHz, somewhere: sliced like an array."""
-
-    def __len__(self) -> int:
-        """Samples in all."""
-
-    def __getitem__(self, part: slice) -> np.ndarray:
-        """A part, float32 (samples,)."""
-
-
 class StoredSound:
-    """Sound in a file of 16-bit samples, read where it is needed."""
+    """Mono sound at 16 kHz in a file of 16-bit samples, read where it is needed."""
+
+    dtype, ndim = np.dtype(np.float32), 1
 
     def __init__(self, path: Path) -> None:
         self._values = np.memmap(path, "<i2", "r") if path.stat().st_size else np.zeros(0, np.int16)
 
     def __len__(self) -> int:
         return len(self._values)
+
+    @property
+    def shape(self) -> tuple[int]:
+        """(samples,)."""
+        return (len(self._values),)
 
     def __getitem__(self, part: slice) -> np.ndarray:
         """A part, float32 (samples,) in [-1, 1]."""

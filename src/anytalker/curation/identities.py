@@ -9,6 +9,7 @@ import numpy as np
 
 from anytalker.curation.config import SplitConfig
 from anytalker.curation.export import KeptClip
+from anytalker.data.records import Split
 from anytalker.hashing import short_digest
 
 SAME_VOICE = 0.82
@@ -73,7 +74,7 @@ def name_identities(clips: Sequence[KeptClip], voices: Mapping[str, np.ndarray])
 
 def split_people(
     clips: Sequence[KeptClip], identities: Mapping[tuple[str, int], str], config: SplitConfig
-) -> dict[str, str]:
+) -> dict[str, Split]:
     """The part of the dataset that each clip goes to, by name: "train", "validation" or "test".
 
     People who are seen together, and all that they are seen with, go to the same part. Groups are taken in an order
@@ -88,8 +89,9 @@ def split_people(
     for clip in clips:
         members[groups.find(identities[clip.name, 0])].append(clip)
     seconds = {group: sum(clip.n_frames for clip in inside) for group, inside in members.items()}
-    wanted = {part: share * sum(seconds.values()) for part, share in vars(config).items() if part != "seed"}
-    parts = dict.fromkeys(members, "train")
+    every = sum(seconds.values())
+    wanted: dict[Split, float] = {"validation": config.validation * every, "test": config.test * every}
+    parts: dict[str, Split] = dict.fromkeys(members, "train")
     largest = max(seconds, key=lambda group: (seconds[group], group), default="")
     for group in sorted(members, key=lambda name: short_digest(f"{config.seed} {name}")):
         for part, room in wanted.items():

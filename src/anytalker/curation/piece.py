@@ -9,9 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from anytalker.curation.footage import FPS, Footage, Samples
+from anytalker.curation.footage import FPS, Footage
 from anytalker.curation.spans import Span
 from anytalker.media.recordings import SAMPLE_RATE
+from anytalker.media.sound import Samples
 
 _CACHED_BYTES = 600 * 2**20
 

@@ -10,6 +10,7 @@ from anytalker.curation.config import CurationConfig
 from anytalker.curation.dataset import Dataset, assemble, forget_others, write_dataset
 from anytalker.curation.engine import Progress, run_here, run_on_ray
 from anytalker.curation.licences import read_rights
+from anytalker.curation.report import write_report
 from anytalker.curation.work import FOLDER, FileWork
 from anytalker.errors import InputError
 from anytalker.files import exclusive, write_json_atomic

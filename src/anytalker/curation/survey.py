@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 from pydantic import BaseModel
 
-from anytalker.curation.footage import FPS, DamagedFootage, Footage, Samples
+from anytalker.curation.footage import FPS, DamagedFootage, Footage
 from anytalker.curation.piece import Turn
 from anytalker.curation.shots import find_shots
 from anytalker.diarization.diarize import diarize
+from anytalker.media.sound import Samples
 
 _HEIGHT = 96
 """Height in pixels of the pictures in which shots are looked for."""

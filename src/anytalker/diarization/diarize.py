@@ -12,7 +12,7 @@ from anytalker.diarization.turns import Diarization, Turn, spans_of
 from anytalker.diarization.voice_activity import MAX_GAP, SAMPLE_RATE, speech_spans
 from anytalker.diarization.voice_encoder import GE2EEmbedder, VoiceEmbedder
 from anytalker.errors import InputError
-from anytalker.media.sound import Sound
+from anytalker.media.sound import Samples
 
 WINDOW, HOP = 1.6, 0.4
 """Seconds of an embedded window, and from one to the next."""
@@ -21,7 +21,7 @@ _SHORT_GAP, _LEAST_TURN = 0.1, 0.1
 
 
 def diarize(
-    sound: np.ndarray | Sound,
+    sound: np.ndarray | Samples,
     num_speakers: int | None = None,
     max_speakers: int = 10,
     embedder: VoiceEmbedder | None = None,
@@ -56,14 +56,14 @@ class Heard:
         embedder: what made them.
     """
 
-    sound: np.ndarray | Sound
+    sound: np.ndarray | Samples
     spans: list[tuple[float, float]]
     times: np.ndarray
     embeddings: np.ndarray
     embedder: VoiceEmbedder
 
 
-def listen(sound: np.ndarray | Sound, embedder: VoiceEmbedder | None = None) -> Heard:
+def listen(sound: np.ndarray | Samples, embedder: VoiceEmbedder | None = None) -> Heard:
     """The first part of `diarize`, which doesn't depend on the number of speakers."""
     embedder = embedder or GE2EEmbedder()
     spans = speech_spans(sound, _SHORT_GAP)
@@ -100,7 +100,7 @@ def _windows(spans: list[tuple[float, float]]) -> np.ndarray:
     return np.array(windows).reshape(-1, 2)
 
 
-def _embed(sound: np.ndarray | Sound, times: np.ndarray, embedder: VoiceEmbedder) -> np.ndarray:
+def _embed(sound: np.ndarray | Samples, times: np.ndarray, embedder: VoiceEmbedder) -> np.ndarray:
     """Embeddings (W, d); a window that is too short is repeated."""
     size = round(WINDOW * SAMPLE_RATE)
     found = []

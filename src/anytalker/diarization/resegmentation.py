@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from anytalker.diarization.voice_activity import SAMPLE_RATE
-from anytalker.media.sound import Sound
+from anytalker.media.sound import Samples
 
 STEP = 0.02
 """Seconds of a frame whose speakers are told."""
@@ -26,7 +26,7 @@ _QUIET = 1e-8
 
 
 def sharpen(
-    sound: np.ndarray | Sound, spans: list[tuple[float, float]], times: np.ndarray, belief: np.ndarray
+    sound: np.ndarray | Samples, spans: list[tuple[float, float]], times: np.ndarray, belief: np.ndarray
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Who speaks in each frame, from what is believed of windows of more than a second.
 
@@ -104,7 +104,7 @@ class _Network(nn.Module):
         return self.layers(levels.transpose(-1, -2))
 
 
-def _learn(sound: np.ndarray | Sound, examples: list[list[tuple[int, int]]]) -> _Network:
+def _learn(sound: np.ndarray | Samples, examples: list[list[tuple[int, int]]]) -> _Network:
     """Train on frames [first, last) of each speaker."""
     frames = [torch.cat([_spectra(sound, first, last) for first, last in runs]) for runs in examples]
     quiet = torch.cat(frames).quantile(0.02, dim=0)
@@ -195,7 +195,7 @@ def _decode(scores: np.ndarray, prior: np.ndarray, speech: np.ndarray) -> np.nda
     return active
 
 
-def _spectra(sound: np.ndarray | Sound, first: int, last: int) -> torch.Tensor:
+def _spectra(sound: np.ndarray | Samples, first: int, last: int) -> torch.Tensor:
     """Mel power (last − first, 64) of frames, silence beyond both ends."""
     margin = (_TRANSFORM - _HOP) // 2
     start, stop = first * _HOP - margin, last * _HOP + margin

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from anytalker.media.sound import Sound
+from anytalker.media.sound import Samples
 
 SAMPLE_RATE = 16000
 HOP = 160
@@ -26,7 +26,7 @@ _ABOVE_NOISE = 1.5
 _NOISE_QUANTILE, _NOISE_SECONDS = 0.02, 15
 
 
-def speech_spans(sound: np.ndarray | Sound, max_gap: float = MAX_GAP) -> list[tuple[float, float]]:
+def speech_spans(sound: np.ndarray | Samples, max_gap: float = MAX_GAP) -> list[tuple[float, float]]:
     """Where somebody speaks.
 
     silero-vad finds speech in whatever noise, some 0.1 s too wide. Within what it finds, borders are where the
@@ -76,7 +76,7 @@ def _loud_parts(loudness: np.ndarray, start: int, end: int, max_gap: float) -> I
 
 
 @torch.inference_mode()
-def _listen(sound: np.ndarray | Sound) -> tuple[np.ndarray, np.ndarray]:
+def _listen(sound: np.ndarray | Samples) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities of speech, one for 512 samples, and smoothed loudness (RMS), one for 160."""
     model = _model()
     model.reset_states()

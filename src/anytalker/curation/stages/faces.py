@@ -61,7 +61,8 @@ class FacesStage:
 
     def _follow(self, piece: Piece) -> tuple[FaceLinker, dict[int, list[float]], tuple[int, int]]:
         detector = self._detector or _detector()
-        linker, sharpness, size = FaceLinker(longest_gap=round(FPS / self._config.every)), {}, (0, 0)
+        linker, size = FaceLinker(longest_gap=round(FPS / self._config.every)), (0, 0)
+        sharpness: dict[int, list[float]] = {}
         for frame in piece.frames(self._config.every):
             size = (frame.shape[1], frame.shape[0])
             scale = min(1.0, _LARGEST_PICTURE / max(size))
