@@ -1,6 +1,6 @@
 """Are the cuts of episodes found, and is a moving camera told from one that stands still?
 
-    python benchmarks/shots.py EPISODE.mp4...    # beside each lies the truth, as `anytalker miniature episode` writes it
+    python benchmarks/shots.py EPISODE.mp4...    # each with its .json, as `anytalker miniature episode` writes them
 
 Prints the F1 of cuts (within 2 frames; of dissolves, whose middle must lie within), the share of shots whose camera is
 judged rightly, and frames a second of one core: of all of `find_shots`, and of `camera_motion`.

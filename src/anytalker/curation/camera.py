@@ -10,6 +10,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -220,7 +221,7 @@ def _coarse(picture: np.ndarray) -> np.ndarray:
 
 def _followed(before: _View, after: _View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where points are later (points, 2), their fields (points,), and where they were (points, 2)."""
-    how = {"winSize": (15, 15), "maxLevel": 3, "minEigThreshold": 1e-5}
+    how: dict[str, Any] = {"winSize": (15, 15), "maxLevel": 3, "minEigThreshold": 1e-5}
     later, found, _ = cv2.calcOpticalFlowPyrLK(before.grey, after.grey, before.points, None, **how)
     back, found_back, _ = cv2.calcOpticalFlowPyrLK(after.grey, before.grey, later, None, **how)
     returned = np.abs(back - before.points).max(axis=(1, 2)) < 0.5

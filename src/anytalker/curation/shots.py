@@ -147,7 +147,7 @@ def _clear(window: _Window, around: int, slow: int) -> tuple[np.ndarray, np.ndar
     change = changes.mean(axis=(1, 2))
     sudden = change / (_second(change, around) + _NOISE)
     cuts, unclear = np.zeros(len(change), bool), np.zeros(len(change), bool)
-    for frame in np.flatnonzero((sudden > _UNCLEAR) & (change > _LEAST)):
+    for frame in np.flatnonzero((sudden > _UNCLEAR) & (change > _LEAST)).tolist():
         if not around < frame < len(change) - around:
             continue
         cuts[frame] = (
