@@ -20,6 +20,7 @@ MEL_BINS = 40
 _WINDOW = 400
 _TARGET_DB = -30.0
 _SILENT = 1e-5
+_BATCH = 64
 
 
 class VoiceEmbedder(Protocol):
@@ -86,14 +87,15 @@ def embed_voice(samples: np.ndarray) -> np.ndarray:
         )
     length = 160 * HOP
     starts = range(0, max(1, len(samples) - length // 2), length // 2)
-    windows = np.stack([np.resize(samples[start : start + length], length) for start in starts])
-    with torch.inference_mode():
-        mean = _network()(mel_power(torch.from_numpy(windows))).numpy().mean(axis=0)
-    return mean / np.linalg.norm(mean)
+    total, embed = np.zeros(1, np.float32), GE2EEmbedder()
+    for first in range(0, len(starts), _BATCH):
+        parts = [samples[start : start + length] for start in starts[first : first + _BATCH]]
+        total = total + embed(np.stack([np.resize(part, length) for part in parts])).sum(axis=0)
+    return total / np.linalg.norm(total)
 
 
 def mel_power(windows: torch.Tensor) -> torch.Tensor:
-    """Mel power (B, samples // 160 + 1, 40) of windows (B, samples), each brought to the same loudness (Resemblyzer).
+    """Mel power (B, samples // 160 + 1, 40) of windows (B, samples), each brought to −30 dB as in Resemblyzer.
 
     As `librosa.feature.melspectrogram(y, sr=16000, n_fft=400, hop_length=160, n_mels=40)`.
     """
