@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import resources
-from importlib.abc import Traversable
 from typing import Protocol
 
 import numpy as np
 import torch
 from safetensors.torch import load as load_tensors
 from torch import nn
+
+from anytalker.errors import InputError
 
 SAMPLE_RATE = 16000
 HOP = 160
@@ -19,6 +20,7 @@ MEL_BINS = 40
 _WINDOW = 400
 _TARGET_DB = -30.0
 _SILENT = 1e-5
+_BATCH = 64
 
 
 class VoiceEmbedder(Protocol):
@@ -56,7 +58,7 @@ class GE2EEmbedder:
 
     def __init__(self) -> None:
         self.network = _network()
-        space = load_tensors(_weights("voice_space").read_bytes())
+        space = _weights("voice_space")
         self.directions, self.variances = space["directions"].numpy(), space["variances"].numpy()
 
     @torch.inference_mode()
@@ -78,8 +80,6 @@ def embed_voice(samples: np.ndarray) -> np.ndarray:
     Raises:
         InputError: if there is no sound.
     """
-    from anytalker.errors import InputError
-
     samples = np.asarray(samples, dtype=np.float32)
     if samples.ndim != 1 or not len(samples) or float(np.abs(samples).max()) < _SILENT:
         raise InputError(
@@ -87,18 +87,15 @@ def embed_voice(samples: np.ndarray) -> np.ndarray:
         )
     length = 160 * HOP
     starts = range(0, max(1, len(samples) - length // 2), length // 2)
-    windows = np.stack([_repeated(samples[start : start + length], length) for start in starts])
-    with torch.inference_mode():
-        mean = _network()(mel_power(torch.from_numpy(windows))).numpy().mean(axis=0)
-    return mean / np.linalg.norm(mean)
-
-
-def _repeated(samples: np.ndarray, length: int) -> np.ndarray:
-    return np.resize(samples, length)
+    total, embed = np.zeros(1, np.float32), GE2EEmbedder()
+    for first in range(0, len(starts), _BATCH):
+        parts = [samples[start : start + length] for start in starts[first : first + _BATCH]]
+        total = total + embed(np.stack([np.resize(part, length) for part in parts])).sum(axis=0)
+    return total / np.linalg.norm(total)
 
 
 def mel_power(windows: torch.Tensor) -> torch.Tensor:
-    """Mel power (B, samples // 160 + 1, 40) of windows (B, samples), each brought to the same loudness (Resemblyzer).
+    """Mel power (B, samples // 160 + 1, 40) of windows (B, samples), each brought to −30 dB as in Resemblyzer.
 
     As `librosa.feature.melspectrogram(y, sr=16000, n_fft=400, hop_length=160, n_mels=40)`.
     """
@@ -123,11 +120,11 @@ def _filters() -> torch.Tensor:
 
 @cache
 def _network() -> VoiceEncoder:
-    weights = load_tensors(_weights("ge2e").read_bytes())
     network = VoiceEncoder()
-    network.load_state_dict({name: value.float() for name, value in weights.items()})
+    network.load_state_dict({name: value.float() for name, value in _weights("ge2e").items()})
     return network.eval().requires_grad_(False)
 
 
-def _weights(name: str) -> Traversable:
-    return resources.files("anytalker.diarization") / "weights" / f"{name}.safetensors"
+def _weights(name: str) -> dict[str, torch.Tensor]:
+    file = resources.files("anytalker.diarization") / "weights" / f"{name}.safetensors"
+    return load_tensors(file.read_bytes())
