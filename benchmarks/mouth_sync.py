@@ -21,8 +21,7 @@ import torch
 from PIL import Image
 
 from anytalker.conditioning.face_detection.detectors import FullRangeFaceDetector
-from anytalker.conditioning.face_mesh.landmarks import find_landmarks
-from anytalker.conditioning.face_mesh.mouths import FaceMotion, read_motion
+from anytalker.conditioning.face_mesh.mouths import FaceMotion, follow_faces
 from anytalker.curation.lip_sync import SyncJudgement, judge_sync
 from anytalker.errors import NoScoreError
 from anytalker.media.containers import open_media
@@ -78,7 +77,7 @@ def drawn_scene(seed: int, both: bool) -> tuple[list[Speech], float]:
     boxes = np.array([[x, y, x + width, y + tall] for x, y, width, tall in scene.boxes(height)], dtype=float)
     tracks = boxes + rng.normal(0, 0.003 * height, (FRAMES, 2, 4))
     started = time.perf_counter()
-    motion = read_motion(find_landmarks(frames, tracks))
+    motion = follow_faces(frames, tracks)
     cost = (time.perf_counter() - started) / (2 * FRAMES) * 1e3
     return [Speech(motion.mouth(person), voices[person], FPS, str(seed)) for person in range(2)], cost
 
@@ -151,7 +150,7 @@ def read_spans(specifications: Sequence[str]) -> list[Speech]:
             fps = float(container.streams.video[0].average_rate)
         boxes = tracked(Path(path), people)
         started = time.perf_counter()
-        motion = read_motion(find_landmarks(decoded(Path(path)), boxes))
+        motion = follow_faces(decoded(Path(path)), boxes)
         cost = (time.perf_counter() - started) / boxes[..., 0].size * 1e3
         print(f"{Path(path).name}: {people} faces, {cost:.1f} ms a face with decoding", flush=True)
         motions[path] = motion, load_audio(path), fps
