@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from anytalker.conditioning.face_mesh.landmarks import FaceMesh, find_landmarks
-from anytalker.conditioning.face_mesh.mouths import FaceMotion, read_motion
+from anytalker.conditioning.face_mesh.mouths import FaceMotion, follow_faces, read_motion
 from anytalker.conditioning.face_mesh.network import MeshNetwork
 from anytalker.errors import InputError
 from anytalker.miniature.world.scenes import Scene
@@ -96,6 +96,15 @@ def test_missing_faces_stay_missing(clip: DrawnClip, motion: FaceMotion) -> None
     assert np.isnan(found.yaw[:, 1]).all()
     assert not found.confidence[:, 1].any()
     assert np.corrcoef(found.opening[15:, 0], motion.opening[15:, 0])[0, 1] > 0.98
+
+
+def test_a_long_video_is_followed_piece_by_piece(clip: DrawnClip, motion: FaceMotion) -> None:
+    twice = follow_faces((frame for _ in range(2) for frame in clip.frames), np.concatenate([clip.tracks, clip.tracks]))
+    for name in ("opening", "width", "eyes", "yaw", "confidence"):
+        first, second = np.split(getattr(twice, name), 2)
+        np.testing.assert_allclose(first, getattr(motion, name), atol=1e-3)
+        np.testing.assert_allclose(second, getattr(motion, name), atol=1e-3)
+    assert follow_faces([], np.zeros((0, 2, 4))).opening.shape == (0, 2)
 
 
 def test_a_background_is_no_face(clip: DrawnClip) -> None:

@@ -34,13 +34,14 @@ _FLOOR = 0.02
 _SILENT = 0.1
 """How much silence counts."""
 _PAIRS: tuple[tuple[str, str, float], ...] = (
-    ("gap", "opening", 0.15),
-    ("height", "opening", 0.35),
+    ("gap", "opening", 0.1),
+    ("height", "opening", 0.25),
     ("height", "loud_opening", 0.15),
-    ("width", "width", 0.35),
+    ("width", "width", 0.3),
+    ("height", "width", 0.2),
 )
-"""What is seen, what is expected, and the share of their correlation."""
-_NOISE = 0.25
+"""What is seen, what is expected, and the share of their correlation. Rounding real lips closes them, too."""
+_NOISE = 0.2
 """Spread of the correlation of a real mouth with a foreign voice over one second of speech."""
 
 

@@ -16,7 +16,7 @@ from anytalker.errors import InputError
 WEIGHTS = Path(__file__).parent / "weights" / "attention_mesh.safetensors"
 POINTS = 468
 
-_CHUNK = 60
+_CHUNK = 24
 """Frames whose faces are kept at a time."""
 _LOOK_EVERY = 6
 """Frames from one first look, which tells how a head is turned, to the next."""
@@ -43,7 +43,17 @@ class FaceMesh:
 
 
 def find_landmarks(frames: Iterable[np.ndarray], boxes: np.ndarray) -> FaceMesh:
-    """Find the landmarks of tracked faces, reading the frames once and keeping few.
+    """Find the landmarks of tracked faces, reading the frames once and keeping few; see `stream_landmarks`."""
+    meshes = list(stream_landmarks(frames, boxes))
+    if not meshes:
+        return FaceMesh(np.zeros((0, boxes.shape[1], POINTS, 3), np.float32), np.zeros((0, boxes.shape[1]), np.float32))
+    return FaceMesh(
+        np.concatenate([mesh.points for mesh in meshes]), np.concatenate([mesh.confidence for mesh in meshes])
+    )
+
+
+def stream_landmarks(frames: Iterable[np.ndarray], boxes: np.ndarray) -> Iterator[FaceMesh]:
+    """Find the landmarks of tracked faces, up to 24 frames at a time.
 
     Every sixth frame is looked at twice: first upright, to learn how the head is tilted and how large it is.
 
@@ -57,19 +67,17 @@ def find_landmarks(frames: Iterable[np.ndarray], boxes: np.ndarray) -> FaceMesh:
     boxes = np.asarray(boxes, dtype=np.float64)
     if boxes.ndim != 3 or boxes.shape[2] != 4:
         raise InputError(f"Face boxes have shape {boxes.shape}; give (frames, people, 4).")
-    points = np.full((*boxes.shape[:2], POINTS, 3), np.nan, dtype=np.float32)
-    confidence = np.zeros(boxes.shape[:2], dtype=np.float32)
     done = 0
     for chunk in _chunks(frames):
         if done + len(chunk) > len(boxes):
             raise InputError(f"The video has more frames than the {len(boxes)} that there are face boxes for.")
-        span = slice(done, done + len(chunk))
-        for person in range(boxes.shape[1]):
-            points[span, person], confidence[span, person] = _read_face(chunk, boxes[span, person])
+        found = [_read_face(chunk, boxes[done : done + len(chunk), person]) for person in range(boxes.shape[1])]
+        points = np.stack([face for face, _ in found], axis=1) if found else np.zeros((len(chunk), 0, POINTS, 3))
+        sure = np.stack([face for _, face in found], axis=1) if found else np.zeros((len(chunk), 0))
+        yield FaceMesh(points.astype(np.float32), sure.astype(np.float32))
         done += len(chunk)
     if done < len(boxes):
         raise InputError(f"The video has {done} frames, and there are face boxes for {len(boxes)}.")
-    return FaceMesh(points, confidence)
 
 
 def _chunks(frames: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:

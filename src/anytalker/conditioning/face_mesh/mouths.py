@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from anytalker.conditioning.face_mesh.landmarks import FaceMesh
+from anytalker.conditioning.face_mesh.landmarks import FaceMesh, find_landmarks, stream_landmarks
 
 _INNER_LIPS = ((82, 87), (13, 14), (312, 317))
 _OUTER_LIPS = ((37, 84), (0, 17), (267, 314))
 _CORNERS = (78, 308)
-_OUTER_CORNERS = (61, 291)
 _EYES = (((160, 144), (158, 153), (33, 133)), ((385, 380), (387, 373), (362, 263)))
 _EYE_CORNERS = (33, 263)
 _FOREHEAD, _CHIN = 10, 152
-_CHEEKS, _NOSE = (234, 454), 1
+_CHEEKS = (234, 454)
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,14 @@ class FaceMotion:
     def mouth(self, person: int) -> np.ndarray:
         """One person's mouth (T, 3): opening, height, width."""
         return np.stack([values[:, person] for values in (self.opening, self.height, self.width)], axis=1)
+
+
+def follow_faces(frames: Iterable[np.ndarray], boxes: np.ndarray) -> FaceMotion:
+    """What tracked faces do in a video, read once; landmarks are not kept. Input and errors are `stream_landmarks`'."""
+    parts = [read_motion(mesh) for mesh in stream_landmarks(frames, boxes)]
+    if not parts:
+        return read_motion(find_landmarks([], boxes))
+    return FaceMotion(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(FaceMotion)))
 
 
 def read_motion(mesh: FaceMesh) -> FaceMotion:
