@@ -72,7 +72,9 @@ def export_clip(piece: Piece, prefix: str, dataset: Path, max_height: int | None
     frames = [view.cut(frame) for frame in piece.frames()]
     about = {"comment": f"Cut from {piece.footage.path.name}, {piece.source.start:.2f} to {piece.source.end:.2f} s."}
     mixed = piece.heard()
-    write_video(folder / f"{name}.mp4", iter(frames), FPS, mixed, quality=18, metadata=about, synthetic=False)
+    write_video(
+        folder / f"{name}.mp4", iter(frames), FPS, mixed, quality=16, metadata=about, preset="veryfast", synthetic=False
+    )
     persons = []
     for index, face in enumerate(piece.faces):
         audio = None

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from anytalker.conditioning.face_mesh.mouths import FaceMotion, follow_faces
 from anytalker.curation.footage import FPS, Footage
 from anytalker.curation.spans import Span
 from anytalker.media.recordings import SAMPLE_RATE
@@ -77,6 +78,8 @@ class Piece:
         delay: how many frames the sound comes late; curated clips are corrected by it.
         crop: (left, top, right, bottom) in pixels without black bars; None: all of the frame.
         numbers: what the stages measured, by "stage.name".
+        pictures: its frames, kept for all stages.
+        motion: of mouths, eyes and heads, where it was looked at.
     """
 
     footage: Footage
@@ -90,6 +93,7 @@ class Piece:
     crop: tuple[int, int, int, int] | None = None
     numbers: dict[str, float] = field(default_factory=dict)
     pictures: Pictures | None = None
+    motion: FaceMotion | None = None
 
     @property
     def seconds(self) -> float:
@@ -131,7 +135,17 @@ class Piece:
         """A part of it, by frames of the footage."""
         inner = slice(start - self.start, end - self.start)
         faces = tuple(replace(face, boxes=face.boxes[inner]) for face in self.faces)
-        return replace(self, start=start, end=end, faces=faces)
+        motion = None
+        if self.motion is not None:
+            motion = FaceMotion(**{name: values[inner] for name, values in vars(self.motion).items()})
+        return replace(self, start=start, end=end, faces=faces, motion=motion)
+
+    def followed(self) -> tuple[Piece, FaceMotion]:
+        """The same piece with the motion of its faces, and that."""
+        if self.motion is not None:
+            return self, self.motion
+        motion = follow_faces(self.frames(), np.stack([face.boxes for face in self.faces], axis=1))
+        return replace(self, motion=motion), motion
 
 
 class Pictures:

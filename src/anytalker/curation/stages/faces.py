@@ -16,7 +16,8 @@ from anytalker.curation.footage import FPS
 from anytalker.curation.piece import Dropped, Face, Piece
 from anytalker.evaluation.eye_motion.tracks import Detection, FaceLinker
 
-_SIDES = (512, 362, 256, 181)
+_SIDES = (362, 181)
+"""Longer sides in pixels of the searched pictures: faces of a tenth of the picture are found in one of them."""
 _LARGEST_PICTURE = 720
 """Longer side in pixels of the pictures that faces are looked for in."""
 _PASSING = 0.05

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from anytalker.conditioning.face_mesh.landmarks import find_landmarks
-from anytalker.conditioning.face_mesh.mouths import FaceMotion, read_motion
+from anytalker.conditioning.face_mesh.mouths import FaceMotion
 from anytalker.curation.config import SpeechConfig, SyncConfig
 from anytalker.curation.footage import FPS
 from anytalker.curation.lip_sync import SyncJudgement, judge_sync, pool
@@ -21,8 +20,8 @@ _KNOWN = 1.0
 """Seconds that a voice must be heard in a piece to be held against lips."""
 _AROUND = 0.3
 """Seconds around speech in which lips are looked at, too: they open before it and close after it."""
-_EDGE = 2
-"""Frames at both ends of a shot that are left out: encoders blur them."""
+_EDGE = 3
+"""Frames at both ends of a shot that are left out: encoders blur them, and dissolves begin faintly."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,7 @@ class SpeakersStage:
         if not heard:
             yield piece.drop(self.name, "nobody speaks")
             return
-        boxes = np.stack([face.boxes for face in piece.faces], axis=1)
-        motion = read_motion(find_landmarks(piece.frames(), boxes))
+        piece, motion = piece.followed()
         voices = self._judged(piece, motion, heard, None)
         agreeing = [voice for voice in voices if voice.judgement is not None and voice.judgement.agrees]
         if not agreeing:

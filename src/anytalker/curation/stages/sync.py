@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-import numpy as np
-
-from anytalker.conditioning.face_mesh.landmarks import find_landmarks
-from anytalker.conditioning.face_mesh.mouths import read_motion
 from anytalker.curation.config import SyncConfig
 from anytalker.curation.footage import FPS
 from anytalker.curation.piece import Dropped, Face, Piece
@@ -29,8 +25,7 @@ class SyncStage:
 
     def __call__(self, piece: Piece) -> Iterator[Piece | Dropped]:
         """The clip with everybody's confidence, or dropped."""
-        boxes = np.stack([face.boxes for face in piece.faces], axis=1)
-        motion = read_motion(find_landmarks(piece.frames(), boxes))
+        piece, motion = piece.followed()
         faces: list[Face] = []
         late = piece.delay / FPS
         for index, face in enumerate(piece.faces):
