@@ -68,10 +68,12 @@ class SyncConfig(_Part):
 
     Attributes:
         min_confidence: least confidence that lips say what is heard in a clip; see `lip_sync.judge_sync`.
+        max_unheard: seconds of a clip in which lips may move as in speech while another is heard.
         max_delay: frames of constant delay of the sound that are corrected; beyond it a shot is dropped.
     """
 
     min_confidence: float = Field(default=2.0, ge=0)
+    max_unheard: float = Field(default=0.5, ge=0)
     max_delay: int = Field(default=10, ge=0, le=15)
 
 
@@ -94,7 +96,7 @@ class ClipsConfig(_Part):
 class SoundConfig(_Part):
     """Music and noise: `min_ratio` is the least ratio of speech to what is heard in pauses, in dB."""
 
-    min_ratio: float = Field(default=9.0, ge=-20, le=60)
+    min_ratio: float = Field(default=12.0, ge=-20, le=60)
 
 
 class DuplicatesConfig(_Part):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from anytalker.diarization.background import clear_windows, give_to_nearest
 from anytalker.diarization.clustering import cluster_voices
 from anytalker.diarization.resegmentation import STEP, sharpen
 from anytalker.diarization.turns import Diarization, Turn, spans_of
@@ -18,6 +19,8 @@ WINDOW, HOP = 1.6, 0.4
 """Seconds of an embedded window, and from one to the next."""
 _BATCH = 64
 _SHORT_GAP, _LEAST_TURN = 0.1, 0.1
+_LEAST_CLEAR = 0.5
+"""Share of clear windows below which the others count, too, when voices are told apart."""
 
 
 def diarize(
@@ -83,8 +86,12 @@ def assign_speakers(heard: Heard, num_speakers: int | None = None, max_speakers:
     embeddings = heard.embeddings
     if not len(embeddings):
         return Diarization()
-    points = (embeddings - embeddings.mean(axis=0)) @ heard.embedder.directions
-    belief = cluster_voices(points, heard.embedder.variances, num_speakers, max_speakers)
+    clear = clear_windows(heard.sound, heard.times)
+    if clear.mean() < _LEAST_CLEAR:
+        clear[:] = True
+    points = (embeddings - embeddings[clear].mean(axis=0)) @ heard.embedder.directions
+    belief = cluster_voices(points[clear], heard.embedder.variances, num_speakers, max_speakers)
+    belief = give_to_nearest(points, clear, belief)
     return _told(list(sharpen(heard.sound, heard.spans, heard.times, belief)), embeddings, belief)
 
 

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from anytalker.curation.config import SoundConfig
 from anytalker.curation.piece import Dropped, Piece
-from anytalker.media.recordings import frame_loudness
-
-_STEPS_A_SECOND = 50
-_FLOOR = 1e-4
+from anytalker.diarization.background import loud_to_quiet
 
 
 class SoundStage:
@@ -30,14 +25,3 @@ class SoundStage:
             yield measured.drop(self.name, "music or noise behind the voices")
         else:
             yield measured
-
-
-def loud_to_quiet(samples: np.ndarray) -> float:
-    """Loudness of the loud moments over that of the quietest, in dB: speech pauses between syllables, music doesn't.
-
-    Args:
-        samples: float32 (samples,) at 16 kHz.
-    """
-    steps = max(1, len(samples) * _STEPS_A_SECOND // 16000)
-    loudness = np.maximum(frame_loudness(samples, steps, _STEPS_A_SECOND), _FLOOR)
-    return float(20 * np.log10(np.quantile(loudness, 0.9) / np.quantile(loudness, 0.05)))

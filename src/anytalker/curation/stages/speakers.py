@@ -123,16 +123,17 @@ def judge_voice(
         delay: frames that the sound is known to come late; None: it isn't known.
     """
     times = (np.arange(piece.start, piece.end) + 0.5) / FPS
-    own, taken = (_inside(times, one, margin) for one, margin in ((spans, _AROUND), (others, 0.0)))
+    own, taken = (inside(times, one, margin) for one, margin in ((spans, _AROUND), (others, 0.0)))
     mouth = np.stack([motion.opening[:, face], motion.height[:, face], motion.width[:, face]], axis=1)
-    mouth[~own | (taken & ~_inside(times, spans, 0.0))] = np.nan
+    mouth[~own | (taken & ~inside(times, spans, 0.0))] = np.nan
     try:
         return judge_sync(mouth, FPS, piece.heard(delay=0), delay)
     except NoScoreError:
         return None
 
 
-def _inside(times: np.ndarray, spans: Sequence[Span], margin: float) -> np.ndarray:
+def inside(times: np.ndarray, spans: Sequence[Span], margin: float = 0.0) -> np.ndarray:
+    """Which moments (T,) lie in spans, or up to `margin` seconds around them."""
     within = np.zeros(len(times), bool)
     for start, end in spans:
         within |= (times >= start - margin) & (times < end + margin)

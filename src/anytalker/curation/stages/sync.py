@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from anytalker.conditioning.face_mesh.mouths import FaceMotion
 from anytalker.curation.config import SyncConfig
 from anytalker.curation.footage import FPS
 from anytalker.curation.piece import Dropped, Face, Piece
 from anytalker.curation.spans import total
-from anytalker.curation.stages.speakers import judge_voice
+from anytalker.curation.stages.speakers import inside, judge_voice
 
 _LEAST_SECONDS = 1.0
 """Of speech that can be judged in a clip; less is taken for right, since the shot as a whole was."""
+_SLOW, _SMOOTH = 0.32, 0.2
+"""Seconds: slower changes of a mouth are no speech; and over how long its motion is averaged."""
+_MOVING = 0.025
+"""Gap between the lips, in distances of the eyes, that it changes by in speech."""
+_AROUND = 0.2
+"""Seconds around somebody's speech in which the lips may move."""
 
 
 class SyncStage:
@@ -26,6 +36,11 @@ class SyncStage:
     def __call__(self, piece: Piece) -> Iterator[Piece | Dropped]:
         """The clip with everybody's confidence, or dropped."""
         piece, motion = piece.followed()
+        muttering = max(speaking_unheard(piece, motion, index) for index in range(len(piece.faces)))
+        piece = piece.measured(**{"sync.unheard": muttering})
+        if muttering > self._config.max_unheard:
+            yield piece.drop(self.name, "somebody speaks while another is heard")
+            return
         faces: list[Face] = []
         late = piece.delay / FPS
         for index, face in enumerate(piece.faces):
@@ -49,3 +64,15 @@ class SyncStage:
                 return
             faces.append(replace(face, sync_confidence=own.confidence))
         yield replace(piece, faces=tuple(faces))
+
+
+def speaking_unheard(piece: Piece, motion: FaceMotion, face: int) -> float:
+    """Seconds in which lips move as in speech while somebody else is heard, and not this person: overlaps sound so."""
+    gap = motion.opening[:, face]
+    gap = np.nan_to_num(gap, nan=float(np.nanmedian(gap)) if np.isfinite(gap).any() else 0.0)
+    moved = np.abs(gap - gaussian_filter1d(gap, _SLOW * FPS, mode="nearest"))
+    moves = gaussian_filter1d(moved, _SMOOTH * FPS, mode="nearest") > _MOVING
+    times = (np.arange(piece.start, piece.end) + 0.5) / FPS
+    others = [span for index, one in enumerate(piece.faces) if index != face for span in one.speaking]
+    heard, own = inside(times, others), inside(times, piece.faces[face].speaking, _AROUND)
+    return float((moves & heard & ~own).sum() / FPS)
