@@ -20,7 +20,7 @@ from anytalker.curation.identities import name_identities, split_people
 from anytalker.curation.licences import Rights
 from anytalker.curation.piece import Dropped, Source
 from anytalker.curation.survey import Survey
-from anytalker.curation.work import FOLDER, FileWork, ShotResult
+from anytalker.curation.work import FOLDER, SOUND, FileWork, ShotResult
 from anytalker.data.records import ClipPerson, ClipRecord, ClipSource
 from anytalker.files import atomic_path
 
@@ -143,7 +143,7 @@ def forget_others(works: Sequence[FileWork], folder: Path) -> None:
         if path.is_dir() and path not in wanted:
             shutil.rmtree(path, ignore_errors=True)
     for work in works:
-        (work.folder / "sound.s16").unlink(missing_ok=True)
+        (work.folder / SOUND).unlink(missing_ok=True)
 
 
 def _plain(record: ClipRecord) -> dict[str, Any]:

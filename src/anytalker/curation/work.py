@@ -23,6 +23,8 @@ from anytalker.hashing import short_digest
 
 FOLDER = ".curation"
 """Below the dataset's folder: what is known of files and shots so far."""
+SOUND = "sound.s16"
+"""The sound of a file, while its shots are examined."""
 _FORMAT = 1
 """Of what lies there; another number, and everything is looked at again."""
 
@@ -97,7 +99,7 @@ def survey_file(work: FileWork) -> Survey:
         return work.read_survey()
     work.folder.mkdir(parents=True, exist_ok=True)
     try:
-        sound = StoredSound.write(work.folder / "sound.s16", Footage(work.path, work.limit).sound())
+        sound = _sound(work)
         found = survey(Footage(work.path, work.limit), sound, work.config.speech.speakers)
     except Exception as error:  # one bad file must not end the others
         found = Survey(path=str(work.path), problem=explain(error))
@@ -122,6 +124,8 @@ def examine_shot(work: FileWork, part: tuple[int, int]) -> ShotResult:
 
 
 def _examined(work: FileWork, part: tuple[int, int]) -> ShotResult:
+    if not (work.folder / SOUND).is_file():
+        _sound(work)
     found, sound = _opened(work.folder)
     footage = Footage(work.path, work.limit)
     piece = Piece(
@@ -143,7 +147,13 @@ def _examined(work: FileWork, part: tuple[int, int]) -> ShotResult:
 def _opened(folder: Path) -> tuple[Survey, StoredSound]:
     """A file's survey and sound, kept for its next shots."""
     found = Survey.model_validate_json((folder / "survey.json").read_text(encoding="utf-8"))
-    return found, StoredSound(folder / "sound.s16")
+    return found, StoredSound(folder / SOUND)
+
+
+def _sound(work: FileWork) -> StoredSound:
+    """The file's sound, decoded unless that was done."""
+    path = work.folder / SOUND
+    return StoredSound(path) if path.is_file() else StoredSound.write(path, Footage(work.path, work.limit).sound())
 
 
 def write_result(path: Path, value: BaseModel) -> None:
