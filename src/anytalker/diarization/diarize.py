@@ -32,7 +32,7 @@ def diarize(
     """Find out who speaks when.
 
     Args:
-        sound: float (samples,) at 16 kHz, of any length: what is kept in memory for an hour is some 20 MB.
+        sound: float (samples,) at 16 kHz, of any length; memory grows by some 50 MB an hour.
         num_speakers: how many people there are; None: find out.
         max_speakers: how many there are at most, if that is to be found out.
         embedder: what tells voices apart; the one that the package carries by default.
