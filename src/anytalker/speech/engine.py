@@ -1,0 +1,81 @@
+"""What speaks: one interface, and espeak-ng behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from anytalker.errors import InputError
+from anytalker.speech.espeak import speak
+
+VARIANTS = ("f2", "m3", "f4", "m1", "f5", "m7", "f1", "m5", "f3", "m2", "Andrea", "m4", "belinda", "m6")
+"""espeak-ng's variants of a voice, in the order in which people get them."""
+_PITCHES = (50, 45, 62, 35, 40, 55, 70, 60, 52, 30)
+_WORDS_A_MINUTE, _PITCH, _LIVELY = 165, 50, 55
+_QUIET = 0.01
+_PEAK = 0.6
+
+
+@dataclass(frozen=True)
+class Request:
+    """A text to be spoken.
+
+    Attributes:
+        text: in one line.
+        place: the speaker's, counted from 0: different places have different voices.
+        speaker: their name.
+        voice: what the engine calls the voice; None: by the place.
+        language: such as "de"; None: that of the voice.
+        speed: 1 is usual.
+        pitch: 1 is usual.
+        number: of the turn, from 1, for engines that take what was recorded.
+    """
+
+    text: str
+    place: int = 0
+    speaker: str = ""
+    voice: str | None = None
+    language: str | None = None
+    speed: float = 1.0
+    pitch: float = 1.0
+    number: int | None = None
+
+
+class SpeechEngine(Protocol):
+    """Anything that speaks."""
+
+    def say(self, request: Request) -> np.ndarray:
+        """float32 (samples,) at 16 kHz in [-1, 1], without silence at either end.
+
+        Raises:
+            InputError: if it can't be said.
+        """
+
+
+class EspeakEngine:
+    """espeak-ng: offline, many languages, the same samples for the same request."""
+
+    def say(self, request: Request) -> np.ndarray:
+        """See `SpeechEngine.say`."""
+        base, _, variant = (request.voice or "").partition("+")
+        variant = variant or VARIANTS[request.place % len(VARIANTS)]
+        pitch = _PITCHES[request.place % len(_PITCHES)] if request.voice is None else _PITCH
+        speed = min(450, max(80, round(_WORDS_A_MINUTE * request.speed)))
+        voice = f"{request.language or base or 'en-us'}+{variant}"
+        samples, _ = speak(request.text, voice, speed, min(99, max(0, round(pitch * request.pitch))), _LIVELY)
+        return trimmed(samples, request.text)
+
+
+def trimmed(samples: np.ndarray, text: str) -> np.ndarray:
+    """Speech (samples,) without silence at either end, its peak at 0.6.
+
+    Raises:
+        InputError: if nothing is to be heard.
+    """
+    peak = float(np.abs(samples).max(initial=0))
+    if peak < 1e-4:
+        raise InputError(f"Nothing is to be heard of the text {text[:60]!r}; give words of the voice's language.")
+    heard = np.flatnonzero(np.abs(samples) > _QUIET * peak)
+    return (samples[heard[0] : heard[-1] + 1] * (_PEAK / peak)).astype(np.float32)
