@@ -45,6 +45,9 @@ class RunRecord(BaseModel):
     persons: list[PersonRecord]
     seconds: dict[str, float]
     fingerprint: str | None = Field(default=None, description="Of all that the command line made the video from.")
+    timeline: dict[str, Any] | None = Field(
+        default=None, description="Who says what when, as `anytalker.timeline.model.Timeline` reads it."
+    )
     synthetic: bool = Field(default=True, description="Always true: the video was generated.")
 
     def model_post_init(self, context: Any) -> None:

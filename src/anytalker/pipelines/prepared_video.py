@@ -198,7 +198,9 @@ class PreparedVideo:
             video = VideoFile(self.inputs, self.model, self.choices, self.stopwatch.seconds, path)
             if is_first():
                 write_video(path, self.decode(latents, eight_bit=True), video.fps, video.mixture, SAMPLE_RATE)
-                write_json_atomic(record_path(path), video.record(self.noise.seed, fingerprint).model_dump())
+                write_json_atomic(
+                    record_path(path), video.record(self.noise.seed, fingerprint, path.parent).model_dump()
+                )
             return video
 
     def _write(self, path: Path, parts: Parts, unsaved: list[torch.Tensor]) -> VideoFile:
@@ -209,7 +211,7 @@ class PreparedVideo:
         # Half-written videos belong to the parts: a run that is killed leaves nothing else behind.
         target = parts.folder / VIDEO if parts.exist else path
         write_video(target, self.decode(latents, eight_bit=True), video.fps, video.mixture, SAMPLE_RATE)
-        write_json_atomic(record_path(path), video.record(self.noise.seed, parts.fingerprint).model_dump())
+        write_json_atomic(record_path(path), video.record(self.noise.seed, parts.fingerprint, path.parent).model_dump())
         if target != path:
             target.replace(path)
         parts.remove()

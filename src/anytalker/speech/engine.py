@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -53,6 +54,9 @@ class SpeechEngine(Protocol):
             InputError: if it can't be said.
         """
 
+    def path(self, request: Request) -> Path | None:
+        """Where the sound of a text that was said lies; None where saying it again gives the same."""
+
 
 class EspeakEngine:
     """espeak-ng: offline, many languages, the same samples for the same request."""
@@ -66,6 +70,9 @@ class EspeakEngine:
         voice = f"{request.language or base or 'en-us'}+{variant}"
         samples, _ = speak(request.text, voice, speed, min(99, max(0, round(pitch * request.pitch))), _LIVELY)
         return trimmed(samples, request.text)
+
+    def path(self, request: Request) -> None:
+        """See `SpeechEngine.path`."""
 
 
 def trimmed(samples: np.ndarray, text: str) -> np.ndarray:

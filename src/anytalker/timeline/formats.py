@@ -21,6 +21,7 @@ _SPEAKER = re.compile(r"^\s*(?:[-–—]\s*)?([^:]{1,60}):(?:\s+|$)(.*)$")
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]*)>")
 _MARKUP = re.compile(r"</?(?:v|b|i|u|c|font|lang|ruby|rt)(?:[\s.][^>]*)?>|<\d[\d:.]*>|\{\\[^}]*\}", re.IGNORECASE)
 _LARGEST = 2**24
+_EXAMPLE = "00:00:01,000 --> 00:00:02,000"
 KINDS = (".json", ".srt", ".vtt", ".rttm")
 
 
@@ -141,7 +142,9 @@ def _subtitle_turns(text: str, file: Path) -> Iterator[Turn]:
         arrow = next((number for number, line in enumerate(lines[:2]) if "-->" in line), None)
         if arrow is None:
             if file.suffix.lower() == ".srt" and block.strip():
-                raise InputError(f"{file}: {lines[0][:40]!r} is no cue; it needs a line such as 00:00:01,000 --> 00:00:02,000.")
+                raise InputError(
+                    f"{file}: {lines[0][:40]!r} is no cue; it needs a line such as 00:00:01,000 --> 00:00:02,000."
+                )
             continue
         cues += 1
         where = f"{file}, cue {cues}"
@@ -149,7 +152,9 @@ def _subtitle_turns(text: str, file: Path) -> Iterator[Turn]:
             raise InputError(f"{file} has more than {MAX_TURNS} cues. Split it.")
         found = _TIMES.match(lines[arrow])
         if not found:
-            raise InputError(f"{where}: {lines[arrow].strip()[:60]!r} are no times such as 00:00:01,000 --> 00:00:02,000.")
+            raise InputError(
+                f"{where}: {lines[arrow].strip()[:60]!r} are no times such as 00:00:01,000 --> 00:00:02,000."
+            )
         start, end = (_seconds(stamp, where) for stamp in found.groups()[:2])
         for name, said in _spoken(lines[arrow + 1 :], where):
             try:
@@ -212,5 +217,7 @@ def _first_reason(error: ValueError) -> str:
 
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        return str(first.get("ctx", {}).get("error") or f"{first['loc'][0]}: {first['msg']}, not {str(first['input'])[:40]}.")
+        return str(
+            first.get("ctx", {}).get("error") or f"{first['loc'][0]}: {first['msg']}, not {str(first['input'])[:40]}."
+        )
     return str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -18,12 +19,15 @@ VERSION = 1
 MAX_TURNS, MAX_PEOPLE, MAX_SECONDS = 5000, 50, 6 * 3600
 _LARGEST = 2**25
 _FORBIDDEN = re.compile(r"[:<>\[\]{}()=/\\\x00-\x1f]")
+_KEPT = "\t\n\r\u200c\u200d"
 _LONGEST_NAME, _LONGEST_TEXT = 60, 5000
 
 
 def clean_text(text: str) -> str:
-    """Text in one line, without marks that only tell direction or take no room, in composed letters."""
-    shown = (character for character in text if unicodedata.category(character) not in ("Cf", "Cc") or character in "\t\n\r\u200c\u200d")
+    """Text in one line, in composed letters, without marks that take no room, such as those of direction."""
+    hidden = ("Cf", "Cc", "Cs", "Co", "Cn")
+    hidden = ("Cf", "Cc", "Cs", "Co", "Cn")
+    shown = (one for one in text if one in _KEPT or unicodedata.category(one) not in hidden)
     return " ".join(unicodedata.normalize("NFC", "".join(shown)).split())
 
 
@@ -38,7 +42,8 @@ def _name(value: Any) -> Any:
     name = clean_text(value)
     if not name or len(name) > _LONGEST_NAME or _FORBIDDEN.search(name):
         raise InputError(
-            f"{value!r} can't be the name of a person; give 1 to {_LONGEST_NAME} characters without : < > [ ] {{ }} ( ) = / \\."
+            f"{value!r} can't be the name of a person; give 1 to {_LONGEST_NAME} characters, and none of "
+            "these: : < > [ ] { } ( ) = / \\"
         )
     return name
 
@@ -50,7 +55,9 @@ def _text(value: Any) -> Any:
     if not any(character.isalnum() for character in text):
         raise InputError(f"The text {value[:40]!r} has nothing that can be said; write words, or leave the turn out.")
     if len(text) > _LONGEST_TEXT:
-        raise InputError(f"The text {text[:40]!r}… has {len(text)} characters; {_LONGEST_TEXT} are possible. Split the turn.")
+        raise InputError(
+            f"The text {text[:40]!r}… has {len(text)} characters; {_LONGEST_TEXT} are possible. Split the turn."
+        )
     return text
 
 
@@ -61,6 +68,7 @@ def _milliseconds(value: Any) -> Any:
 Name = Annotated[str, BeforeValidator(_name)]
 Text = Annotated[str, BeforeValidator(_text)]
 Seconds = Annotated[float, BeforeValidator(_milliseconds), Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
+_Pixel = Annotated[int, Field(ge=0)]
 _Side = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -94,7 +102,7 @@ class Person(_Part):
     """
 
     name: Name
-    face: tuple[_Side, _Side, _Side, _Side] | tuple[_Side, _Side] | Annotated[int, Field(ge=1)] | str | None = None
+    face: tuple[_Pixel, _Pixel, _Pixel, _Pixel] | tuple[_Side, _Side] | Annotated[int, Field(ge=1)] | str | None = None
     voice: SpokenVoice | None = None
 
 
@@ -161,10 +169,13 @@ class Timeline(_Part):
         for number, turn in enumerate(self.turns, start=1):
             for name in filter(None, (turn.person, turn.look_at)):
                 if same_name(name) not in known:
-                    raise InputError(f"Turn {number} names {name}, who isn't there; there are {', '.join(known.values())}.")
+                    raise InputError(
+                        f"Turn {number} names {name}, who isn't there; there are {', '.join(known.values())}."
+                    )
             if turn.end <= turn.start:
                 raise InputError(
-                    f"Turn {number} ({turn.person}) starts at {turn.start:g} s and ends at {turn.end:g} s; it must last."
+                    f"Turn {number} ({turn.person}) starts at {turn.start:g} s and ends at {turn.end:g} s; "
+                    "the end must be later."
                 )
             look = turn.look_at and known[same_name(turn.look_at)]
             turns.append(turn.model_copy(update={"person": known[same_name(turn.person)], "look_at": look}))
@@ -174,8 +185,8 @@ class Timeline(_Part):
             before = ends.get(turn.person)
             if before is not None and turn.start < before.end:
                 raise InputError(
-                    f"{turn.person} would speak twice at {turn.start:g} s: a turn from {before.start:g} to {before.end:g} s "
-                    "is not over. Shorten or move one of the two."
+                    f"{turn.person} would speak twice at {turn.start:g} s: a turn from {before.start:g} to "
+                    f"{before.end:g} s is not over. Shorten or move one of the two."
                 )
             ends[turn.person] = turn
         object.__setattr__(self, "turns", tuple(turns))
@@ -227,7 +238,9 @@ class Timeline(_Part):
         except InputError:
             raise
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{file} is no JSON that can be read ({error}). `anytalker timeline` writes one.") from error
+            raise InputError(
+                f"{file} is no JSON that can be read ({error}). `anytalker timeline` writes one."
+            ) from error
         if isinstance(data, dict) and "timeline" in data and "turns" not in data:
             data = data["timeline"]
         if not isinstance(data, dict):
@@ -265,6 +278,24 @@ class Timeline(_Part):
         """When the last turn ends."""
         return max(turn.end for turn in self.turns)
 
+    def relocated(self, before: str | Path, after: str | Path) -> Timeline:
+        """The same, its sound files named from the folder `after` instead of `before`."""
+
+        def moved(turn: Turn) -> Turn:
+            if turn.sound is None:
+                return turn
+            file = _seen(turn.sound.file, before, after)
+            return turn.model_copy(update={"sound": turn.sound.model_copy(update={"file": file})})
+
+        turns = map(moved, self.turns)
+        return self.model_copy(update={"turns": tuple(turns)})
+
+    def until(self, seconds: float) -> Timeline | None:
+        """What happens before a moment; None if nobody speaks before it."""
+        turns = [turn for turn in self.turns if turn.start < round(seconds, 3)]
+        cut = (turn.model_copy(update={"end": min(turn.end, round(seconds, 3))}) for turn in turns)
+        return self.model_copy(update={"turns": tuple(cut)}) if turns else None
+
     @property
     def overlaps(self) -> list[tuple[float, float]]:
         """[start, end) in seconds where two or more people speak."""
@@ -281,19 +312,35 @@ class Timeline(_Part):
         count, last = 0, 0.0
         for moment, change in changes:
             if wanted(count) and moment > last:
-                found[-1:] = [(found[-1][0], moment)] if found and found[-1][1] == last else [*found[-1:], (last, moment)]
+                found[-1:] = (
+                    [(found[-1][0], moment)] if found and found[-1][1] == last else [*found[-1:], (last, moment)]
+                )
             count, last = count + change, moment
         return found
 
 
+def _seen(file: str, before: str | Path, after: str | Path) -> str:
+    """A file's name as it is from another folder, with / between its parts."""
+    if str(before) == str(after):
+        return file
+    whole = os.path.abspath(Path(before) / file)
+    try:
+        return os.path.relpath(whole, after).replace(os.sep, "/")
+    except ValueError:  # another drive
+        return whole
+
+
 def _place(location: tuple[int | str, ...]) -> str:
-    """", turn 3, end" for ("turns", 2, "end")."""
-    said, rest = "", [part for part in location if not (isinstance(part, str) and part.startswith(("tuple", "constrained")))]
+    """ ", turn 3, end" for ("turns", 2, "end")."""
+    said, rest = (
+        "",
+        [part for part in location if not (isinstance(part, str) and part.startswith(("tuple", "constrained")))],
+    )
     for part in rest:
         if isinstance(part, int):
             said += f" {part + 1}"
         elif part in ("turns", "people"):
             said += f", {'turn' if part == 'turns' else 'person'}"
-        else:
+        elif not part.startswith(("tuple", "constrained", "str", "int")):
             said += f", {part}"
     return said

@@ -123,7 +123,9 @@ def _cast(lines: list[Line], declared: list[str] | None, where: str) -> Script:
     for line in lines:
         person, alongside, look_at = (known(name, line) for name in (line.person, line.alongside, line.look_at))
         if alongside is not None and all(before.person != alongside for before in spelt):
-            raise InputError(f"{where}, line {line.number}: [with {alongside}] stands before {alongside} says anything.")
+            raise InputError(
+                f"{where}, line {line.number}: [with {alongside}] stands before {alongside} says anything."
+            )
         if alongside == person:
             raise InputError(f"{where}, line {line.number}: {person} can't speak with themselves.")
         spelt.append(replace(line, person=person or "", alongside=alongside, look_at=look_at))
@@ -248,7 +250,9 @@ def _tag(tag: str, place: str) -> dict[str, object]:
         except ValueError:
             value = float("nan")
         if not least <= value <= most:
-            raise InputError(f"{place}: [{tag}] can't be used; give a number from {least:g} to {most:g}, as in [{key} 0.5].")
+            raise InputError(
+                f"{place}: [{tag}] can't be used; give a number from {least:g} to {most:g}, as in [{key} 0.5]."
+            )
         return {key: value}
     if key == "with" and rest:
         return {"alongside": clean_text(rest)}

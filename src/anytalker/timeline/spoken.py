@@ -1,4 +1,4 @@
-"""From a script to a timeline: texts are spoken to know how long they take, and laid out with gaps as people leave them."""
+"""From a script to a timeline: texts are spoken to know how long they take, and laid out with people's gaps."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ LEAD = 0.2
 """Seconds before the first word."""
 GAP_MEAN, GAP_SPREAD = 0.2, 0.2
 GAP_LEAST, GAP_MOST = -0.1, 0.8
-"""Seconds between one person's last word and the next one's first. Stivers et al. 2009 (PNAS 106:10587) measured means
-around 0.2 s in ten languages, Heldner and Edlund 2010 (J. Phonetics 38:555) how gaps and overlaps scatter around it; the
-tails are cut, so that nothing overlaps much that isn't written so."""
+"""Seconds between one person's last word and the next one's first. Stivers et al. 2009 (PNAS 106:10587) measured a
+mean of 0.2 s over ten languages, Heldner and Edlund 2010 (J. Phonetics 38:555) how gaps and overlaps scatter around it;
+the tails are cut, so that nothing overlaps much that isn't written so."""
 BREATH_MEAN, BREATH_SPREAD = 0.5, 0.15
 """Seconds between two turns of the same person."""
 INTERRUPTION = 0.35
@@ -65,20 +65,17 @@ def timeline_of_script(
     script: Script,
     people: Iterable[Person] = (),
     engine: SpeechEngine | None = None,
-    keep: Callable[[int, str, np.ndarray], str | None] = lambda number, name, samples: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Timeline:
     """Speak a script and lay it out in time.
 
-    A turn begins about 0.2 s after the last one ends, one that interrupts ("--") 0.35 s before, one with [with Ben] when
-    Ben's last turn begins. The same script gives the same timeline.
+    A turn begins about 0.2 s after the last one ends, one that interrupts ("--") 0.35 s before, and one with
+    [with Ben] when Ben's last turn begins. The same script gives the same timeline.
 
     Args:
         script: who says what.
         people: what is known of them, by name: voices and faces; the others are as they come.
         engine: what speaks; None: espeak-ng.
-        keep: given number (from 1), person and samples of a turn, returns the file where its sound was kept, or None
-            where speaking again gives the same.
         progress: called as (done, total) turns.
 
     Raises:
@@ -104,13 +101,16 @@ def timeline_of_script(
             look_at=line.look_at,
         )
         place = places[line.person]
-        samples = engine.say(request_of(turn, cast[place], place, number))
-        kept = keep(number, line.person, samples)
+        request = request_of(turn, cast[place], place, number)
+        samples = engine.say(request)
+        kept = engine.path(request)
         start = round(clock.begin(line), 3)
         end = round(start + -(-len(samples) * 1000 // SAMPLE_RATE) / 1000, 3)
         if end > MAX_SECONDS:
-            raise InputError(f"The script takes more than {MAX_SECONDS // 3600} hours from line {line.number} on. Cut it.")
-        sound = None if kept is None else TurnSound(file=kept)
+            raise InputError(
+                f"The script takes more than {MAX_SECONDS // 3600} hours from line {line.number} on. Cut it."
+            )
+        sound = None if kept is None else TurnSound(file=str(kept))
         turns.append(turn.model_copy(update={"start": start, "end": end, "sound": sound}))
         clock.note(line, start, end)
         progress(number, len(script.lines))

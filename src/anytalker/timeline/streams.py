@@ -117,8 +117,8 @@ class _Source:
         recording, first = self._files[turn.sound.file], round(turn.sound.offset * SAMPLE_RATE)
         if first >= len(recording):
             raise InputError(
-                f"The turn of {turn.person} at {turn.start:g} s begins at {turn.sound.offset:g} s of {turn.sound.file}, "
-                f"which lasts {len(recording) / SAMPLE_RATE:.3f} s."
+                f"The turn of {turn.person} at {turn.start:g} s begins at {turn.sound.offset:g} s of "
+                f"{turn.sound.file}, which lasts {len(recording) / SAMPLE_RATE:.3f} s."
             )
         sound = recording.placed(-first, length)
         for start in range(0, length, _AT_ONCE):
@@ -133,8 +133,8 @@ class _Source:
             samples = engine.say(replace(request, speed=request.speed * min(_FASTEST, len(samples) / length)))
         if len(samples) > (1 + 2 * _TOLERANCE) * length:
             self._say(
-                f"{turn.person} says {turn.text[:40]!r} from {turn.start:g} s on in {len(samples) / SAMPLE_RATE:.1f} s at "
-                f"the fastest; it is cut at the turn's end, {turn.end:g} s."
+                f"{turn.person} says {turn.text[:40]!r} from {turn.start:g} s on in {len(samples) / SAMPLE_RATE:.1f} s "
+                f"at the fastest; it is cut at the turn's end, {turn.end:g} s."
             )
         fitted = np.zeros(length, np.float32)
         fitted[: len(samples)] = _faded(samples[:length], False, len(samples) > length)
