@@ -30,7 +30,7 @@ class ConversationOptions(BaseModel):
     )
     timeline: Path | None = Field(
         default=None,
-        description="Who says what when: .json (a video's record, too), .srt, .vtt or .rttm; --recording gives sound to it.",
+        description="Who says what when: .json (or a video's record), .srt, .vtt or .rttm; --recording gives it sound.",
     )
     voice: list[str] | None = Field(
         default=None,

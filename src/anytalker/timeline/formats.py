@@ -19,7 +19,8 @@ _STAMP = r"(-?(?:\d+:)?\d{1,2}:\d{2}[.,]\d{1,3})"
 _TIMES = re.compile(rf"^\s*{_STAMP}\s*-->\s*{_STAMP}(\s.*)?$")
 _SPEAKER = re.compile(r"^\s*(?:[-–—]\s*)?([^:]{1,60}):(?:\s+|$)(.*)$")
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]*)>")
-_MARKUP = re.compile(r"</?(?:v|b|i|u|c|font|lang|ruby|rt)(?:[\s.][^>]*)?>|<\d[\d:.]*>|\{\\[^}]*\}", re.IGNORECASE)
+_MARKUP = re.compile(r"</?(?:b|i|u|font)(?:\s[^>]*)?>|\{\\[^}]*\}", re.IGNORECASE)
+_VTT_MARKUP = re.compile(r"</?(?:v|b|i|u|c|lang|ruby|rt)(?:[\s.][^>]*)?>|<\d[\d:.]*>", re.IGNORECASE)
 _LARGEST = 2**24
 _EXAMPLE = "00:00:01,000 --> 00:00:02,000"
 KINDS = (".json", ".srt", ".vtt", ".rttm")
@@ -134,14 +135,15 @@ def _seconds(stamp: str, where: str) -> float:
 
 def _subtitle_turns(text: str, file: Path) -> Iterator[Turn]:
     """Turns of SRT or WebVTT: both are blocks between empty lines, with one line that has an arrow."""
-    if file.suffix.lower() == ".vtt" and not text.startswith("WEBVTT"):
+    web = file.suffix.lower() == ".vtt"
+    if web and not text.startswith("WEBVTT"):
         raise InputError(f"{file} doesn't begin with WEBVTT, so it is no WebVTT.")
     cues = 0
     for block in re.split(r"\n[ \t]*\n+", text.replace("\r\n", "\n").replace("\r", "\n").strip("\n")):
         lines = block.split("\n")
         arrow = next((number for number, line in enumerate(lines[:2]) if "-->" in line), None)
         if arrow is None:
-            if file.suffix.lower() == ".srt" and block.strip():
+            if not web and block.strip():
                 raise InputError(
                     f"{file}: {lines[0][:40]!r} is no cue; it needs a line such as 00:00:01,000 --> 00:00:02,000."
                 )
@@ -156,26 +158,31 @@ def _subtitle_turns(text: str, file: Path) -> Iterator[Turn]:
                 f"{where}: {lines[arrow].strip()[:60]!r} are no times such as 00:00:01,000 --> 00:00:02,000."
             )
         start, end = (_seconds(stamp, where) for stamp in found.groups()[:2])
-        for name, said in _spoken(lines[arrow + 1 :], where):
+        for name, said in (_voices if web else _spoken)(lines[arrow + 1 :], where):
             try:
                 yield Turn(person=name, start=start, end=end, text=said or None)
             except ValueError as error:
                 raise InputError(f"{where}: {_first_reason(error)}") from None
 
 
-def _spoken(lines: list[str], where: str) -> list[tuple[str, str]]:
-    """(name, text) of everybody who speaks in a cue."""
+def _voices(lines: list[str], where: str) -> list[tuple[str, str]]:
+    """(name, text) of everybody who speaks in a cue of WebVTT."""
     whole = "\n".join(lines)
     voices = list(_VOICE.finditer(whole))
     if voices:
         ends = [*(voice.start() for voice in voices[1:]), len(whole)]
         return [
-            (html.unescape(voice[1]), html.unescape(_MARKUP.sub("", whole[voice.end() : end])))
+            (html.unescape(voice[1]), html.unescape(_VTT_MARKUP.sub("", whole[voice.end() : end])))
             for voice, end in zip(voices, ends, strict=True)
         ]
+    return _spoken([html.unescape(_VTT_MARKUP.sub("", line)) for line in lines], where)
+
+
+def _spoken(lines: list[str], where: str) -> list[tuple[str, str]]:
+    """(name, text) of everybody who speaks in a cue that names them as "Anna: Hello!"."""
     found: list[tuple[str, str]] = []
-    for line in lines:
-        speaker = _SPEAKER.match(_MARKUP.sub("", line))
+    for line in (_MARKUP.sub("", one) for one in lines):
+        speaker = _SPEAKER.match(line)
         if speaker and (not found or found[-1][0] != speaker[1]):
             found.append((speaker[1], speaker[2]))
         elif found:

@@ -331,16 +331,13 @@ def _seen(file: str, before: str | Path, after: str | Path) -> str:
 
 
 def _place(location: tuple[int | str, ...]) -> str:
-    """ ", turn 3, end" for ("turns", 2, "end")."""
-    said, rest = (
-        "",
-        [part for part in location if not (isinstance(part, str) and part.startswith(("tuple", "constrained")))],
-    )
-    for part in rest:
+    """In words: ", turn 3, end" for ("turns", 2, "end")."""
+    said = ""
+    for part in location:
         if isinstance(part, int):
             said += f" {part + 1}"
         elif part in ("turns", "people"):
-            said += f", {'turn' if part == 'turns' else 'person'}"
-        elif not part.startswith(("tuple", "constrained", "str", "int")):
+            said += ", turn" if part == "turns" else ", person"
+        elif part not in ("int", "str") and "[" not in part:
             said += f", {part}"
     return said
