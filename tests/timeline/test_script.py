@@ -33,8 +33,8 @@ def said(text: str, fountain: bool = False) -> list[tuple[str, str]]:
 
 def test_plain_text_and_markdown() -> None:
     text = (
-        "# Breakfast\n\n**Anna:** Hello, *everybody*!\n- Ben: Hi. I say\\: no\n  and more\n\n> ANNA: snake_case stays\n---\n"
-        "\\Note: this goes on\nזהבה: שלום 😀 לכולם\n"
+        "# Breakfast\n\n**Anna:** Hello, *everybody*!\n- Ben: Hi. I say\\: no\n  and more\n\n"
+        "> ANNA: snake_case stays\n---\n\\Note: this goes on\nזהבה: שלום 😀 לכולם\n"
     )
     assert said(text) == [
         ("Anna", "Hello, everybody!"),

@@ -12,7 +12,7 @@ from anytalker.hashing import ShortDigest
 from anytalker.media.recordings import load_audio, write_wave
 from anytalker.speech.engine import Request, SpeechEngine
 
-_NAME = re.compile(r"0*(\d+)[_ -](.+?)(?:_[0-9a-f]{8})?")
+_NAME = re.compile(r"0*(\d+)[\s_-]+(.+?)(?:_[0-9a-f]{8})?")
 
 
 class Takes:
