@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from anytalker.errors import InputError
 
 if TYPE_CHECKING:
     from anytalker.pipelines.inputs import Scene
+    from anytalker.pipelines.result import VideoFile
     from anytalker.speech.engine import SpeechEngine
     from anytalker.timeline.model import Person, Timeline
 
@@ -104,6 +106,13 @@ class ConversationOptions(BaseModel):
                 raise InputError(f"There is no {option} {file}. Check the path.")
 
 
+class Subtitles(str, Enum):
+    """How texts are shown."""
+
+    srt = "srt"
+    burn = "burn"
+
+
 @dataclass(frozen=True)
 class Talk:
     """A conversation, ready to be seen.
@@ -159,9 +168,35 @@ def read_talk(
     timeline = timeline.model_copy(update={"people": tuple(shown)})
     voices = [Voice(person.name, stream) for person, stream in zip(timeline.people, heard, strict=True)]
     scene = read_scene(picture, voices, people)
-    from dataclasses import replace
-
     return Talk(timeline, replace(scene, timeline=timeline), heard)
+
+
+def with_subtitles(scene: Scene, subtitles: Subtitles | None, output: Path, force: bool) -> Scene:
+    """The scene with its texts to be drawn, if that is wanted; checks that subtitles can be made and written.
+
+    Raises:
+        InputError: if there is nothing to be read, or the file would replace one of something else.
+    """
+    if subtitles is None:
+        return scene
+    from anytalker.pipelines.subtitles import check_subtitles
+
+    check_subtitles(scene.timeline, subtitles is Subtitles.burn)
+    titles = output.with_suffix(".srt")
+    if subtitles is Subtitles.srt and titles.exists() and not output.exists() and not force:
+        raise InputError(f"{titles} is there already. Give another --output, or --force to replace it.")
+    return replace(scene, burn=subtitles is Subtitles.burn)
+
+
+def write_subtitles(video: VideoFile) -> None:
+    """Write the texts of a video beside it: talk.srt for talk.mp4."""
+    from anytalker.timeline.formats import write_timeline
+
+    timeline = video.inputs.timeline
+    timeline = timeline and timeline.until(video.inputs.frames / video.fps)
+    turns = tuple(turn for turn in timeline.turns if turn.text) if timeline else ()
+    if timeline and turns:
+        write_timeline(timeline.model_copy(update={"turns": turns}), video.path.with_suffix(".srt"))
 
 
 def _exists(path: Path) -> bool:

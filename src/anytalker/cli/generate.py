@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from anytalker.cli.console import Device, check_range, finish, load_pipeline, make_video, remark, settle_output
-from anytalker.cli.conversation import ConversationOptions
+from anytalker.cli.conversation import ConversationOptions, Subtitles, with_subtitles, write_subtitles
 from anytalker.cli.options import takes
 from anytalker.errors import InputError
 from anytalker.pipelines.loading_options import LoadingOptions
@@ -131,8 +131,15 @@ def generate(
             "goes on after an interruption."
         ),
     ] = 20.0,
+    subtitles: Annotated[
+        Subtitles | None,
+        typer.Option(help="Texts of a script or timeline: srt writes OUT.srt beside the video, burn draws them."),
+    ] = None,
     preview: Annotated[
-        bool, typer.Option("--preview", help="Only write a picture beside OUT that shows whose voice is whose.")
+        bool,
+        typer.Option(
+            "--preview", help="Only write a picture beside OUT that shows whose voice is whose, and who speaks when."
+        ),
     ] = False,
     output: Annotated[
         Path | None,
@@ -154,16 +161,20 @@ def generate(
     faces = _face_choices(sources, options)
     _check_files(sources, model, loading)
     if preview:
-        _preview(_read(sources, faces, output or Path(_DEFAULT)), output or Path(_DEFAULT))
+        _preview(_read(sources, faces, output or Path(_DEFAULT)), options, output or Path(_DEFAULT))
         return
-    fingerprint = _fingerprint(sources, [seed, model, loading.changes, options.model_dump(mode="json")])
+    chosen = [seed, model, loading.changes, options.model_dump(mode="json"), *([subtitles] if subtitles else [])]
+    fingerprint = _fingerprint(sources, chosen)
     target = settle_output(output, _DEFAULT, fingerprint, sources.files, force)
     scene = _read(sources, faces, target)
     options = _with_strengths(options, scene)
+    scene = with_subtitles(scene, subtitles, target, force)
     inputs = _fit(scene, model, options)
     _warn_of_photograph(image, scene, model)
     pipeline = load_pipeline(model, device, loading)
     video = make_video(pipeline, inputs, options, seed, target, fingerprint, save_every)
+    if subtitles is Subtitles.srt:
+        write_subtitles(video)
     finish(video, started)
 
 
@@ -271,14 +282,16 @@ def _warn_of_photograph(image: Path, scene: Scene, model: str) -> None:
         )
 
 
-def _preview(scene: Scene, output: Path) -> None:
+def _preview(scene: Scene, options: GenerationOptions, output: Path) -> None:
     from anytalker.files import atomic_path
     from anytalker.media.destination import preview_path
-    from anytalker.pipelines.preview import draw_preview
+    from anytalker.pipelines.preview import draw_lanes, draw_preview, stacked
+    from anytalker.pipelines.talk import lanes_of
 
     shown = preview_path(output)
     listeners = len(scene.people) - len(scene.voices)
     names = [voice.name if voice else None for voice in scene.voices] + [None] * listeners
     with atomic_path(shown) as partial:
-        draw_preview(scene.picture, scene.people, names).save(partial)
-    typer.echo(f"Wrote {shown}: who gets which voice. Without --preview the video is made.")
+        lanes = draw_lanes(scene.picture.width, *lanes_of(scene, options.mode))
+        stacked(draw_preview(scene.picture, scene.people, names), lanes).save(partial)
+    typer.echo(f"Wrote {shown}: who gets which voice, and when. Without --preview the video is made.")

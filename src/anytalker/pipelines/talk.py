@@ -11,9 +11,11 @@ from PIL import Image
 from anytalker.conditioning.binding import People, bind_faces, parse_face
 from anytalker.conditioning.faces import box_overlap
 from anytalker.conditioning.picture_record import recorded_faces
+from anytalker.conditioning.timeline import speaking_spans
 from anytalker.conventions import SAMPLE_RATE, PixelBox
 from anytalker.errors import InputError
-from anytalker.pipelines.inputs import Inputs
+from anytalker.media.recordings import combine
+from anytalker.pipelines.inputs import Inputs, Scene
 from anytalker.timeline.model import MAX_TURNS, Person, Timeline, Turn, TurnSound
 
 _SAME = 0.1
@@ -44,6 +46,23 @@ def timeline_of(inputs: Inputs, speaking: Sequence[Sequence[Sequence[float]]]) -
         if round(start, 3) < round(end, 3)
     ]
     return Timeline.checked({"people": people, "turns": turns}) if 0 < len(turns) <= MAX_TURNS else None
+
+
+def lanes_of(scene: Scene, mode: str = "pad") -> tuple[list[tuple[str, list[tuple[float, float]]]], float]:
+    """Name and spans [start, end) in seconds of everybody with a voice, and how long it all takes.
+
+    Args:
+        scene: where it has no timeline, the spans are those of speech.
+        mode: how the recordings lie in time then, see `combine`.
+    """
+    timeline = scene.timeline
+    if timeline is not None:
+        spans = [[(turn.start, turn.end) for turn in timeline.turns_of(person.name)] for person in timeline.people]
+        return list(zip((person.name for person in timeline.people), spans, strict=True)), timeline.seconds
+    placed = combine([voice.waveform if voice else None for voice in scene.voices], mode)
+    heard = [[(start, end) for start, end in speaking_spans(sound)] for sound in placed]
+    names = [(voice and voice.name) or "listens" for voice in scene.voices]
+    return list(zip(names, heard, strict=True)), len(placed[0]) / SAMPLE_RATE
 
 
 def _sound(voice: Any, start: float) -> TurnSound | None:

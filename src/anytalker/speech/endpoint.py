@@ -56,7 +56,7 @@ class EndpointEngine:
         self._opener = build_opener(_NoRedirects())
 
     def say(self, request: Request) -> np.ndarray:
-        """See `SpeechEngine.say`; `AnyTalkerError` if the server can't be reached or refuses."""
+        """See `Speaker.say`; `AnyTalkerError` if the server can't be reached or refuses."""
         body = {
             "model": self.model,
             "input": request.text,

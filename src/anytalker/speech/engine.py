@@ -47,8 +47,8 @@ class Request:
     number: int | None = None
 
 
-class SpeechEngine(Protocol):
-    """Anything that speaks."""
+class Speaker(Protocol):
+    """Anything that speaks, a server that never says the same text twice in the same way included."""
 
     def say(self, request: Request) -> np.ndarray:
         """float32 (samples,) at 16 kHz in [-1, 1], without silence at either end.
@@ -56,6 +56,10 @@ class SpeechEngine(Protocol):
         Raises:
             InputError: if it can't be said.
         """
+
+
+class SpeechEngine(Speaker, Protocol):
+    """Anything whose speech can be had again, made again or kept."""
 
     def path(self, request: Request) -> Path | None:
         """Where the sound of a text that was said lies; None where saying it again gives the same."""
@@ -65,7 +69,7 @@ class EspeakEngine:
     """espeak-ng: offline, many languages, the same samples for the same request."""
 
     def say(self, request: Request) -> np.ndarray:
-        """See `SpeechEngine.say`."""
+        """See `Speaker.say`."""
         base, _, variant = (request.voice or "").partition("+")
         own, low = list(VARIANTS.items())[request.place % len(VARIANTS)]
         pitch = _PITCH if variant else low

@@ -10,7 +10,7 @@ import numpy as np
 from anytalker.errors import InputError
 from anytalker.hashing import ShortDigest
 from anytalker.media.recordings import load_audio, write_wave
-from anytalker.speech.engine import Request, SpeechEngine
+from anytalker.speech.engine import Request, Speaker, SpeechEngine
 
 _NAME = re.compile(r"0*(\d+)[\s_-]+(.+?)(?:_[0-9a-f]{8})?")
 
@@ -55,7 +55,7 @@ class Takes:
         return path
 
     def say(self, request: Request) -> np.ndarray:
-        """See `SpeechEngine.say`."""
+        """See `Speaker.say`."""
         if request.number in self.files:
             return load_audio(str(self.path(request)))
         if self._engine is None:
@@ -74,7 +74,7 @@ class Kept:
         folder: where the files go; it is made when there is the first.
     """
 
-    def __init__(self, engine: SpeechEngine, folder: str | Path) -> None:
+    def __init__(self, engine: Speaker, folder: str | Path) -> None:
         self._engine, self.folder = engine, Path(folder)
 
     def path(self, request: Request) -> Path:
@@ -83,7 +83,7 @@ class Kept:
         return self.folder / f"{request.number or 0:03}_{take_name(request.speaker)}_{digest}.wav"
 
     def say(self, request: Request) -> np.ndarray:
-        """See `SpeechEngine.say`."""
+        """See `Speaker.say`."""
         path = self.path(request)
         if not path.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from anytalker.errors import InputError
 from anytalker.timeline.formats import read_text
@@ -119,7 +120,7 @@ def _cast(lines: list[Line], declared: list[str] | None, where: str) -> Script:
             return name and names[same_name(name)]
         raise InputError(f"{where}, line {line.number}: there is no {name}; there are {', '.join(names.values())}.")
 
-    spelt = []
+    spelt: list[Line] = []
     for line in lines:
         person, alongside, look_at = (known(name, line) for name in (line.person, line.alongside, line.look_at))
         if alongside is not None and all(before.person != alongside for before in spelt):
@@ -239,7 +240,7 @@ def _check_balance(text: str, place: str) -> None:
             raise InputError(f"{place}: the brackets {opening}{closing} are not in pairs in {clean_text(text)[:60]!r}.")
 
 
-def _tag(tag: str, place: str) -> dict[str, object]:
+def _tag(tag: str, place: str) -> dict[str, Any]:
     """What a tag in square brackets changes."""
     words = tag.split(maxsplit=1)
     key, rest = (words[0].lower(), words[1] if len(words) > 1 else "") if words else ("", "")

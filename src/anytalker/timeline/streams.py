@@ -133,8 +133,8 @@ class _Source:
             samples = engine.say(replace(request, speed=request.speed * min(_FASTEST, len(samples) / length)))
         if len(samples) > (1 + 2 * _TOLERANCE) * length:
             self._say(
-                f"{turn.person} says {turn.text[:40]!r} from {turn.start:g} s on in {len(samples) / SAMPLE_RATE:.1f} s "
-                f"at the fastest; it is cut at the turn's end, {turn.end:g} s."
+                f"{turn.person} says {request.text[:40]!r} from {turn.start:g} s on in "
+                f"{len(samples) / SAMPLE_RATE:.1f} s at the fastest; it is cut at the turn's end, {turn.end:g} s."
             )
         fitted = np.zeros(length, np.float32)
         fitted[: len(samples)] = _faded(samples[:length], False, len(samples) > length)
