@@ -32,7 +32,7 @@ def timeline(
         list[str] | None, typer.Option(metavar="X,Y,W,H", help="Whose face it is, as for `anytalker generate`.")
     ] = None,
     output: Annotated[Path, typer.Option(help="The timeline to write: .json, .srt, .vtt or .rttm.")] = Path(
-        "talk.json"
+        "timeline.json"
     ),
     force: Annotated[bool, typer.Option("--force", help="Replace a timeline that is there.")] = False,
 ) -> None:
