@@ -64,6 +64,13 @@ def test_four_people_say_a_script(here, capsys) -> None:
     assert [(turn.person, turn.text) for turn in subtitles.turns] == [
         (turn.person, turn.text) for turn in timeline.turns
     ]
+    edited = json.loads(Path("talk.json").read_text())
+    edited["timeline"]["turns"] = edited["timeline"]["turns"][:1]
+    edited["timeline"]["turns"][0] |= {"start": 0.1, "end": 0.4}
+    Path("talk.json").write_text(json.dumps(edited))
+    assert run("generate", "--image", "four.png", "--timeline", "talk.json", "--fps", "12", "--steps", "1") == 0
+    assert Timeline.read("talk-2.json").turns[0].start == 0.1
+    assert json.loads(Path("talk.json").read_text()) == edited
     assert run("generate", "--image", "four.png", "--timeline", "talk.json", "--preview", "--output", "again.mp4") == 0
     assert Image.open("again.preview.png").height > 1.3 * Image.open("four.png").height
 

@@ -184,7 +184,8 @@ def _check_overwriting(sources: _Sources, output: Path | None) -> None:
     from anytalker.media.destination import check_inputs_kept
 
     check_writable_output(output or Path(_DEFAULT), ".mp4")
-    check_inputs_kept(output or Path(_DEFAULT), sources.files)
+    if output is not None or sources.conversation.timeline is None:  # talk.json makes way for itself: talk-2.mp4
+        check_inputs_kept(output or Path(_DEFAULT), sources.files)
 
 
 def _face_choices(sources: _Sources, options: GenerationOptions) -> list[FaceChoice] | None:

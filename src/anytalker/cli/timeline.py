@@ -17,7 +17,7 @@ commands = typer.Typer()
 
 @commands.command(
     epilog="Examples:\n\n"
-    "  anytalker timeline --script talk.txt --output talk.json\n\n"
+    "  anytalker timeline --script talk.txt --output dialogue.json\n\n"
     "  anytalker timeline --recording podcast.mp3 --image two.png --output podcast.json\n\n"
     "  anytalker timeline --timeline podcast.json --output podcast.srt",
 )
