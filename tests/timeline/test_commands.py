@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -64,6 +65,9 @@ def test_four_people_say_a_script(here, capsys) -> None:
     assert [(turn.person, turn.text) for turn in subtitles.turns] == [
         (turn.person, turn.text) for turn in timeline.turns
     ]
+    with av.open("talk.mp4") as container:
+        chapters = [chapter["metadata"]["title"] for chapter in container.chapters()]
+    assert chapters in (["Anna", "Ben", "Carla, Dan"], ["Anna", "Ben", "Dan, Carla"])
     edited = json.loads(Path("talk.json").read_text())
     edited["timeline"]["turns"] = edited["timeline"]["turns"][:1]
     edited["timeline"]["turns"][0] |= {"start": 0.1, "end": 0.4}

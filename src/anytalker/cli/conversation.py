@@ -185,7 +185,7 @@ def with_subtitles(scene: Scene, subtitles: Subtitles | None, output: Path, forc
     titles = output.with_suffix(".srt")
     if subtitles is Subtitles.srt and titles.exists() and not output.exists() and not force:
         raise InputError(f"{titles} is there already. Give another --output, or --force to replace it.")
-    return replace(scene, burn=subtitles is Subtitles.burn)
+    return replace(scene, subtitles=subtitles.value)
 
 
 def write_subtitles(video: VideoFile) -> None:

@@ -68,7 +68,7 @@ class Inputs:
         picture: the picture as it was given; None: `image`.
         faces: the same faces as `boxes`, in pixels of `picture`; None: `boxes`.
         timeline: who says what when, if the voices come from one.
-        burn: whether texts are drawn into the frames.
+        subtitles: "burn": texts are drawn into the frames; "srt": they lie beside; speakers are chapters in both.
     """
 
     image: Image.Image
@@ -80,7 +80,7 @@ class Inputs:
     picture: Image.Image | None = None
     faces: list[PixelBox] | None = None
     timeline: Timeline | None = None
-    burn: bool = False
+    subtitles: str | None = None
 
     @property
     def listeners(self) -> list[int]:
@@ -97,14 +97,14 @@ class Scene:
         voices: one entry a person with an audio, None for one who listens.
         people: face boxes (x, y, width, height) of everybody, first of those with an audio, in the order of these.
         timeline: who says what when, if the voices come from one; its people are those with an audio.
-        burn: whether texts are to be drawn into the frames.
+        subtitles: see `Inputs`.
     """
 
     picture: Image.Image
     voices: list[Voice | None]
     people: People
     timeline: Timeline | None = None
-    burn: bool = False
+    subtitles: str | None = None
 
 
 def read_scene(
@@ -170,7 +170,9 @@ def fit_scene(scene: Scene, settings: PipelineSettings, options: GenerationOptio
     boxes = [square_box(box, (width, height)) for box in scaled]
     resized = resize_image(scene.picture, height, width)
     squares = [square_face(box, scene.picture.size) for box in scene.people]
-    return Inputs(resized, boxes, voices, frames, fps, options.mode, scene.picture, squares, scene.timeline, scene.burn)
+    return Inputs(
+        resized, boxes, voices, frames, fps, options.mode, scene.picture, squares, scene.timeline, scene.subtitles
+    )
 
 
 def prepare_inputs(

@@ -195,7 +195,7 @@ class PreparedVideo:
     def _frames(self, latents: Iterable[torch.Tensor]) -> Iterator[np.ndarray]:
         """What is written: uint8 chunks (t, H, W, 3), with subtitles if they are wanted."""
         frames = self.decode(latents, eight_bit=True)
-        if self.inputs.timeline is None or not self.inputs.burn:
+        if self.inputs.timeline is None or self.inputs.subtitles != "burn":
             return frames
         return burned(frames, self.inputs.timeline, self.inputs.fps)
 
@@ -205,7 +205,14 @@ class PreparedVideo:
             latents = list(self.denoise())
             video = VideoFile(self.inputs, self.model, self.choices, self.stopwatch.seconds, path)
             if is_first():
-                write_video(path, self._frames(latents), video.fps, video.mixture, SAMPLE_RATE)
+                write_video(
+                    path,
+                    self._frames(latents),
+                    video.fps,
+                    video.mixture,
+                    SAMPLE_RATE,
+                    chapters=video.chapters,
+                )
                 write_json_atomic(
                     record_path(path), video.record(self.noise.seed, fingerprint, path.parent).model_dump()
                 )
@@ -218,7 +225,7 @@ class PreparedVideo:
         latents = (part.to(device) for part in chain(parts.read(), unsaved))
         # Half-written videos belong to the parts: a run that is killed leaves nothing else behind.
         target = parts.folder / VIDEO if parts.exist else path
-        write_video(target, self._frames(latents), video.fps, video.mixture, SAMPLE_RATE)
+        write_video(target, self._frames(latents), video.fps, video.mixture, SAMPLE_RATE, chapters=video.chapters)
         write_json_atomic(record_path(path), video.record(self.noise.seed, parts.fingerprint, path.parent).model_dump())
         if target != path:
             target.replace(path)

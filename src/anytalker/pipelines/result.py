@@ -14,6 +14,7 @@ from anytalker.media.recordings import SAMPLE_RATE, mix
 from anytalker.media.sound import Mixture
 from anytalker.media.video import PersonRecord, RunRecord, write_video
 from anytalker.pipelines.inputs import Inputs
+from anytalker.pipelines.subtitles import chapters_of
 from anytalker.pipelines.talk import timeline_of
 
 
@@ -38,6 +39,13 @@ class _Generated:
     def mixture(self) -> Mixture:
         """The same, computed for the parts that are asked for."""
         return Mixture([voice.waveform for voice in self.inputs.voices])
+
+    @property
+    def chapters(self) -> list[tuple[str, float, float]]:
+        """Speakers' names with start and end in seconds, if the video has subtitles."""
+        timeline = self.inputs.timeline if self.inputs.subtitles else None
+        timeline = timeline and timeline.until(self.inputs.frames / self.fps)
+        return chapters_of(timeline, self.inputs.frames / self.fps) if timeline else []
 
     def record(self, seed: int | None = None, fingerprint: str | None = None, folder: str | Path = ".") -> RunRecord:
         """The record of the run, to be written beside the video.

@@ -1,4 +1,4 @@
-"""Subtitles drawn into frames."""
+"""Subtitles drawn into frames, and speakers as chapters."""
 
 from __future__ import annotations
 
@@ -32,6 +32,18 @@ def check_subtitles(timeline: Timeline | None, burn: bool) -> None:
                 f"--subtitles burn has no letters for {strange[0]!r} in {text[:40]!r}; it draws Latin ones. Take "
                 "--subtitles srt, which players show in any script."
             )
+
+
+def chapters_of(timeline: Timeline, seconds: float) -> list[tuple[str, float, float]]:
+    """Whose word it is, one after another without a gap: name, start and end in seconds of a video of that length."""
+    starts: list[tuple[str, float]] = []
+    for turn in timeline.turns:
+        if starts and starts[-1][1] == turn.start:
+            starts[-1] = (f"{starts[-1][0]}, {turn.person}", turn.start)
+        elif not starts or starts[-1][0] != turn.person:
+            starts.append((turn.person, turn.start if starts else 0.0))
+    ends = [*(start for _, start in starts[1:]), seconds]
+    return [(name, start, end) for (name, start), end in zip(starts, ends, strict=True)]
 
 
 def burned(chunks: Iterable[np.ndarray], timeline: Timeline, fps: float) -> Iterator[np.ndarray]:
