@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from anytalker.diarization.turns import Turn, diarization_error
 
 FPS = 25

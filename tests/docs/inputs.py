@@ -9,10 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from anytalker.media.pictures import load_image
-from anytalker.media.recordings import load_audio
+from anytalker.media.recordings import load_audio, write_wave
 from anytalker.media.video import write_video
 from anytalker.miniature.demo import write_picture
 from anytalker.miniature.voices.speech import SAMPLE_RATE, random_utterance
+from anytalker.timeline.recording import voice_samples
+from anytalker.timeline.script import parse_script
+from anytalker.timeline.spoken import timeline_of_script
+from anytalker.timeline.streams import streams
 from tests.curation.drawn_dataset import make_dataset
 from tests.docs.pages import ROOT, blocks
 from tests.evaluation.test_run import write_clip
@@ -20,6 +24,7 @@ from tests.loading.full_size import small_parts
 from tests.loading.published import CONFIGS, LARGE, OWN, SMALL, make_quick, write_tree
 
 VOICES = ("anna.wav", "ben.wav", "a.wav", "b.wav", "c.wav")
+SENTENCE = "Did you see the game last night?"
 PICTURES = {"two.png": 2, "group.png": 3}
 
 
@@ -60,6 +65,16 @@ def add_recordings(folder: Path) -> None:
     write_video(folder / "film.mp4", pixels.repeat(21, axis=0), 24.0, sides.mean(axis=1).astype(np.float32))
 
 
+def add_conversation(folder: Path) -> None:
+    """A script, and a recording in which Anna and Ben take turns."""
+    (folder / "script.txt").write_text("Anna: Hello!\nBen: Oh, hi.\n", encoding="utf-8")
+    spoken = timeline_of_script(parse_script(f"Anna: {SENTENCE}\nBen: {SENTENCE}"))
+    voices = [voice[:] for voice in streams(spoken)]
+    write_wave(folder / "podcast.wav", voices[0] + voices[1])
+    for name, voice in voice_samples(spoken, voices).items():
+        write_wave(folder / f"{name.lower()}.wav", voice)
+
+
 def add_models(folder: Path) -> None:
     """The published tree and a trained model, small, and a checkpoint that somebody put beside its configuration."""
     tree = write_tree(folder / "checkpoints")
@@ -94,6 +109,7 @@ def add_dataset(folder: Path) -> None:
 
 
 ADDED = {
+    "conversations.md": add_conversation,
     "curation.md": add_dataset,
     "inputs.md": add_recordings,
     "memory_and_batches.md": add_jobs,

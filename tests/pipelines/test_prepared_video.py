@@ -307,7 +307,7 @@ def test_a_full_disk_keeps_the_finished_parts(prepare, tmp_path, whole, monkeypa
 def test_a_disk_that_fills_while_the_video_is_written_keeps_the_latents(prepare, tmp_path, whole, monkeypatch) -> None:
     from anytalker.pipelines import prepared_video
 
-    def write(path, frames, *_: object) -> None:
+    def write(path, frames, *_: object, **options: object) -> None:
         next(iter(frames))
         raise InputError(f"{path} can't be written") from OSError(errno.ENOSPC, "No space left on device")
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from anytalker.cli import batch, curate, doctor, evaluate, generate, miniature, models, train
+from anytalker.cli import batch, curate, doctor, evaluate, generate, miniature, models, timeline, train
 from anytalker.cli.console import Interrupted
 from anytalker.errors import InputError
 from anytalker.failures import DEBUG, explain
@@ -27,6 +27,7 @@ app = typer.Typer(
 
 
 app.add_typer(generate.commands)
+app.add_typer(timeline.commands)
 app.add_typer(batch.commands)
 app.add_typer(doctor.commands)
 app.add_typer(evaluate.commands)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from anytalker.cli.console import Device, check_range, finish, load_pipeline, make_video, remark, settle_output
+from anytalker.cli.conversation import ConversationOptions, Subtitles, with_subtitles, write_subtitles
 from anytalker.cli.options import takes
 from anytalker.errors import InputError
 from anytalker.pipelines.loading_options import LoadingOptions
@@ -64,40 +66,45 @@ class _Sources:
     audio: Sequence[str]
     face: Sequence[str] | None
     adapters: Sequence[Path]
+    conversation: ConversationOptions
 
-    @property
+    @cached_property
     def files(self) -> list[str | Path]:
         """All that is read, the model apart; boxes among the faces are no files."""
         from anytalker.media.channels import split_channel
 
         recordings = [split_channel(path)[0] for path in self.audio if path != "none"]
-        return [self.image, *recordings, *(self.face or ()), *self.adapters]
+        return [self.image, *recordings, *(self.face or ()), *self.adapters, *self.conversation.files()]
 
     @property
     def names(self) -> list[Any]:
         """Their names, which count beside their contents."""
-        return [self.image.name, self.at, [Path(path).name for path in self.audio], self.face]
+        names = [self.image.name, self.at, [Path(path).name for path in self.audio], self.face]
+        return [*names, self.conversation.model_dump(mode="json")] if self.conversation.given else names
 
 
 @commands.command(
     epilog="Examples:\n\n"
     "  anytalker generate --image two.png --audio anna.wav --audio ben.wav\n\n"
     "  anytalker generate --image two.png --audio none --audio ben.wav --output listen.mp4\n\n"
+    "  anytalker generate --image two.png --script talk.txt\n\n"
+    "  anytalker generate --image two.png --recording podcast.mp3\n\n"
     "  anytalker generate --image group.png --audio a.wav --face 3 --audio b.wav --face 1 --preview\n\n"
     "  anytalker generate --image group.png --audio a.wav --face 120,80,90,90 --audio b.wav --face 300,70,95,95",
 )
-@takes(options=GenerationOptions, loading=LoadingOptions)
+@takes(options=GenerationOptions, loading=LoadingOptions, conversation=ConversationOptions)
 # Long because its options are parameters with their help.
 def generate(
     *,
     image: Annotated[Path, typer.Option(help="The picture, or a video: its first frame that isn't black.")],
     audio: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             help="A person's voice, any audio or video file, once a person; 'none' for one who listens. "
             "FILE:left, FILE:right and FILE:1 to FILE:N take one channel."
         ),
-    ],
+    ] = None,
+    conversation: ConversationOptions,
     face: Annotated[
         list[str] | None,
         typer.Option(
@@ -124,8 +131,15 @@ def generate(
             "goes on after an interruption."
         ),
     ] = 20.0,
+    subtitles: Annotated[
+        Subtitles | None,
+        typer.Option(help="Texts of a script or timeline: srt writes OUT.srt beside the video, burn draws them."),
+    ] = None,
     preview: Annotated[
-        bool, typer.Option("--preview", help="Only write a picture beside OUT that shows whose voice is whose.")
+        bool,
+        typer.Option(
+            "--preview", help="Only write a picture beside OUT that shows whose voice is whose, and who speaks when."
+        ),
     ] = False,
     output: Annotated[
         Path | None,
@@ -141,20 +155,26 @@ def generate(
     started = time.monotonic()
     check_range("--seed", seed, 0, 2**63 - 1)
     check_range("--save-every", save_every, 0, 86400)
-    sources = _Sources(image, at, audio, face, [path for path, _ in loading.lora])
+    conversation.check(audio or ())
+    sources = _Sources(image, at, audio or (), face, [path for path, _ in loading.lora], conversation)
     _check_overwriting(sources, output)
     faces = _face_choices(sources, options)
     _check_files(sources, model, loading)
     if preview:
-        _preview(_read(sources, faces), output or Path(_DEFAULT))
+        _preview(_read(sources, faces, output or Path(_DEFAULT)), options, output or Path(_DEFAULT))
         return
-    fingerprint = _fingerprint(sources, [seed, model, loading.changes, options.model_dump(mode="json")])
+    chosen = [seed, model, loading.changes, options.model_dump(mode="json"), *([subtitles] if subtitles else [])]
+    fingerprint = _fingerprint(sources, chosen)
     target = settle_output(output, _DEFAULT, fingerprint, sources.files, force)
-    scene = _read(sources, faces)
+    scene = _read(sources, faces, target)
+    options = _with_strengths(options, scene)
+    scene = with_subtitles(scene, subtitles, target, force)
     inputs = _fit(scene, model, options)
     _warn_of_photograph(image, scene, model)
     pipeline = load_pipeline(model, device, loading)
     video = make_video(pipeline, inputs, options, seed, target, fingerprint, save_every)
+    if subtitles is Subtitles.srt:
+        write_subtitles(video)
     finish(video, started)
 
 
@@ -164,7 +184,8 @@ def _check_overwriting(sources: _Sources, output: Path | None) -> None:
     from anytalker.media.destination import check_inputs_kept
 
     check_writable_output(output or Path(_DEFAULT), ".mp4")
-    check_inputs_kept(output or Path(_DEFAULT), sources.files)
+    if output is not None or sources.conversation.timeline is None:  # talk.json makes way for itself: talk-2.mp4
+        check_inputs_kept(output or Path(_DEFAULT), sources.files)
 
 
 def _face_choices(sources: _Sources, options: GenerationOptions) -> list[FaceChoice] | None:
@@ -172,6 +193,8 @@ def _face_choices(sources: _Sources, options: GenerationOptions) -> list[FaceCho
     from anytalker.conditioning.binding import check_choices, parse_face
     from anytalker.pipelines.limits import check_strengths
 
+    if sources.conversation.given:
+        return [parse_face(text) for text in sources.face] if sources.face else None
     if all(path == "none" for path in sources.audio):
         raise InputError("No audio was given; give at least one recording, for example --audio voice.wav.")
     choices = [parse_face(text) for text in sources.face] if sources.face else None
@@ -205,8 +228,10 @@ def _fingerprint(sources: _Sources, settings: list[Any]) -> str:
     return fingerprint_of([path for path in sources.files if Path(path).is_file()], [*sources.names, *settings])
 
 
-def _read(sources: _Sources, faces: Sequence[FaceChoice] | None) -> Scene:
+def _read(sources: _Sources, faces: Sequence[FaceChoice] | None, output: Path) -> Scene:
     """The picture, the voices, and everybody's face; says who speaks where there are several people."""
+    if sources.conversation.given:
+        return _read_talk(sources, faces, output)
     from anytalker.pipelines.inputs import read_scene
     from anytalker.pipelines.remarks import silent_voices, who_speaks
 
@@ -215,6 +240,26 @@ def _read(sources: _Sources, faces: Sequence[FaceChoice] | None) -> Scene:
     for message in (*silent_voices(scene, sources.audio), *who_speaks(scene)):
         remark(message)
     return scene
+
+
+def _read_talk(sources: _Sources, faces: Sequence[FaceChoice] | None, output: Path) -> Scene:
+    from anytalker.cli.conversation import read_talk
+    from anytalker.pipelines.remarks import who_speaks
+
+    scene = read_talk(sources.conversation, output, sources.image, sources.at, faces, remark).scene
+    assert scene is not None
+    for message in who_speaks(scene):
+        remark(message)
+    return scene
+
+
+def _with_strengths(options: GenerationOptions, scene: Scene) -> GenerationOptions:
+    """The options with the strengths of the timeline's turns, where none were given."""
+    from anytalker.pipelines.talk import strengths_of
+
+    if scene.timeline is None or options.voice_strengths is not None:
+        return options
+    return options.model_copy(update={"voice_strengths": strengths_of(scene.timeline)})
 
 
 def _fit(scene: Scene, model: str, options: GenerationOptions) -> Inputs:
@@ -238,14 +283,16 @@ def _warn_of_photograph(image: Path, scene: Scene, model: str) -> None:
         )
 
 
-def _preview(scene: Scene, output: Path) -> None:
+def _preview(scene: Scene, options: GenerationOptions, output: Path) -> None:
     from anytalker.files import atomic_path
     from anytalker.media.destination import preview_path
-    from anytalker.pipelines.preview import draw_preview
+    from anytalker.pipelines.preview import draw_lanes, draw_preview, stacked
+    from anytalker.pipelines.talk import lanes_of
 
     shown = preview_path(output)
     listeners = len(scene.people) - len(scene.voices)
     names = [voice.name if voice else None for voice in scene.voices] + [None] * listeners
     with atomic_path(shown) as partial:
-        draw_preview(scene.picture, scene.people, names).save(partial)
-    typer.echo(f"Wrote {shown}: who gets which voice. Without --preview the video is made.")
+        lanes = draw_lanes(scene.picture.width, *lanes_of(scene, options.mode))
+        stacked(draw_preview(scene.picture, scene.people, names), lanes).save(partial)
+    typer.echo(f"Wrote {shown}: who gets which voice, and when. Without --preview the video is made.")

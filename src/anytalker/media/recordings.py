@@ -14,6 +14,7 @@ import numpy as np
 
 from anytalker.conventions import SAMPLE_RATE
 from anytalker.errors import InputError
+from anytalker.files import atomic_path
 from anytalker.media.channels import Envelopes, split_channel
 from anytalker.media.containers import open_media
 from anytalker.media.sound import Mixture, Sound
@@ -194,6 +195,16 @@ def _check_wave_length(path: Path) -> None:
         raise InputError(
             f"{path} is cut off: its header promises {declared} bytes of sound, but there are {held}. Export it again."
         )
+
+
+def write_wave(path: str | Path, samples: np.ndarray, sample_rate: int = SAMPLE_RATE) -> None:
+    """Write float samples (samples,) in [-1, 1] as a WAV of 16 bits, whole or not at all."""
+    whole = np.round(np.clip(samples, -1, 1) * 32767).astype("<i2")
+    with atomic_path(path) as partial, wave.open(str(partial), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        file.writeframes(whole.tobytes())
 
 
 def audio_array(value: Any, sample_rate: int = SAMPLE_RATE) -> np.ndarray:

@@ -72,6 +72,11 @@ class Sound:
         return sound
 
     @property
+    def start(self) -> int:
+        """At which sample the recording begins."""
+        return self._start
+
+    @property
     def recording(self) -> Sound:
         """The recording itself, from its first sample to its last, wherever it was placed."""
         return self.placed(-self._start, self._count)

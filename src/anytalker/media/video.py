@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -45,6 +45,9 @@ class RunRecord(BaseModel):
     persons: list[PersonRecord]
     seconds: dict[str, float]
     fingerprint: str | None = Field(default=None, description="Of all that the command line made the video from.")
+    timeline: dict[str, Any] | None = Field(
+        default=None, description="Who says what when, as `anytalker.timeline.model.Timeline` reads it."
+    )
     synthetic: bool = Field(default=True, description="Always true: the video was generated.")
 
     def model_post_init(self, context: Any) -> None:
@@ -81,6 +84,7 @@ def write_video(
     metadata: Mapping[str, str] | None = None,
     preset: str = "medium",
     synthetic: bool = True,
+    chapters: Sequence[tuple[str, float, float]] = (),
 ) -> None:
     """Write an MP4 with H.264 video and AAC sound, marked as synthetic; the file appears whole or not at all.
 
@@ -99,6 +103,7 @@ def write_video(
         metadata: more tags, such as "title".
         preset: of the encoder: "superfast" takes a third of the time and makes files half as large again.
         synthetic: whether "comment" and "description" say that the video is synthetic; False for cut footage alone.
+        chapters: title, start and end in seconds of each, in order; a PyAV without `set_chapters` writes none.
 
     Raises:
         InputError: for a frame rate, frames or audio that can't be encoded, or an unwritable path.
@@ -116,6 +121,8 @@ def write_video(
             av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as container,
         ):
             container.metadata.update(tags)
+            if chapters and hasattr(container, "set_chapters"):
+                container.set_chapters(_chapters(chapters))
             # x264's macroblock trees give the same frames other bytes now and then.
             encoder = {"crf": str(quality), "preset": preset, "x264-params": "mbtree=0"}
             video = container.add_stream("libx264", rate=rate, options=encoder)
@@ -125,6 +132,20 @@ def write_video(
                 sound.finish()
     except OSError as error:
         raise InputError(f"{path} can't be written: {error}. Choose another place or free some space.") from error
+
+
+def _chapters(chapters: Sequence[tuple[str, float, float]]) -> list[dict[str, Any]]:
+    """Chapters as PyAV has them, in milliseconds."""
+    return [
+        {
+            "id": number,
+            "start": round(1000 * start),
+            "end": round(1000 * end),
+            "time_base": Fraction(1, 1000),
+            "metadata": {"title": title},
+        }
+        for number, (title, start, end) in enumerate(chapters, start=1)
+    ]
 
 
 def synthetic_note() -> str:

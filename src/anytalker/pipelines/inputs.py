@@ -37,6 +37,7 @@ from anytalker.media.sound import Sound
 from anytalker.models.settings import PipelineSettings
 from anytalker.pipelines.limits import MIN_FRAMES, check_size, check_strengths
 from anytalker.pipelines.options import GenerationOptions
+from anytalker.timeline.model import Timeline
 
 _SHAPE_TOLERANCE = 0.05
 
@@ -44,12 +45,13 @@ _SHAPE_TOLERANCE = 0.05
 @dataclass(frozen=True)
 class Voice:
     """One person's audio: `waveform` (samples,) at 16 kHz, in `Inputs` all of one length; `name` for the record;
-    `remark`: a warning about the recording; `vocals`: the voice alone, if a separator was used."""
+    `remark`: a warning about the recording; `vocals`: the voice alone, if a separator was used; `file`: its path."""
 
     name: str | None
     waveform: Sound
     remark: str | None = None
     vocals: Sound | None = None
+    file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Inputs:
         mode: "pad" or "concat", how the recordings lie in time.
         picture: the picture as it was given; None: `image`.
         faces: the same faces as `boxes`, in pixels of `picture`; None: `boxes`.
+        timeline: who says what when, if the voices come from one.
+        subtitles: "burn": texts are drawn into the frames; "srt": they lie beside; speakers are chapters in both.
     """
 
     image: Image.Image
@@ -75,6 +79,8 @@ class Inputs:
     mode: str = "pad"
     picture: Image.Image | None = None
     faces: list[PixelBox] | None = None
+    timeline: Timeline | None = None
+    subtitles: str | None = None
 
     @property
     def listeners(self) -> list[int]:
@@ -90,11 +96,15 @@ class Scene:
         picture: the picture.
         voices: one entry a person with an audio, None for one who listens.
         people: face boxes (x, y, width, height) of everybody, first of those with an audio, in the order of these.
+        timeline: who says what when, if the voices come from one; its people are those with an audio.
+        subtitles: see `Inputs`.
     """
 
     picture: Image.Image
     voices: list[Voice | None]
     people: People
+    timeline: Timeline | None = None
+    subtitles: str | None = None
 
 
 def read_scene(
@@ -151,7 +161,7 @@ def fit_scene(scene: Scene, settings: PipelineSettings, options: GenerationOptio
     samples = int(round(frames / fps * SAMPLE_RATE))
     listeners = [Sound(np.zeros(0, np.float32))] * (len(scene.people) - len(waveforms))
     voices = [
-        Voice(voice.name if voice else None, waveform.placed(0, samples))
+        Voice(voice.name if voice else None, waveform.placed(0, samples), file=voice.file if voice else None)
         for voice, waveform in zip_longest(scene.voices, [*waveforms, *listeners])
     ]
     height, width = video_size(scene.picture, scene.people, settings, options.size, options.scale)
@@ -160,7 +170,9 @@ def fit_scene(scene: Scene, settings: PipelineSettings, options: GenerationOptio
     boxes = [square_box(box, (width, height)) for box in scaled]
     resized = resize_image(scene.picture, height, width)
     squares = [square_face(box, scene.picture.size) for box in scene.people]
-    return Inputs(resized, boxes, voices, frames, fps, options.mode, scene.picture, squares)
+    return Inputs(
+        resized, boxes, voices, frames, fps, options.mode, scene.picture, squares, scene.timeline, scene.subtitles
+    )
 
 
 def prepare_inputs(
@@ -274,7 +286,7 @@ def load_voice(path: str | Path) -> Voice:
     """
     recording = read_recording(path)
     remark = two_voices_remark(path) if recording.two_voices else None
-    return Voice(Path(path).name, Sound(recording.samples), remark)
+    return Voice(Path(path).name, Sound(recording.samples), remark, file=str(path))
 
 
 def _voices(audio: Sequence[Any], say: Callable[[str], None]) -> list[Voice | None]:

@@ -27,6 +27,7 @@ from anytalker.models.latents import CHUNK, decode_chunks
 from anytalker.pipelines.inputs import Inputs
 from anytalker.pipelines.parts import INTERVAL, VIDEO, Parts, identity_of
 from anytalker.pipelines.result import TalkingVideo, VideoFile
+from anytalker.pipelines.subtitles import burned
 from anytalker.processes import is_first
 
 Progress = Callable[[str, int, int], None]
@@ -191,14 +192,30 @@ class PreparedVideo:
                 unsaved = []
         return unsaved
 
+    def _frames(self, latents: Iterable[torch.Tensor]) -> Iterator[np.ndarray]:
+        """What is written: uint8 chunks (t, H, W, 3), with subtitles if they are wanted."""
+        frames = self.decode(latents, eight_bit=True)
+        if self.inputs.timeline is None or self.inputs.subtitles != "burn":
+            return frames
+        return burned(frames, self.inputs.timeline, self.inputs.fps)
+
     def _together(self, path: Path, fingerprint: str | None) -> VideoFile:
         """Make the video with other processes; the first one writes it, at once and without parts."""
         with making(path) if is_first() else nullcontext():
             latents = list(self.denoise())
             video = VideoFile(self.inputs, self.model, self.choices, self.stopwatch.seconds, path)
             if is_first():
-                write_video(path, self.decode(latents, eight_bit=True), video.fps, video.mixture, SAMPLE_RATE)
-                write_json_atomic(record_path(path), video.record(self.noise.seed, fingerprint).model_dump())
+                write_video(
+                    path,
+                    self._frames(latents),
+                    video.fps,
+                    video.mixture,
+                    SAMPLE_RATE,
+                    chapters=video.chapters,
+                )
+                write_json_atomic(
+                    record_path(path), video.record(self.noise.seed, fingerprint, path.parent).model_dump()
+                )
             return video
 
     def _write(self, path: Path, parts: Parts, unsaved: list[torch.Tensor]) -> VideoFile:
@@ -208,8 +225,8 @@ class PreparedVideo:
         latents = (part.to(device) for part in chain(parts.read(), unsaved))
         # Half-written videos belong to the parts: a run that is killed leaves nothing else behind.
         target = parts.folder / VIDEO if parts.exist else path
-        write_video(target, self.decode(latents, eight_bit=True), video.fps, video.mixture, SAMPLE_RATE)
-        write_json_atomic(record_path(path), video.record(self.noise.seed, parts.fingerprint).model_dump())
+        write_video(target, self._frames(latents), video.fps, video.mixture, SAMPLE_RATE, chapters=video.chapters)
+        write_json_atomic(record_path(path), video.record(self.noise.seed, parts.fingerprint, path.parent).model_dump())
         if target != path:
             target.replace(path)
         parts.remove()

@@ -14,6 +14,8 @@ from anytalker.media.recordings import SAMPLE_RATE, mix
 from anytalker.media.sound import Mixture
 from anytalker.media.video import PersonRecord, RunRecord, write_video
 from anytalker.pipelines.inputs import Inputs
+from anytalker.pipelines.subtitles import chapters_of
+from anytalker.pipelines.talk import timeline_of
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,27 @@ class _Generated:
         """The same, computed for the parts that are asked for."""
         return Mixture([voice.waveform for voice in self.inputs.voices])
 
-    def record(self, seed: int | None = None, fingerprint: str | None = None) -> RunRecord:
-        """The record of the run, to be written beside the video; for `fingerprint` see `fingerprint_of`."""
+    @property
+    def chapters(self) -> list[tuple[str, float, float]]:
+        """Speakers' names with start and end in seconds, if the video has subtitles."""
+        timeline = self.inputs.timeline if self.inputs.subtitles else None
+        timeline = timeline and timeline.until(self.inputs.frames / self.fps)
+        return chapters_of(timeline, self.inputs.frames / self.fps) if timeline else []
+
+    def record(self, seed: int | None = None, fingerprint: str | None = None, folder: str | Path = ".") -> RunRecord:
+        """The record of the run, to be written beside the video.
+
+        Args:
+            seed: of the noise.
+            fingerprint: see `fingerprint_of`.
+            folder: where the record goes, from which it names sound files.
+        """
         persons = [
             PersonRecord(box_xywh=list(box), audio=voice.name, speaking=speaking_spans(voice.waveform))
             for box, voice in zip(self.inputs.boxes, self.inputs.voices, strict=True)
         ]
         width, height = self.inputs.image.size
+        timeline = timeline_of(self.inputs, [person.speaking for person in persons])
         return RunRecord(
             model=self.model,
             seed=seed,
@@ -56,6 +72,7 @@ class _Generated:
             persons=persons,
             seconds=dict(self.seconds),
             fingerprint=fingerprint,
+            timeline=None if timeline is None else timeline.relocated(".", folder).as_json(),
         )
 
 

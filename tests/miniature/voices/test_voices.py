@@ -9,6 +9,7 @@ import pytest
 from anytalker.errors import AnyTalkerError, InputError
 from anytalker.miniature.voices import augmentation, sentences
 from anytalker.miniature.voices import speech as voices
+from anytalker.speech import espeak
 
 
 def frame_loudness(waveform: np.ndarray, num_frames: int) -> np.ndarray:
@@ -105,8 +106,8 @@ def test_every_voice_of_the_draw_exists_and_every_language_has_sentences() -> No
 
 
 def test_a_damaged_installation_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    library, _ = voices._locations()
-    monkeypatch.setattr(voices, "_locations", lambda: (library, tmp_path))
+    library, _ = espeak._locations()
+    monkeypatch.setattr(espeak, "_locations", lambda: (library, tmp_path))
     with pytest.raises(AnyTalkerError, match="reinstall"):
         voices.synthesize("hi")
 

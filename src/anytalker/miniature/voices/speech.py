@@ -1,28 +1,14 @@
-"""Synthetic speech with exact mouth shapes: espeak-ng's voices and the phoneme times that it reports.
+"""Synthetic speech with exact mouth shapes: espeak-ng's voices and the phoneme times that it reports."""
 
-The library comes inside the `espeakng-loader` wheel and is called through ctypes. Each synthesis loads it
-afresh (a few milliseconds) and seeds it: its oscillators can't be reset in any other way, and so the same
-request gives the same samples, in whatever process and order it is made.
-"""
-
-import _ctypes
-import ctypes
 import math
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from scipy import signal
 
 from anytalker.conventions import SAMPLE_RATE
-from anytalker.errors import AnyTalkerError, InputError
+from anytalker.errors import InputError
 from anytalker.miniature.voices.sentences import random_sentence
+from anytalker.speech.espeak import Phonemes, speak
 
 VISEME_RATE = 96
 """Mouth shapes a second of every viseme track here: four for each video frame at 24 fps."""
@@ -31,12 +17,6 @@ VISEME_NAMES = ("opening", "width", "teeth", "tongue")
 NEUTRAL = (0.0, 0.5, 0.0, 0.0)
 """A mouth at rest: closed, neither rounded nor spread, neither teeth nor the tip of the tongue to be seen."""
 
-_ESPEAK_RATE = 22050
-_SYNCHRONOUS = 2
-_REPORT_PHONEMES, _RETURN_ON_ERRORS = 0x0001, 0x8000
-_TEXT_IS_UTF8 = 1
-_PHONEME_EVENT = 7
-_RATE, _PITCH, _PITCH_RANGE = 1, 3, 4
 _SILENCE = 0.02
 """A loudness below this share of the loud level is a pause."""
 
@@ -111,104 +91,6 @@ class Utterance:
         return len(self.waveform) / SAMPLE_RATE
 
 
-class _Identity(ctypes.Union):
-    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]
-
-
-class _Event(ctypes.Structure):
-    _fields_ = [
-        ("type", ctypes.c_int),
-        ("unique_identifier", ctypes.c_uint),
-        ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int),
-        ("audio_position", ctypes.c_int),
-        ("sample", ctypes.c_int),
-        ("user_data", ctypes.c_void_p),
-        ("identity", _Identity),
-    ]
-
-
-_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
-_Phonemes = list[tuple[float, str]]
-_lock = threading.Lock()
-
-
-@cache
-def _locations() -> tuple[str, Path]:
-    """Path of the shared library, and of its folder of voices."""
-    try:
-        import espeakng_loader
-    except ImportError as error:
-        raise AnyTalkerError(
-            "the synthetic voices need the package espeakng-loader; install it: pip install 'anytalker[train]'"
-        ) from error
-    return str(espeakng_loader.get_library_path()), Path(espeakng_loader.get_data_path())
-
-
-@contextmanager
-def _fresh_library() -> Iterator[ctypes.CDLL]:
-    """Load espeak-ng with its initial state, for one user at a time, and unload it afterwards."""
-    library_path, data_path = _locations()
-    release: Any = getattr(_ctypes, "FreeLibrary" if sys.platform == "win32" else "dlclose")
-    with _lock:
-        try:
-            library = ctypes.CDLL(library_path)
-        except OSError as error:
-            raise AnyTalkerError(
-                f"espeak-ng can't be loaded from {library_path} ({error}); reinstall it: "
-                "pip install --force-reinstall espeakng-loader"
-            ) from error
-        try:
-            options = _REPORT_PHONEMES | _RETURN_ON_ERRORS
-            if library.espeak_Initialize(_SYNCHRONOUS, 0, str(data_path).encode(), options) != _ESPEAK_RATE:
-                raise AnyTalkerError(
-                    f"espeak-ng found no voices in {data_path}; reinstall them: "
-                    "pip install --force-reinstall espeakng-loader"
-                )
-            try:
-                yield library
-            finally:
-                library.espeak_Terminate()
-        finally:
-            release(library._handle)
-
-
-def _speak(text: str, voice: str, speed_wpm: int, pitch: int, pitch_range: int) -> tuple[np.ndarray, _Phonemes]:
-    """Let espeak-ng speak: int16 samples at 22,050 Hz, and each phoneme's start in seconds and name."""
-    _, data_path = _locations()
-    variant = voice.partition("+")[2]
-    if variant and not (data_path / "voices" / "!v" / variant).is_file():
-        raise InputError(f"voice {voice!r}: espeak-ng has no variant {variant!r}; see {data_path / 'voices' / '!v'}")
-    chunks: list[np.ndarray] = []
-    phonemes: _Phonemes = []
-
-    def receive(samples: Any, count: int, events: Any) -> int:
-        if samples and count > 0:
-            chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
-        index = 0
-        while events[index].type:
-            event = events[index]
-            if event.type == _PHONEME_EVENT:
-                mnemonic = event.identity.string.decode("utf-8", "replace")
-                phonemes.append((event.audio_position / 1000, mnemonic))
-            index += 1
-        return 0
-
-    callback = _Callback(receive)  # must outlive the call of espeak_Synth
-    with _fresh_library() as library:
-        library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # it starts from the clock otherwise
-        library.espeak_SetSynthCallback(callback)
-        if library.espeak_SetVoiceByName(voice.encode()) != 0:
-            raise InputError(f"espeak-ng has no voice {voice!r}; try 'en-us', 'de' or 'fr+f2'")
-        for parameter, value in ((_RATE, speed_wpm), (_PITCH, pitch), (_PITCH_RANGE, pitch_range)):
-            library.espeak_SetParameter(parameter, value, 0)
-        encoded = text.encode("utf-8")
-        size = ctypes.c_size_t(len(encoded) + 1)
-        if library.espeak_Synth(encoded, size, 0, 1, 0, _TEXT_IS_UTF8, None, None) != 0:
-            raise AnyTalkerError(f"espeak-ng could not speak {text[:60]!r}; try another text")
-    return np.concatenate(chunks) if chunks else np.zeros(0, np.int16), phonemes
-
-
 def _is_pause(mnemonic: str) -> bool:
     return mnemonic.startswith("_")
 
@@ -238,7 +120,7 @@ def _raised_cosine(seconds: float) -> np.ndarray:
     return kernel / kernel.sum()
 
 
-def _phoneme_shapes(phonemes: _Phonemes, duration: float, moments: int) -> tuple[np.ndarray, np.ndarray]:
+def _phoneme_shapes(phonemes: Phonemes, duration: float, moments: int) -> tuple[np.ndarray, np.ndarray]:
     """Lay the mouth targets on the time line.
 
     Returns the coarticulated shapes `(moments, 4)`: openness, width, teeth, tongue; and the lip closure
@@ -278,7 +160,7 @@ def _loudness(waveform: np.ndarray, moments: int) -> np.ndarray:
     return np.clip(rms / loud, 0.0, 1.0) if loud > 1e-5 else np.zeros(moments)
 
 
-def _visemes(waveform: np.ndarray, phonemes: _Phonemes) -> np.ndarray:
+def _visemes(waveform: np.ndarray, phonemes: Phonemes) -> np.ndarray:
     """Mouth shapes of a clean voice, float32 `(moments, 4)`, from its phonemes and its loudness."""
     moments = math.ceil(len(waveform) * VISEME_RATE / SAMPLE_RATE)
     shapes, closure = _phoneme_shapes(phonemes, len(waveform) / SAMPLE_RATE, moments)
@@ -286,20 +168,6 @@ def _visemes(waveform: np.ndarray, phonemes: _Phonemes) -> np.ndarray:
     opening = audible**0.6 * (0.45 + 0.55 * shapes[:, 0]) * (1.0 - 0.5 * closure)
     shapes[:, 0] = np.where(audible > 0.0, opening, 0.0)
     return np.clip(shapes, 0.0, 1.0).astype(np.float32)
-
-
-def _clean_voice(text: str, voice: str, speed_wpm: int, pitch: int, pitch_range: int) -> tuple[np.ndarray, _Phonemes]:
-    """Speak and resample to 16 kHz: float32 `(samples,)` in [-1, 1], and the phonemes."""
-    for name, value, lowest, highest in (
-        ("speed_wpm", speed_wpm, 80, 450), ("pitch", pitch, 0, 99), ("pitch_range", pitch_range, 0, 99),
-    ):  # fmt: skip
-        if not lowest <= value <= highest:
-            raise InputError(f"{name} is {value}; it must be from {lowest} to {highest}")
-    samples, phonemes = _speak(text, voice, int(speed_wpm), int(pitch), int(pitch_range))
-    if not len(samples):
-        raise InputError(f"espeak-ng has no sound for the text {text[:60]!r}; give it words of the voice's language")
-    resampled = signal.resample_poly(samples.astype(np.float32) / 32768.0, 320, 441)
-    return np.clip(resampled, -1.0, 1.0).astype(np.float32), phonemes
 
 
 def synthesize(
@@ -314,7 +182,7 @@ def synthesize(
         pitch: 0 (low) to 99 (high).
         pitch_range: 0 (monotonous) to 99 (lively).
     """
-    waveform, phonemes = _clean_voice(text, voice, speed_wpm, pitch, pitch_range)
+    waveform, phonemes = speak(text, voice, speed_wpm, pitch, pitch_range)
     return Utterance(waveform, _visemes(waveform, phonemes), text, voice)
 
 
@@ -324,8 +192,8 @@ def _draw(rng: np.random.Generator, weights: dict[str, float]) -> str:
 
 
 def _cut(
-    waveform: np.ndarray, phonemes: _Phonemes, seconds_min: float, seconds_max: float
-) -> tuple[np.ndarray, _Phonemes]:
+    waveform: np.ndarray, phonemes: Phonemes, seconds_min: float, seconds_max: float
+) -> tuple[np.ndarray, Phonemes]:
     """Shorten a voice to at most `seconds_max`: at its last fitting pause, or else within speech, faded."""
     pauses = [time + 0.08 for time, name in phonemes if name.startswith("_:")]
     fitting = [time for time in pauses if seconds_min <= time <= seconds_max]
@@ -371,7 +239,7 @@ def random_utterance(
         letters = len(text) + max(20.0, (wanted - heard) * voice.speed_wpm / 10)
         while len(text) < letters:
             text = f"{text} {random_sentence(rng, language)}".strip()
-        waveform, phonemes = _clean_voice(text, voice.name, voice.speed_wpm, voice.pitch, voice.pitch_range)
+        waveform, phonemes = speak(text, voice.name, voice.speed_wpm, voice.pitch, voice.pitch_range)
         heard = len(waveform) / SAMPLE_RATE
     if heard > seconds_max:
         waveform, phonemes = _cut(waveform, phonemes, seconds_min, seconds_max)

@@ -1,0 +1,1 @@
+"""Text to speech: one way to ask for it, and the engines behind it."""
