@@ -43,7 +43,9 @@ SIZES = {"num_attention_heads": 4, "ffn_dim": 256, "num_layers": 5}
 
 
 def shape(**changes) -> TrainingShape:
-    return TrainingShape(dict(small_model(**SIZES | changes).config), IMAGE, PipelineSettings())
+    return TrainingShape(
+        dict(small_model(**SIZES | {"audio_face_layout": "A"} | changes).config), IMAGE, PipelineSettings()
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
