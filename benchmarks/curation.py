@@ -180,8 +180,8 @@ def main() -> None:
         error = diarization_error(true_turns(episode), episode.turns)
         wrong, speech = wrong + error.rate * error.seconds, speech + error.seconds
         print(
-            f"{Path(episode.path).name}: DER {error.rate:.2%} (missed {error.missed:.2%}, false {error.false_alarm:.2%}, "
-            f"confused {error.confusion:.2%})"
+            f"{Path(episode.path).name}: DER {error.rate:.2%} (missed {error.missed:.2%}, "
+            f"false {error.false_alarm:.2%}, confused {error.confusion:.2%})"
         )
         faults = {clip["name"]: clip_fault(episode, clip) for clip in episode.clips}
         for shot in episode.truth["shots"]:

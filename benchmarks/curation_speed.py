@@ -96,8 +96,8 @@ def main() -> None:
             for one in kept:
                 timed("export", export_clip)(one, work.prefix, Path(folder))
     minutes = found.frames / FPS / 60
-    print(f"{path.name}: {found.width}×{found.height}, {minutes:.1f} minutes\n\n| stage | s of a core a minute | share |")
-    print("|---|---|---|")
+    print(f"{path.name}: {found.width}×{found.height}, {minutes:.1f} minutes\n")
+    print("| stage | s of a core a minute | share |\n|---|---|---|")
     total = sum(spent.values())
     for name, seconds in sorted(spent.items(), key=lambda item: -item[1]):
         print(f"| {name} | {seconds / minutes:.1f} | {seconds / total:.0%} |")

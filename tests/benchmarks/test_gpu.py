@@ -22,6 +22,7 @@ def gpu(monkeypatch):
         del sys.modules[name]
 
 
+@pytest.mark.slow
 def test_every_kind_of_part_measures_and_is_saved(gpu, tmp_path, capsys) -> None:
     parts = ["ceilings", "step-1.3b", "step-14b", "video-14b-low", "vae", "training-1.3b", "training-14b-lora"]
     parts += ["changes-1.3b", "changes-14b", "writing"]

@@ -76,6 +76,7 @@ def launch(*arguments: str, **options) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300, **options)
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_video_of_one(tmp_path) -> None:
     models = ["tiny"]
     for layout in ("A", "B"):
@@ -90,6 +91,7 @@ def test_two_processes_make_the_video_of_one(tmp_path) -> None:
             assert (together - alone).abs().max() < 1e-5
 
 
+@pytest.mark.slow
 def test_the_command_line_in_two_processes(tmp_path, write_wave, tone) -> None:
     assert run("miniature", "picture", "--persons", "1", "--output", tmp_path / "one.png") == 0
     box = ",".join(map(str, json.loads((tmp_path / "one.json").read_text())["persons"][0]["box_xywh"]))

@@ -20,6 +20,7 @@ from anytalker.jobs.batch import RESULTS, finished_jobs, run_batch
 from anytalker.jobs.job import Job, read_jobs
 from anytalker.loading.found import FoundModel
 from anytalker.media.video import read_video
+from tests.processes import begin_at_once
 
 FACES = [[20, 20, 60, 60], [120, 20, 60, 60]]
 
@@ -132,7 +133,8 @@ def test_the_help_names_every_key_of_a_job() -> None:
         assert f"| `{name}` |" in page, name
 
 
-def test_two_processes_make_the_same_files_as_one_and_a_bad_job_stops_nobody(folder) -> None:
+@pytest.mark.slow
+def test_two_processes_make_the_same_files_as_one_and_a_bad_job_stops_nobody(folder, monkeypatch) -> None:
     path = write_jobs(folder, first=job(), bad=job(image="nothing.png"), second=job(audio=[None, "ben.wav"], seed=3))
     done: list[tuple[int, int]] = []
     one = run_batch(read_jobs(path), "tiny", folder / "one", ["cpu"], lambda *now: done.append(now))
@@ -140,6 +142,7 @@ def test_two_processes_make_the_same_files_as_one_and_a_bad_job_stops_nobody(fol
     assert [result.reason is None for result in one] == [True, False, True]
     assert "nothing.png" in str(one[1].reason)
     assert done == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    begin_at_once(monkeypatch)
     run_batch(read_jobs(path), "tiny", folder / "two", ["cpu", "cpu"])
     for name in ("first", "second"):
         assert (folder / "one" / f"{name}.mp4").read_bytes() == (folder / "two" / f"{name}.mp4").read_bytes()
@@ -148,7 +151,8 @@ def test_two_processes_make_the_same_files_as_one_and_a_bad_job_stops_nobody(fol
     assert (folder / "one" / "first.mp4").read_bytes() != (folder / "one" / "second.mp4").read_bytes()
 
 
-def test_a_ray_cluster_makes_the_same_files(folder) -> None:
+@pytest.mark.slow
+def test_a_ray_cluster_makes_the_same_files(folder, monkeypatch) -> None:
     ray = pytest.importorskip("ray")
     path = write_jobs(folder, first=job(), bad=job(image="nothing.png"))
     try:
@@ -157,6 +161,7 @@ def test_a_ray_cluster_makes_the_same_files(folder) -> None:
         far = run_batch(read_jobs(path), "tiny", folder / "far", devices[:1])
     finally:
         ray.shutdown()
+    begin_at_once(monkeypatch)
     run_batch(read_jobs(path), "tiny", folder / "near", ["cpu"])
     assert [result.reason is None for result in far] == [True, False]
     assert "nothing.png" in str(far[1].reason)

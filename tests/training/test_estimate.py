@@ -13,9 +13,10 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from anytalker import InputError
 from anytalker.doctor.memory import AllocationCounter, assumed_regions
 from anytalker.models.settings import PipelineSettings
+from anytalker.training import estimate
 from anytalker.training.batches import Batch
 from anytalker.training.config import TrainingConfig, load_config
-from anytalker.training.estimate import estimate_run, simulate_steps
+from anytalker.training.estimate import estimate_run
 from anytalker.training.model import TrainedModel, group_loss
 from anytalker.training.run_shape import BatchKind, TrainingShape, batch_kinds, training_shape
 from anytalker.training.trainer import Trainer
@@ -42,7 +43,26 @@ SIZES = {"num_attention_heads": 4, "ffn_dim": 256, "num_layers": 5}
 
 
 def shape(**changes) -> TrainingShape:
-    return TrainingShape(dict(small_model(**SIZES | changes).config), IMAGE, PipelineSettings())
+    return TrainingShape(
+        dict(small_model(**SIZES | {"audio_face_layout": "A"} | changes).config), IMAGE, PipelineSettings()
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def simulated_once():
+    """The same steps of the same model are simulated once."""
+    known: dict[str, dict] = {}
+
+    def simulate(config, model, kinds) -> dict:
+        changing = [config.gradient_checkpointing, config.precision, config.train_image_encoder, config.lora]
+        key = repr((changing, model, kinds))
+        known[key] = known.get(key) or simulate_steps(config, model, kinds)
+        return known[key]
+
+    simulate_steps = estimate.simulate_steps
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(estimate, "simulate_steps", simulate)
+        yield
 
 
 def batch_of(kind: BatchKind, model: TrainedModel) -> Batch:
@@ -67,7 +87,7 @@ def batch_of(kind: BatchKind, model: TrainedModel) -> Batch:
 def test_operations_and_activations_are_those_of_a_step(tmp_path, layout: str, checkpointing: bool) -> None:
     config = make_config(tmp_path, gradient_checkpointing=checkpointing)
     known = shape(audio_face_layout=layout)
-    flops, activations = simulate_steps(config, known, [KIND])[KIND]
+    flops, activations = estimate.simulate_steps(config, known, [KIND])[KIND]
 
     transformer = small_model(**SIZES | {"audio_face_layout": layout})
     if checkpointing:
@@ -93,7 +113,8 @@ def test_operations_and_activations_are_those_of_a_step(tmp_path, layout: str, c
 
 def test_checkpointing_takes_less_memory_and_more_operations(tmp_path) -> None:
     kept, again = (
-        simulate_steps(make_config(tmp_path, gradient_checkpointing=on), shape(), [KIND])[KIND] for on in (False, True)
+        estimate.simulate_steps(make_config(tmp_path, gradient_checkpointing=on), shape(), [KIND])[KIND]
+        for on in (False, True)
     )
     assert 1.2 < again[0] / kept[0] < 1.4
     assert again[1] < 0.6 * kept[1]
@@ -105,7 +126,7 @@ def test_states_are_those_of_a_run(tmp_path, changes) -> None:
     known, missing = training_shape(config.model)
     kinds, lacking = batch_kinds(config, known.settings)
     assert missing == lacking == []
-    estimate = estimate_run(config, known, kinds)
+    said = estimate_run(config, known, kinds)
 
     trainer = Trainer(config, lambda line: None)
     trainer.run()
@@ -117,12 +138,12 @@ def test_states_are_those_of_a_run(tmp_path, changes) -> None:
         "optimizer": moments,
         "averages": trainer.average.shadow_params,
     }
-    assert estimate.states == {name: sum(value.nbytes for value in kept) for name, kept in held.items()}
-    assert estimate.trained == sum(value.numel() for value in trainer.trained)
+    assert said.states == {name: sum(value.nbytes for value in kept) for name, kept in held.items()}
+    assert said.trained == sum(value.numel() for value in trainer.trained)
     (checkpoint,) = trainer.checkpoints.iterdir()
     written = sum(path.stat().st_size for path in checkpoint.rglob("*") if path.is_file())
     names_and_numbers = 700 * len(trainer.trained) + 50_000
-    assert estimate.checkpoint <= written <= estimate.checkpoint + names_and_numbers
+    assert said.checkpoint <= written <= said.checkpoint + names_and_numbers
 
 
 def test_processes_share_what_is_sharded(tmp_path) -> None:

@@ -69,6 +69,7 @@ class Watch:
             self._ending.set()
             threading.Thread(target=_end_at_last, daemon=True).start()
             if reason:
+                self._let_others_hear()
                 raise AnyTalkerError(reason) from error
             self._tell(error)
             raise
@@ -123,8 +124,10 @@ class Watch:
             try:
                 self._store.set(f"beat/{self.rank}", str(beat))
                 if self._store.check(["failed"]):
-                    self._store.add("heard", 1)
-                    return self._end(self._store.get("failed").decode())
+                    reason = self._store.get("failed").decode()
+                    with suppress(RuntimeError):
+                        self._store.add("heard", 1)
+                    return self._end(reason)
                 beats = self._store.multi_get([f"beat/{rank}" for rank in others])
                 now = time.monotonic()
                 if now - before > 5 * BEAT:  # this process has slept, and perhaps the others as well
@@ -169,6 +172,12 @@ class Watch:
             self._store.set("failed", f"Process {who} failed: {_in_words(error)}")
             _write_error_file(error)
             if self.rank == 0:
+                self._wait_for("heard", self.processes - 1)
+
+    def _let_others_hear(self) -> None:
+        """The main process holds the store: it stays until the others have heard which of them failed."""
+        with suppress(RuntimeError):
+            if self.rank == 0 and self._store.check(["failed"]):
                 self._wait_for("heard", self.processes - 1)
 
     def _wait_for(self, key: str, count: int) -> None:
