@@ -71,7 +71,7 @@ def _examined(work: FileWork, drawn: RenderedClip) -> None:
     turns = [Turn(speaker=index, start=0.2 + index, end=0.9 + index) for index in range(len(boxes))]
     piece = Piece(Footage(work.path), 0, FRAMES, sum(drawn.voices), turns=tuple(turns))
     faces = tuple(
-        Face(np.tile(box, (FRAMES, 1)), np.eye(3)[turn.speaker], ((turn.start, turn.end),), turn.speaker, 4.0)
+        Face(np.tile(box, (FRAMES, 1)), ((turn.start, turn.end),), turn.speaker, 4.0)
         for box, turn in zip(boxes, turns, strict=True)
     )
     seen = {
@@ -104,4 +104,4 @@ def _examined(work: FileWork, drawn: RenderedClip) -> None:
 
 def part_of(face: Face, start: int, end: int) -> Face:
     """The same face in fewer frames."""
-    return Face(face.boxes[start:end], face.looks, face.speaking, face.voice, face.sync_confidence)
+    return Face(face.boxes[start:end], face.speaking, face.voice, face.sync_confidence)

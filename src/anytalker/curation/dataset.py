@@ -94,7 +94,7 @@ def _name_people(dataset: Dataset, rights: Mapping[Path, Rights], config: Curati
                 audio_path=person.audio_path,
                 face_boxes=person.face_boxes,
                 sync_confidence=person.sync_confidence,
-                identity=identities[clip.name, index],
+                identity=identities.get((clip.name, index)),
             )
             for index, person in enumerate(clip.persons)
         ]

@@ -30,7 +30,6 @@ class KeptPerson(BaseModel):
     sync_confidence: float | None
     voice: int | None
     speaking: list[tuple[float, float]]
-    looks: list[float]
 
 
 class KeptClip(BaseModel):
@@ -104,7 +103,6 @@ def _person(piece: Piece, face: Face, view: _View, audio: str | None) -> KeptPer
         sync_confidence=None if face.sync_confidence is None else round(face.sync_confidence, 4),
         voice=face.voice,
         speaking=[(round(a - start, 3), round(b - start, 3)) for a, b in face.speaking],
-        looks=[round(float(value), 4) for value in face.looks],
     )
 
 

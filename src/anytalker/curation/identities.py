@@ -14,7 +14,6 @@ from anytalker.hashing import short_digest
 
 SAME_VOICE = 0.82
 """Cosine of two voices' embeddings above which they are taken for one person's."""
-_SAME_LOOKS = 0.9
 
 
 class _Groups:
@@ -35,41 +34,26 @@ class _Groups:
 
 
 def name_identities(clips: Sequence[KeptClip], voices: Mapping[str, np.ndarray]) -> dict[tuple[str, int], str]:
-    """An identity for every person of every clip, by (clip, index).
+    """An identity for everybody who speaks, by (clip, index); voices of different files that are alike are one's.
 
-    Voices of different files that are alike are one person's. Somebody silent is whoever looks the same in the same
-    file, or else somebody of their own.
+    Who is silent has none: without a network for faces, which no package brings, looks don't tell people apart.
 
     Args:
         clips: all kept clips.
         voices: embeddings (V, d) of each file's voices, by the file's path.
     """
-    groups, keys = _Groups(), {}
+    groups = _Groups()
     paths = sorted(voices)
     for index, path in enumerate(paths):
         for other in paths[:index]:
             for one, two in zip(*np.nonzero(_cosines(voices[path], voices[other]) > SAME_VOICE), strict=True):
                 groups.join(f"{path}#{one}", f"{other}#{two}")
-    seen: dict[str, list[tuple[np.ndarray, str]]] = defaultdict(list)
-    for clip in clips:
-        for index, person in enumerate(clip.persons):
-            if person.voice is not None:
-                keys[clip.name, index] = f"{clip.source.path}#{person.voice}"
-                seen[clip.source.path].append((np.array(person.looks), keys[clip.name, index]))
-    for clip in clips:
-        for index, person in enumerate(clip.persons):
-            if person.voice is None:
-                taken = {keys.get((clip.name, other)) for other in range(len(clip.persons))}
-                alike = [
-                    (float(looks @ np.array(person.looks)), key)
-                    for looks, key in seen[clip.source.path]
-                    if key not in taken and len(looks) == len(person.looks)
-                ]
-                best = max(alike, default=(0.0, ""))
-                key = best[1] if best[0] > _SAME_LOOKS else f"{clip.name}#{index}"
-                keys[clip.name, index] = key
-                seen[clip.source.path].append((np.array(person.looks), key))
-    return {who: short_digest(groups.find(key)) for who, key in keys.items()}
+    return {
+        (clip.name, index): short_digest(groups.find(f"{clip.source.path}#{person.voice}"))[:12]
+        for clip in clips
+        for index, person in enumerate(clip.persons)
+        if person.voice is not None
+    }
 
 
 def split_people(
@@ -77,17 +61,23 @@ def split_people(
 ) -> dict[str, Split]:
     """The part of the dataset that each clip goes to, by name: "train", "validation" or "test".
 
-    People who are seen together, and all that they are seen with, go to the same part. Groups are taken in an order
-    that the seed decides; the largest one always trains.
+    People who are seen together, and all that they are seen with, go to the same part. Somebody silent may be anybody
+    of the file, so all people of such a file go together. Groups are taken in an order that the seed decides; the
+    largest one always trains.
     """
     groups = _Groups()
+    unknown = {clip.source.path for clip in clips for person in clip.persons if person.voice is None}
+    keys: dict[str, str] = {}
     for clip in clips:
-        names = [identities[clip.name, index] for index in range(len(clip.persons))]
+        names = [identities[clip.name, index] for index in range(len(clip.persons)) if (clip.name, index) in identities]
+        if clip.source.path in unknown:
+            names.append(f"file {clip.source.path}")
         for name in names[1:]:
             groups.join(names[0], name)
+        keys[clip.name] = names[0]
     members: dict[str, list[KeptClip]] = defaultdict(list)
     for clip in clips:
-        members[groups.find(identities[clip.name, 0])].append(clip)
+        members[groups.find(keys[clip.name])].append(clip)
     seconds = {group: sum(clip.n_frames for clip in inside) for group, inside in members.items()}
     every = sum(seconds.values())
     wanted: dict[Split, float] = {"validation": config.validation * every, "test": config.test * every}

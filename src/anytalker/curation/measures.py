@@ -52,9 +52,10 @@ MEASURES: Mapping[str, Measure] = {
     "faces.share": Measure("smallest face", " of the picture's height", ("faces", "min_share")),
     "faces.sharpness": Measure("sharpness of the most blurred face", "", ("faces", "min_sharpness")),
     "clips.speech": Measure("share with speech", "", ("speech", "min_share")),
-    "speakers.confidence": Measure("agreement of a voice with the lips it fits best", "", ("sync", "min_confidence")),
+    "speakers.confidence": Measure("agreement of a voice with the lips it fits best", ""),
     "speakers.delay": Measure("delay of the sound", " frames", ("sync", "max_delay"), least=False),
-    "sync.confidence": Measure("agreement of lips and voice", "", ("sync", "clip_confidence")),
+    "sync.confidence": Measure("agreement of lips and voice", "", ("sync", "min_confidence")),
+    "sync.unheard": Measure("lips that move while another is heard", " s", ("sync", "max_unheard"), least=False),
     "sound.ratio": Measure("speech over what is heard in pauses", " dB", ("sound", "min_ratio")),
 }
 

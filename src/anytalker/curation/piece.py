@@ -51,14 +51,12 @@ class Face:
 
     Attributes:
         boxes: float32 (T, 4), left, top, right, bottom in pixels of the footage, one a frame.
-        looks: unit vector (d,), alike for the same person in the same clothes and light.
         speaking: (start, end) in seconds of the footage in which this person speaks.
         voice: number of the voice in the file; None for one who is silent.
         sync_confidence: how well lips and voice agree.
     """
 
     boxes: np.ndarray
-    looks: np.ndarray
     speaking: tuple[Span, ...] = ()
     voice: int | None = None
     sync_confidence: float | None = None

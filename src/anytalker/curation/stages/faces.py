@@ -55,7 +55,7 @@ class FacesStage:
             return
         boxes = [_every_frame(track.seen, track.detections, self._config.every, piece) for track in tracks]
         order = np.argsort([box[:, 0].mean() for box in boxes])
-        faces = tuple(Face(boxes[index], np.asarray(tracks[index].looks)) for index in order)
+        faces = tuple(Face(boxes[index]) for index in order)
         reason, numbers = self._quality(faces, size, min(np.median(sharpness[id(track)]) for track in tracks))
         measured = measured.measured(**numbers)
         yield measured.drop(self.name, reason) if reason else replace(measured, faces=faces)
