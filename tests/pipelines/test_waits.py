@@ -39,7 +39,7 @@ def test_no_step_waits_after_the_first(layout: str, changes: dict) -> None:
     run = denoiser.begin(lambda start, stop: torch.empty(1, 16, stop - start, 8, 8, device="meta"), conditioning)
     waited: dict[tuple[int, int], dict[str, int]] = {}
     while run.done < run.total:
-        place = run.wavefront.next()
+        place = run.wavefront.next_step()
         with Waits() as waits:
             run.advance()
         waited[place] = dict(waits.seen)

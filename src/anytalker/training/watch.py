@@ -23,7 +23,7 @@ than anything keeps the thread that gives them from its turn."""
 DOUBT = 8.0
 """The same where a connection has broken already."""
 _STORE_TIMEOUT = timedelta(seconds=30)
-_LAST_WORDS = 5.0
+_LAST_WORDS = 12.0
 _FORCED = 20.0
 """Seconds that a process has to end in an orderly way, which those that wait for a device sometimes can't."""
 _GONE = "has ended without a message, as when it is killed for lack of memory. The last checkpoint is kept."
