@@ -138,7 +138,11 @@ class Watch:
                         seen[rank] = value, now
                     elif now - seen[rank][1] > self._limit:
                         who = self._store.get(f"who/{rank}").decode()
-                        return self._end(f"Process {who} {_GONE}")
+                        reason = f"Process {who} {_GONE}"
+                        if self.rank == 0:  # holds the store, so that the others would only miss this process
+                            self._store.set("failed", reason)
+                            self._wait_for("heard", self.processes - 2)
+                        return self._end(reason)
             except RuntimeError:  # torch.distributed's
                 if not self._closed.is_set():
                     self._end(_MAIN_GONE)
