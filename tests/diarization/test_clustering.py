@@ -48,6 +48,14 @@ def test_two_at_once_are_no_third() -> None:
     assert belief.shape[1] == 2
 
 
+def test_somebody_between_two_others_who_speaks_alone_is_a_third() -> None:
+    points, labels = windows([0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1])
+    between = points[labels == 0].mean(axis=0) / 2 + points[labels == 1].mean(axis=0) / 2
+    between = between + np.random.default_rng(1).standard_normal((16, DIRECTIONS))
+    belief = cluster_voices(np.concatenate([points[:40], between, points[40:]]), VARIANCES)
+    assert belief.shape[1] == 3
+
+
 def test_many_windows_are_clustered_by_some_of_them(monkeypatch) -> None:
     monkeypatch.setattr(clustering, "_MOST_AT_ONCE", 20)
     points, labels = windows([0, 1, 2, 0, 1, 2])

@@ -17,7 +17,7 @@ _STAY = 0.9
 """Probability that the next window has the same speaker."""
 _LEAST_SHARE = 1e-3
 _ITERATIONS, _SETTLED = 30, 1e-3
-_MIXED_SHARE, _MIXED_WITHIN, _MIXED_NEAR = 0.15, 0.2, 1.0
+_MIXED_SHARE, _MIXED_WITHIN, _MIXED_NEAR, _MIXED_RUN = 0.15, 0.2, 1.0, 10
 
 
 def cluster_voices(
@@ -80,14 +80,16 @@ def _vbx(points: np.ndarray, variances: np.ndarray, labels: np.ndarray, prune: b
 def _without_mixtures(points: np.ndarray, belief: np.ndarray) -> np.ndarray:
     """Take away speakers who are only ever heard as two others at once, or one after the other in a window.
 
-    Their mean lies between those of two others, and they are rare. Their windows are given back to these.
+    Their mean lies between those of two others, they are rare, and never go on for long: somebody who speaks alone for
+    five seconds is a person. Their windows are given back to these two.
     """
     while belief.shape[1] > 2:
         counts = belief.sum(axis=0)
+        longest = _longest_runs(belief)
         centres = (belief.T @ points) / counts[:, None]
         candidates = [
             (_off_the_line(centres[[mixed, *pair]], counts[mixed]), int(mixed), pair)
-            for mixed in np.flatnonzero(counts <= _MIXED_SHARE * len(points))
+            for mixed in np.flatnonzero((counts <= _MIXED_SHARE * len(points)) & (longest < _MIXED_RUN))
             for pair in combinations(np.delete(np.arange(len(counts)), mixed).tolist(), 2)
         ]
         off, mixed, pair = min(candidates, default=(np.inf, 0, (0, 0)))
@@ -99,6 +101,15 @@ def _without_mixtures(points: np.ndarray, belief: np.ndarray) -> np.ndarray:
         belief[:, second] += belief[:, mixed] * ~nearer
         belief = np.delete(belief, mixed, axis=1)
     return belief
+
+
+def _longest_runs(belief: np.ndarray) -> np.ndarray:
+    """How many windows each speaker has in a row at most, by the most probable one of each."""
+    winners = belief.argmax(axis=1)
+    edges = np.flatnonzero(np.diff(winners, prepend=-1, append=-1))
+    longest = np.zeros(belief.shape[1], dtype=int)
+    np.maximum.at(longest, winners[edges[:-1]], np.diff(edges))
+    return longest
 
 
 def _off_the_line(centres: np.ndarray, count: float) -> float:
