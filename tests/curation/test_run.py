@@ -25,9 +25,9 @@ CONFIG = CurationConfig()
 
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory) -> Path:
-    """A folder with half a minute of an episode, a file that is no video, and notes."""
+    """A folder with a quarter of a minute of an episode, a file that is no video, and notes."""
     folder = tmp_path_factory.mktemp("footage")
-    write_episode(plan_episode(1_000_003, 0.4, 384, 208), folder / "talk.mp4")
+    write_episode(plan_episode(1_000_052, 0.25, 320, 176), folder / "talk.mp4")
     (folder / "broken.mp4").write_bytes(b"no video at all" * 100)
     (folder / "footage.json").write_text(json.dumps({"licence": "CC0"}))
     return folder
