@@ -45,7 +45,7 @@ class Watch:
         self.rank, self.processes = rank, processes
         self.reason = ""
         self._told, self._ending, self._closed = threading.Event(), threading.Event(), threading.Event()
-        self._limit, self._barriers = SILENCE, 0
+        self._limit, self._barriers, self._listeners = SILENCE, 0, processes - 1
         if processes > 1:
             self._store = _join(rank, processes)
             self._store.set(f"who/{rank}", f"{rank} of {processes} ({socket.gethostname()}, pid {os.getpid()})")
@@ -141,7 +141,8 @@ class Watch:
                         reason = f"Process {who} {_GONE}"
                         if self.rank == 0:  # holds the store, so that the others would only miss this process
                             self._store.set("failed", reason)
-                            self._wait_for("heard", self.processes - 2)
+                            self._listeners -= 1
+                            self._wait_for("heard", self._listeners)
                         return self._end(reason)
             except RuntimeError:  # torch.distributed's
                 if not self._closed.is_set():
@@ -176,13 +177,13 @@ class Watch:
             self._store.set("failed", f"Process {who} failed: {_in_words(error)}")
             _write_error_file(error)
             if self.rank == 0:
-                self._wait_for("heard", self.processes - 1)
+                self._wait_for("heard", self._listeners)
 
     def _let_others_hear(self) -> None:
         """The main process holds the store: it stays until the others have heard which of them failed."""
         with suppress(RuntimeError):
             if self.rank == 0 and self._store.check(["failed"]):
-                self._wait_for("heard", self.processes - 1)
+                self._wait_for("heard", self._listeners)
 
     def _wait_for(self, key: str, count: int) -> None:
         end = time.monotonic() + _LAST_WORDS
