@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import wave
 from pathlib import Path
 
 import cv2
@@ -11,8 +10,7 @@ from pydantic import BaseModel
 
 from anytalker.curation.footage import FPS
 from anytalker.curation.piece import Face, Piece, Source, rounded
-from anytalker.files import atomic_path
-from anytalker.media.recordings import SAMPLE_RATE, frame_loudness
+from anytalker.media.recordings import SAMPLE_RATE, frame_loudness, write_wave
 from anytalker.media.video import write_video
 
 CLIPS = "clips"
@@ -79,7 +77,7 @@ def export_clip(piece: Piece, prefix: str, dataset: Path, max_height: int | None
         audio = None
         if face.speaking:
             audio = f"{CLIPS}/{prefix}/{name}-{index}.wav"
-            _write_sound(dataset / audio, own_voice(piece, face, mixed))
+            write_wave(dataset / audio, own_voice(piece, face, mixed))
         persons.append(_person(piece, face, view, audio))
     return KeptClip(
         name=name,
@@ -148,15 +146,6 @@ def own_voice(piece: Piece, face: Face, mixed: np.ndarray) -> np.ndarray:
     width = round(_FADE * SAMPLE_RATE)
     smooth = np.convolve(np.pad(gain, width, mode="edge"), np.ones(width, np.float32) / width, mode="same")
     return mixed * smooth[width:-width]
-
-
-def _write_sound(path: Path, samples: np.ndarray) -> None:
-    values = np.round(np.clip(samples, -1, 1) * 32767).astype("<i2")
-    with atomic_path(path) as partial, wave.open(str(partial), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE)
-        file.writeframes(values.tobytes())
 
 
 def picture_hash(frame: np.ndarray) -> str:
