@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
+import typer.core
 
 from anytalker.errors import AnyTalkerError, InputError
 
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
     from anytalker.pipelines.result import VideoFile
 
 _STAGES = {"prepare": "Preparing", "denoise": "Making the video", "decode": "Decoding frames"}
+
+
+class RunGroup(typer.core.TyperGroup):
+    """A group whose command `run` needs no name: `anytalker train CONFIG` beside `anytalker train prepare`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take whatever is no command for the arguments of `run`."""
+        if args and args[0] not in (*self.commands, "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
 
 
 class Interrupted(AnyTalkerError):

@@ -7,24 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import typer.core
 
-from anytalker.cli.console import check_range, quiet_libraries
+from anytalker.cli.console import RunGroup, check_range, quiet_libraries
 from anytalker.cli.progress import progress_bar
 from anytalker.errors import InputError
 
-
-class _CurateGroup(typer.core.TyperGroup):
-    """`anytalker curate FOOTAGE DATASET` beside `anytalker curate explain CLIP`: what is no command is footage."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in (*self.commands, "--help"):
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
-
-
 commands = typer.Typer(
-    cls=_CurateGroup,
+    cls=RunGroup,
     help="Make a training set of raw footage:  anytalker curate FOOTAGE DATASET",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import typer.core
 
-from anytalker.cli.console import check_range, load_pipeline, quiet_libraries
+from anytalker.cli.console import RunGroup, check_range, load_pipeline, quiet_libraries
 from anytalker.cli.dry_run import TFLOPS, print_estimate
 from anytalker.cli.progress import progress_bar
 from anytalker.errors import InputError
 
-
-class _TrainGroup(typer.core.TyperGroup):
-    """`anytalker train CONFIG` beside `anytalker train prepare`: whatever is no command is a configuration."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in (*self.commands, "--help"):
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
-
-
 commands = typer.Typer(
-    cls=_TrainGroup,
+    cls=RunGroup,
     help="Train a model:  anytalker train CONFIG [--set key=value]",
     no_args_is_help=True,
     rich_markup_mode=None,
