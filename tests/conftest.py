@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import os
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
@@ -17,9 +19,23 @@ import numpy as np
 import pytest
 import torch
 
+gc.disable()  # until all tests are imported: what is imported stays, so looking through it is for nothing
 torch.set_num_threads(min(2, torch.get_num_threads()))
 
 GOLDENS = Path(__file__).parent / "goldens"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with the most slow tests begin, so that no process is left alone with one of them at the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from now on, but not among what was imported."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
