@@ -1,6 +1,7 @@
 """A script of four people and twelve turns on the miniature: time, and whose mouth follows whose voice.
 
 python benchmarks/conversation.py runs/conversation
+python benchmarks/conversation.py runs/conversation --edit     # one turn half a second later, against all of it
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=1_000_005, help="of the picture of four people")
+    parser.add_argument("--edit", action="store_true", help="measure an edit instead of the scores")
     options = parser.parse_args()
     folder: Path = options.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,11 +60,42 @@ def main() -> None:
         subprocess.run([*command, *drawn], check=True)
         started, before = time.monotonic(), os.times()
         made = ["generate", "--image", str(picture), "--script", str(folder / "script.txt"), "--output", str(video)]
-        subprocess.run([*command, *made], check=True)
+        subprocess.run([*command, *made, "--keep-latents"], check=True)
         after = os.times()
         seconds = after.children_user + after.children_system - before.children_user - before.children_system
         print(f"wall {time.monotonic() - started:.1f} s, processor {seconds:.1f} s")
-    measure(video)
+    if options.edit:
+        edit(video, folder / f"four-{options.seed}.png")
+    else:
+        measure(video)
+
+
+def edit(video: Path, picture: Path, number: int = 5) -> None:
+    """Move one turn by half a second, make that video with the earlier one's latents and without, and compare."""
+    timeline = Timeline.checked(json.loads(video.with_suffix(".json").read_text())["timeline"])
+    turns = list(timeline.turns)
+    moved = turns[number]
+    turns[number] = moved.model_copy(update={"start": moved.start + 0.5, "end": moved.end + 0.5})
+    changed = timeline.model_copy(update={"turns": tuple(turns)})
+    changed.write(video.with_name("moved.json"))
+    made = [sys.executable, "-m", "anytalker", "generate", "--image", str(picture)]
+    made += ["--timeline", str(video.with_name("moved.json")), "--force"]
+    for name, more in (("edited", ["--edit-of", str(video)]), ("anew", [])):
+        output = video.with_name(f"{name}.mp4")
+        before = os.times()
+        subprocess.run([*made, *more, "--output", str(output)], check=True)
+        after = os.times()
+        seconds = after.children_user + after.children_system - before.children_user - before.children_system
+        stages = json.loads(output.with_suffix(".json").read_text())["seconds"]
+        print(f"{name}: processor {seconds:.1f} s; by stage {stages}")
+    frames = {name: read_video(video.with_name(f"{name}.mp4"))[0] for name in ("edited", "anew")}
+    earlier, fps = read_video(video)
+    apart = np.array([np.abs(a.astype(int) - b).mean() for a, b in zip(earlier, frames["edited"], strict=False)])
+    print(f"frames that differ from the earlier video by more than 1 of 255: {(apart > 1).sum() / fps:.1f} s")
+    between = np.array(
+        [np.abs(a.astype(int) - b).mean() for a, b in zip(frames["anew"], frames["edited"], strict=False)]
+    )
+    print(f"edited against anew: mean difference {between.mean():.2f} of 255, largest of a frame {between.max():.2f}")
 
 
 def measure(video: Path) -> None:

@@ -146,8 +146,12 @@ def make_video(
     output: Path,
     fingerprint: str,
     save_every: float = 20.0,
+    keep_latents: bool = False,
+    edit_of: Path | None = None,
 ) -> VideoFile:
     """Make and write a video with a progress bar; of several processes the first one writes and prints.
+
+    For the arguments see `AnyTalkerPipeline.generate_to`.
 
     Raises:
         typer.Exit: in the others, when they are done.
@@ -185,7 +189,7 @@ def make_video(
         generator = torch.Generator().manual_seed(seed)
         try:
             prepared = pipeline.prepare_inputs(inputs, options, generator, report)
-            video = prepared.to_file(output, say, save_every, fingerprint)
+            video = prepared.to_file(output, say, save_every, fingerprint, keep_latents, edit_of)
         except KeyboardInterrupt as error:  # typer would drop its message
             raise Interrupted(str(error)) from None
         finally:

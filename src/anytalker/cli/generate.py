@@ -65,7 +65,7 @@ class _Sources:
     at: float | None
     audio: Sequence[str]
     face: Sequence[str] | None
-    adapters: Sequence[Path]
+    others: Sequence[Path]
     conversation: ConversationOptions
 
     @cached_property
@@ -74,7 +74,7 @@ class _Sources:
         from anytalker.media.channels import split_channel
 
         recordings = [split_channel(path)[0] for path in self.audio if path != "none"]
-        return [self.image, *recordings, *(self.face or ()), *self.adapters, *self.conversation.files()]
+        return [self.image, *recordings, *(self.face or ()), *self.others, *self.conversation.files()]
 
     @property
     def names(self) -> list[Any]:
@@ -89,6 +89,7 @@ class _Sources:
     "  anytalker generate --image two.png --audio none --audio ben.wav --output listen.mp4\n\n"
     "  anytalker generate --image two.png --script talk.txt\n\n"
     "  anytalker generate --image two.png --recording podcast.mp3\n\n"
+    "  anytalker generate --image two.png --timeline edited.json --edit-of talk.mp4 --output talk-2.mp4\n\n"
     "  anytalker generate --image group.png --audio a.wav --face 3 --audio b.wav --face 1 --preview\n\n"
     "  anytalker generate --image group.png --audio a.wav --face 120,80,90,90 --audio b.wav --face 300,70,95,95",
 )
@@ -135,6 +136,17 @@ def generate(
         Subtitles | None,
         typer.Option(help="Texts of a script or timeline: srt writes OUT.srt beside the video, burn draws them."),
     ] = None,
+    keep_latents: Annotated[
+        bool, typer.Option("--keep-latents", help="Also write OUT.latents.safetensors, for --edit-of.")
+    ] = False,
+    edit_of: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="VIDEO",
+            help="An earlier video with kept latents: only what its changed voices touch is made again. Its picture, "
+            "model, seed and options must be the same.",
+        ),
+    ] = None,
     preview: Annotated[
         bool,
         typer.Option(
@@ -156,7 +168,9 @@ def generate(
     check_range("--seed", seed, 0, 2**63 - 1)
     check_range("--save-every", save_every, 0, 86400)
     conversation.check(audio or ())
-    sources = _Sources(image, at, audio or (), face, [path for path, _ in loading.lora], conversation)
+    kept = _latents_of(edit_of)
+    read = [*(path for path, _ in loading.lora), *kept]
+    sources = _Sources(image, at, audio or (), face, read, conversation)
     _check_overwriting(sources, output)
     faces = _face_choices(sources, options)
     _check_files(sources, model, loading)
@@ -164,6 +178,7 @@ def generate(
         _preview(_read(sources, faces, output or Path(_DEFAULT)), options, output or Path(_DEFAULT))
         return
     chosen = [seed, model, loading.changes, options.model_dump(mode="json"), *([subtitles] if subtitles else [])]
+    chosen += ["keep latents"] if keep_latents else []
     fingerprint = _fingerprint(sources, chosen)
     target = settle_output(output, _DEFAULT, fingerprint, sources.files, force)
     scene = _read(sources, faces, target)
@@ -172,10 +187,23 @@ def generate(
     inputs = _fit(scene, model, options)
     _warn_of_photograph(image, scene, model)
     pipeline = load_pipeline(model, device, loading)
-    video = make_video(pipeline, inputs, options, seed, target, fingerprint, save_every)
+    video = make_video(pipeline, inputs, options, seed, target, fingerprint, save_every, keep_latents, edit_of)
     if subtitles is Subtitles.srt:
         write_subtitles(video)
     finish(video, started)
+
+
+def _latents_of(video: Path | None) -> list[Path]:
+    """The latents of the video that is edited, which are read.
+
+    Raises:
+        InputError: if there are none.
+    """
+    if video is None:
+        return []
+    from anytalker.pipelines.kept import read_earlier
+
+    return [read_earlier(video).path]
 
 
 def _check_overwriting(sources: _Sources, output: Path | None) -> None:

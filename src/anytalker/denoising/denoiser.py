@@ -18,7 +18,7 @@ from diffusers import UniPCMultistepScheduler
 from anytalker.conditioning.audio_features import VoiceWindows
 from anytalker.denoising.guidance import Branch, Guidance, branch_inputs
 from anytalker.denoising.schedule import set_timesteps
-from anytalker.denoising.wavefront import NoiseSource, Wavefront
+from anytalker.denoising.wavefront import KeptWindows, NoiseSource, Wavefront
 from anytalker.denoising.windows import Window, plan_windows
 from anytalker.hardware.acceleration import compile_blocks, fit_cache, forget_cached, tell_step
 from anytalker.models.face_regions import FaceRegions
@@ -195,8 +195,14 @@ class Denoiser:
                 on_step(run.done, run.total)
         return torch.cat(finished, dim=2)
 
-    def begin(self, noise: NoiseSource, conditioning: Conditioning) -> DenoisingRun:
-        """Start a run, which is advanced step by step in memory that does not grow with the length of the video."""
+    def begin(self, noise: NoiseSource, conditioning: Conditioning, kept: KeptWindows | None = None) -> DenoisingRun:
+        """Start a run, which is advanced step by step in memory that does not grow with the length of the video.
+
+        Args:
+            noise: where the noise comes from.
+            conditioning: of the whole video.
+            kept: windows of an earlier video that are not denoised again.
+        """
         self.forget()
         if self.compiled is not None:
             compile_blocks(self.transformer, self.compiled)
@@ -204,13 +210,17 @@ class Denoiser:
         scheduler = copy.copy(self.scheduler)
         set_timesteps(scheduler, self.num_inference_steps, conditioning.condition.device)
         total = conditioning.latent_frames
-        windows = plan_windows(total, self.window, self.window_overlap)
-        wavefront = Wavefront(windows, self.window_overlap, total, scheduler, noise)
+        windows = self.windows(total)
+        wavefront = Wavefront(windows, self.window_overlap, total, scheduler, noise, kept)
         return DenoisingRun(self, conditioning, wavefront)
+
+    def windows(self, latent_frames: int) -> list[Window]:
+        """The windows of a video, in order."""
+        return plan_windows(latent_frames, self.window, self.window_overlap)
 
     def passes(self, conditioning: Conditioning) -> int:
         """Passes of the transformer that a video takes: windows × steps × branches of guidance."""
-        windows = plan_windows(conditioning.latent_frames, self.window, self.window_overlap)
+        windows = self.windows(conditioning.latent_frames)
         guidances = [self.guidance.at_step(step, self.num_inference_steps) for step in range(self.num_inference_steps)]
         faces = conditioning.face_masks[:, :, :1]
         branches = {guidance: len(guidance.coefficients(faces)) for guidance in set(guidances)}
@@ -295,12 +305,15 @@ class DenoisingRun:
 
     @torch.no_grad()
     def advance(self) -> None:
-        """Take the next step of a window.
+        """Take the next step of a window, or pass by one that is kept.
 
         Raises:
             StopIteration: if there is none left.
         """
-        number, step = self.wavefront.next_step()
+        chosen = self.wavefront.next_step()
+        if chosen is None:
+            return
+        number, step = chosen
         if number not in self._parts:
             self._parts[number] = self.conditioning.window(self.wavefront.windows[number])
         latents = self.wavefront.latents(number, step)

@@ -26,6 +26,9 @@ Window 0 can't take step 2 before window 1 has taken step 1, as segment 3-4 is a
 finished, frames 0 to 2 are, too, and leave for the autoencoder; the memory of window 0 is free for window 3.
 
 The picture's frame is changed by the first window alone. All others see it as it was at their step.
+
+Windows of an earlier video may be kept (`KeptWindows`): they take no steps, and their frames stay as they are. The
+windows beside them see these frames as they were on their way from noise: (1 − σ) final latents + σ noise.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from __future__ import annotations
 import copy
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -44,6 +48,20 @@ from anytalker.denoising.windows import Window
 
 NoiseSource = Callable[[int, int], torch.Tensor]
 """Returns noise (B, channels, stop − start, h, w) for latent frames `start` to `stop`; called in order, once each."""
+
+
+@dataclass(frozen=True)
+class KeptWindows:
+    """Windows that are not denoised because their latents are known.
+
+    Attributes:
+        numbers: of the windows.
+        latents: called as (start, stop); final latents (B, channels, stop − start, h, w) of frames of these windows.
+    """
+
+    numbers: frozenset[int]
+    latents: NoiseSource
+
 
 _COUNTERS = ("_step_index", "this_order", "lower_order_nums")
 
@@ -84,6 +102,14 @@ class Segment:
         self._scheduler: Any = copy.copy(scheduler)
         self._scheduler.model_outputs = list(scheduler.model_outputs)
         self._scheduler.timestep_list = list(scheduler.timestep_list)
+
+    def ready(self, step: int) -> bool:
+        """Whether it has taken exactly so many steps."""
+        return self.step == step
+
+    def latents_at(self, step: int) -> torch.Tensor:
+        """Its latents before the step that it is to take next."""
+        return self.latents
 
     def add_velocity(self, velocity: torch.Tensor, weights: torch.Tensor) -> None:
         """Add one window's velocity (B, channels, frames, h, w) with weights (frames,); the last one makes the step."""
@@ -132,6 +158,41 @@ class Segment:
             sampler.timestep_list[place] = sampler.timesteps[past] if past >= 0 else None
 
 
+class KeptSegment(Segment):
+    """Latent frames of kept windows: always ready, and never changed by the windows that overlap them.
+
+    Args:
+        final: their latents (B, channels, stop − start, h, w) without noise; for the rest see `Segment`.
+    """
+
+    def __init__(
+        self,
+        start: int,
+        stop: int,
+        windows: range,
+        latents: torch.Tensor,
+        scheduler: UniPCMultistepScheduler,
+        final: torch.Tensor,
+    ) -> None:
+        super().__init__(start, stop, windows, latents, scheduler)
+        self._noise, self._sigmas = latents, scheduler.sigmas
+        self.latents = final.to(latents)
+
+    def ready(self, step: int) -> bool:
+        """Always."""
+        return True
+
+    def latents_at(self, step: int) -> torch.Tensor:
+        """The final latents with as much of their noise as is left before a step."""
+        if step == 0:  # where σ is nearly 1, and denoising starts from noise all the same
+            return self._noise
+        sigma = self._sigmas[step]
+        return ((1 - sigma) * self.latents + sigma * self._noise).to(self.latents)
+
+    def add_velocity(self, velocity: torch.Tensor, weights: torch.Tensor) -> None:
+        """Nothing: they stay as they are."""
+
+
 class Wavefront:
     """Which window takes which step next, and the latents of the windows that have started and are not finished.
 
@@ -144,6 +205,7 @@ class Wavefront:
         total: latent frames of the video.
         scheduler: with its timesteps set (`set_timesteps`).
         noise: where the noise comes from.
+        kept: windows that take no steps; a run with such windows can't be saved.
 
     Attributes:
         active: steps taken by each window that has started and is not finished, by its number.
@@ -156,8 +218,10 @@ class Wavefront:
         total: int,
         scheduler: UniPCMultistepScheduler,
         noise: NoiseSource,
+        kept: KeptWindows | None = None,
     ) -> None:
         self.windows, self.overlap, self.total = windows, overlap, total
+        self._kept = kept
         self.timesteps, self.steps = scheduler.timesteps, len(scheduler.timesteps)
         self._scheduler, self._noise = scheduler, noise
         self._window_starts = [window.start for window in windows]
@@ -175,22 +239,25 @@ class Wavefront:
         """Steps of windows that have been taken, out of windows × steps."""
         return sum(self.active.values()) + (self._started - len(self.active)) * self.steps
 
-    def next_step(self) -> tuple[int, int]:
+    def next_step(self) -> tuple[int, int] | None:
         """Number and step of the next window to take a step: the earliest that can, or one that starts for it.
+
+        None if that is a kept window, which thereby is finished.
 
         Raises:
             StopIteration: if all windows have taken all steps.
         """
         for number, step in self.active.items():
-            if all(segment.step == step for segment in self._segments_of(number)):
+            if all(segment.ready(step) for segment in self._segments_of(number)):
                 return number, step
         if self._started == len(self.windows):
             raise StopIteration
-        return self._start_window(), 0
+        number = self._start_window()
+        return (number, 0) if number in self.active else None
 
     def latents(self, number: int, step: int) -> torch.Tensor:
         """Latents (B, channels, 1 + frames, h, w) of an active window before its step, the picture's first."""
-        parts = [segment.latents for segment in self._segments_of(number)]
+        parts = [segment.latents_at(step) for segment in self._segments_of(number)]
         return torch.cat([self._picture_latents[step], *parts], dim=2)
 
     def add_velocity(self, number: int, velocity: torch.Tensor) -> bool:
@@ -214,10 +281,10 @@ class Wavefront:
 
     def finished(self) -> Iterator[torch.Tensor]:
         """Final latents (B, channels, n, h, w) that have not been collected yet, in order."""
-        if self._collected == 0 and self._picture is not None and self._picture.step == self.steps:
+        if self._collected == 0 and self._picture is not None and self._picture.ready(self.steps):
             self._collected = 1
             yield self._picture_latents[-1]
-        while self._collected in self._segments and self._segments[self._collected].step == self.steps:
+        while self._collected in self._segments and self._segments[self._collected].ready(self.steps):
             segment = self._segments.pop(self._collected)
             self._collected = segment.stop
             yield segment.latents
@@ -227,11 +294,15 @@ class Wavefront:
         number, self._started = self._started, self._started + 1
         if number == 0:
             self._picture = self._new_segment(0, self._noise(0, 1))
-            self._picture_latents = [self._picture.latents]
+            self._picture_latents = [self._picture.latents_at(0)]
+            if isinstance(self._picture, KeptSegment):
+                known = range(1, self.steps)
+                self._picture_latents += [*map(self._picture.latents_at, known), self._picture.latents]
         for start, stop in self._spans_of(number):
             if start not in self._segments:
                 self._segments[start] = self._new_segment(start, self._noise(start, stop))
-        self.active[number] = 0
+        if self._kept is None or number not in self._kept.numbers:
+            self.active[number] = 0
         return number
 
     def _segments_of(self, number: int) -> list[Segment]:
@@ -245,7 +316,10 @@ class Wavefront:
     def _new_segment(self, start: int, latents: torch.Tensor) -> Segment:
         """A segment that starts at a latent frame, 0 for the picture's."""
         windows = range(1) if start == 0 else self._windows_at(start)
-        return Segment(start, start + latents.shape[2], windows, latents, self._scheduler)
+        stop = start + latents.shape[2]
+        if self._kept is None or self._kept.numbers.isdisjoint(windows):
+            return Segment(start, stop, windows, latents, self._scheduler)
+        return KeptSegment(start, stop, windows, latents, self._scheduler, self._kept.latents(start, stop))
 
     def _windows_at(self, frame: int) -> range:
         """Numbers of the windows that hold a latent frame; they follow each other."""

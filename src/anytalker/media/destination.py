@@ -39,6 +39,11 @@ def parts_folder(output: str | Path) -> Path:
     return _beside(output, "", ".parts")
 
 
+def latents_path(output: str | Path) -> Path:
+    """The latents beside a video that can be edited: talk.latents.safetensors for talk.mp4."""
+    return _beside(output, "", ".latents.safetensors")
+
+
 def lock_path(output: str | Path) -> Path:
     """The file beside a video that is locked while a run makes it: .talk.lock for talk.mp4."""
     return _beside(output, ".", ".lock")
@@ -209,7 +214,7 @@ def _is_record(value: Any) -> bool:
 
 
 def _files_of(output: str | Path) -> list[Path]:
-    return [Path(output), record_path(output), preview_path(output), parts_folder(output)]
+    return [Path(output), record_path(output), preview_path(output), parts_folder(output), latents_path(output)]
 
 
 def _identities(path: str | Path) -> list[str | tuple[int, int]]:

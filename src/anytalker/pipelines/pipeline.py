@@ -151,6 +151,8 @@ class AnyTalkerPipeline(DiffusionPipeline):
         say: Callable[[str], None] = lambda message: None,
         interval: float = INTERVAL,
         fingerprint: str | None = None,
+        keep_latents: bool = False,
+        edit_of: str | Path | None = None,
         **options: Any,
     ) -> VideoFile:
         """Make a video of any length and write it, in memory that doesn't grow with its length.
@@ -165,6 +167,10 @@ class AnyTalkerPipeline(DiffusionPipeline):
             say: called with a sentence when an interrupted run continues, or its parts can't be used.
             interval: seconds between two savings of the parts; 0: after every step.
             fingerprint: of inputs and settings, for the record; the command line recognises the video by it.
+            keep_latents: also write talk.latents.safetensors, with which the video can be edited.
+            edit_of: an earlier video of the same picture, model, seed and options, whose latents were kept. Only the
+                windows in which a voice changed are made again. Its frames stay as they are in all others, so a
+                changed voice is a little less free at their borders than in a video that is made as a whole.
 
         Raises:
             InputError: for anything that can't be used, naming it, if an input or an unrelated talk.json would be
@@ -174,7 +180,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
         """
         check_destination(path, input_files(image, audio, options.get("faces")))
         video = self.prepare(image, audio, **options)
-        return video.to_file(path, say, interval, fingerprint)
+        return video.to_file(path, say, interval, fingerprint, keep_latents, edit_of)
 
     def prepare(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from diffusers.utils.torch_utils import empty_device_cache
 
 from anytalker.denoising.denoiser import Conditioning, Denoiser, DenoisingRun
 from anytalker.denoising.noise import Noise
+from anytalker.denoising.wavefront import KeptWindows
 from anytalker.errors import AnyTalkerError, InputError
 from anytalker.failures import is_out_of_memory
 from anytalker.files import write_json_atomic
@@ -25,6 +27,7 @@ from anytalker.media.recordings import SAMPLE_RATE
 from anytalker.media.video import Stopwatch, write_video
 from anytalker.models.latents import CHUNK, decode_chunks
 from anytalker.pipelines.inputs import Inputs
+from anytalker.pipelines.kept import keep_latents, read_earlier
 from anytalker.pipelines.parts import INTERVAL, VIDEO, Parts, identity_of
 from anytalker.pipelines.result import TalkingVideo, VideoFile
 from anytalker.pipelines.subtitles import burned
@@ -113,17 +116,30 @@ class PreparedVideo:
         say: Callable[[str], None] = lambda message: None,
         interval: float = INTERVAL,
         fingerprint: str | None = None,
+        keep: bool = False,
+        edit_of: str | Path | None = None,
     ) -> VideoFile:
         """Denoise, decode and write the video and its record; see `AnyTalkerPipeline.generate_to`."""
         check_record(path)
         if self.remark and is_first():
             say(self.remark)
         if self.denoiser.transformer.split_rows.devices > 1:
+            if keep or edit_of:
+                raise InputError("Latents are neither kept nor used where several devices make one video.")
             return self._together(Path(path), fingerprint)
-        parts = Parts(parts_folder(path), self.identity(), interval, fingerprint=fingerprint)
+        identity = self.identity()
+        windows = self.denoiser.windows(self.conditioning.latent_frames)
+        kept = None if edit_of is None else read_earlier(edit_of).unchanged(identity, windows, self.inputs)
+        if kept is not None:
+            say(f"{len(windows) - len(kept.numbers)} of {len(windows)} windows are made again.")
+            parts = Parts(parts_folder(path), identity | {"edit_of": str(edit_of)}, math.inf, fingerprint=fingerprint)
+        else:
+            parts = Parts(parts_folder(path), identity, interval, fingerprint=fingerprint)
         try:
             with making(path):
-                unsaved = self._denoise(parts, say)
+                unsaved = self._denoise(parts, say, kept)
+                if keep or kept is not None:
+                    keep_latents(Path(path), [*parts.read(), *unsaved], identity, windows, self.inputs)
                 return self._write(Path(path), parts, unsaved)
         except KeyboardInterrupt:
             if not parts.exist:
@@ -172,12 +188,12 @@ class PreparedVideo:
             empty_device_cache(self.conditioning.condition.device.type)
         self.report("denoise", run.done, run.total)
 
-    def _denoise(self, parts: Parts, say: Callable[[str], None]) -> list[torch.Tensor]:
+    def _denoise(self, parts: Parts, say: Callable[[str], None], kept: KeptWindows | None = None) -> list[torch.Tensor]:
         """Take all steps, from where the parts are on; returns the final latents that are not saved among them."""
         state, message = parts.load()
         if message is not None:
             say(message)
-        run = self.denoiser.begin(self.noise, self.conditioning)
+        run = self.denoiser.begin(self.noise, self.conditioning, kept)
         if state is not None:
             self.noise.restore(state.pop("noise"))
             run.restore(state)
