@@ -95,14 +95,14 @@ class FileWork:
 def survey_file(work: FileWork) -> Survey:
     """Look through a file, unless that was done; what is wrong with it stands in the survey's `problem`."""
     path = work.survey_path()
-    if path.is_file():
-        return work.read_survey()
+    if path.is_file() and not (found := work.read_survey()).failed:
+        return found
     work.folder.mkdir(parents=True, exist_ok=True)
     try:
         sound = _sound(work)
         found = survey(Footage(work.path, work.limit), sound, work.config.speech.speakers)
     except Exception as error:  # one bad file must not end the others
-        found = Survey(path=str(work.path), problem=explain(error))
+        found = Survey(path=str(work.path), problem=explain(error), failed=not isinstance(error, InputError))
     write_result(path, found)
     return found
 
@@ -111,7 +111,9 @@ def examine_shot(work: FileWork, part: tuple[int, int]) -> ShotResult:
     """Send a part of a shot through the stages and write its clips, unless that was done."""
     path = work.shot_path(part)
     if path.is_file():
-        return ShotResult.model_validate_json(path.read_text(encoding="utf-8"))
+        result = ShotResult.model_validate_json(path.read_text(encoding="utf-8"))
+        if not any(one.numbers.get("failed") for one in result.dropped):
+            return result
     try:
         result = _examined(work, part)
     except Exception as error:  # as above
