@@ -35,7 +35,8 @@ def digests(folder: Path) -> dict[str, str]:
     page = read["report/index.html"].decode()
     for name in [name for name in found if "previews" in name]:
         page = page.replace(Path(name).name, found[name])
-        found[f"preview {found[name]}"] = found.pop(name)
+        content = found.pop(name)
+        found[f"preview {content}"] = content
     return found | {"report/index.html": hashlib.sha256(page.encode()).hexdigest()}
 
 

@@ -13,7 +13,10 @@ HEIGHT = 108
 
 
 def drawn(seed: int, count: int, take: int = 0, aside: float = 0.0, height: int = HEIGHT) -> list[np.ndarray]:
-    """Somebody talks in a room: uint8 RGB frames (height, 16/9 of it, 3); another take is another moment, `aside` moves them."""
+    """Somebody talks in a room: uint8 RGB frames (height, 16/9 of it, 3).
+
+    Another take is another moment, `aside` moves them.
+    """
     scene = Scene.random(1, seed, slot_width=16 / 9)
     rng = np.random.default_rng([seed, take])
     states = talk(babble(rng, count, FPS), FPS, rng, scene.gazes[0])

@@ -15,17 +15,25 @@ from anytalker.errors import InputError
 
 
 def write_footage(
-    path: Path, times: list[float], fps: int = 25, sound_from: float | None = None, seconds: float = 1.0, **options: str
+    path: Path,
+    times: list[float],
+    fps: int = 25,
+    sound_from: float | None = None,
+    seconds: float = 1.0,
+    still: bool = False,
+    **options: str,
 ) -> Path:
-    """A video whose frames show their number as brightness, at given times, perhaps with a click track beside it."""
+    """A video whose frames show their number as brightness, or the same noise, at given times, perhaps with a click."""
     container_options = {"movflags": options.pop("movflags")} if "movflags" in options else {}
     with av.open(str(path), "w", options=container_options) as container:
         video = container.add_stream("libx264", rate=fps, options={"crf": "5", "g": "10", **options})
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         video.time_base = video.codec_context.time_base = Fraction(1, 1000)
         sound = container.add_stream("pcm_s16le", rate=16000, layout="mono") if sound_from is not None else None
+        noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
         for number, time in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), brightness(number), np.uint8), format="rgb24")
+            picture = noise if still else np.full((48, 64, 3), brightness(number), np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24")
             frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))

@@ -21,6 +21,8 @@ _LONGEST_GAP = 60.0
 """Seconds that a frame may stay on screen; a larger gap means broken time stamps."""
 
 
+_WHOLE = 0.98
+"""Share of a file that must be there; of short ones, all but a second."""
 _UNEVEN = 0.08
 """Seconds by which time stamps of sound may be off before they count; less is the rounding of containers."""
 
@@ -127,7 +129,7 @@ class Footage:
                             yield picture.of(frame)
                         number += 1
                 promised = float(stream.duration * stream.time_base) if stream.duration else 0.0
-                if self.limit is None and number / FPS < 0.9 * promised - 1:
+                if self.limit is None and number / FPS < min(promised - 1, _WHOLE * promised):
                     message = f"{self.path.name} is cut off: {number / FPS:.1f} of {promised:.1f} s can be decoded."
                     raise DamagedFootage(message, number / FPS)
         except (av.FFmpegError, OSError, ValueError) as error:
