@@ -6,9 +6,11 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from anytalker.curation.config import CurationConfig
 from anytalker.curation.dataset import assemble
-from anytalker.curation.engine import _Pool
+from anytalker.curation.engine import _Pool, run_on_ray
 from anytalker.curation.survey import Survey
 from anytalker.curation.work import FileWork, ShotResult, survey_file, write_result
 
@@ -56,6 +58,18 @@ def test_a_process_that_dies_is_replaced_and_its_task_named(tmp_path) -> None:
     assert [survey.frames for survey in dataset.surveys] == [100, 0, 100]
     assert told[-1] == ("shots", 8.0, 8.0)
     assert max(done for step, done, _ in told if step == "survey") == 3
+
+
+def test_the_same_on_a_ray_cluster(tmp_path) -> None:
+    pytest.importorskip("ray.data")
+    files = works(tmp_path, "calm.mp4", "deadly.mp4", "shaky.mp4")
+    told: list[tuple[str, float, float]] = []
+    run_on_ray(files, "local", lambda *progress: told.append(progress), dangerous)
+    assert (files[0].dataset / "died before").exists()
+    dataset = assemble(files, {}, CONFIG)
+    assert [reason for reason in dataset.failed if "deadly.mp4" in reason] == dataset.failed != []
+    assert [survey.frames for survey in dataset.surveys] == [100, 0, 100]
+    assert told[-1] == ("shots", 8.0, 8.0)
 
 
 def test_what_failed_unexpectedly_is_tried_again_by_another_run(tmp_path, monkeypatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -204,10 +205,21 @@ def _give_up(work: FileWork, part: tuple[int, int] | None) -> None:
     write_result(work.shot_path(part), ShotResult(dropped=[lost]))
 
 
-def run_on_ray(works: Sequence[FileWork], address: str, on_progress: Progress) -> None:
+def run_on_ray(
+    works: Sequence[FileWork],
+    address: str,
+    on_progress: Progress,
+    do: Callable[[FileWork, tuple[int, int] | None], list[tuple[int, int]]] | None = None,
+) -> None:
     """The same on a ray cluster, whose machines must see the same files under the same paths.
 
     Files and then shots stream through `ray.data`, one core each; a shot begins as soon as its file was looked through.
+
+    Args:
+        works: the files.
+        address: see `connect_to_ray`.
+        on_progress: told of what is done.
+        do: does a task, in any process; None: what a curation does.
 
     Raises:
         InputError: if ray is not installed or the cluster can't be reached.
@@ -217,6 +229,8 @@ def run_on_ray(works: Sequence[FileWork], address: str, on_progress: Progress) -
     connect_to_ray(address)
     import ray
 
+    do = do or _do
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = -1  # of a process that died: what is missing at the end is named
@@ -224,12 +238,12 @@ def run_on_ray(works: Sequence[FileWork], address: str, on_progress: Progress) -
 
     def surveyed(row: dict[str, Any]) -> list[dict[str, Any]]:
         _one_thread()
-        parts = _do(works[row["file"]], None)
+        parts = do(works[row["file"]], None)
         return [{"file": row["file"], "start": start, "end": end} for start, end in parts]
 
     def examined(row: dict[str, Any]) -> dict[str, Any]:
         _one_thread()
-        _do(works[row["file"]], (row["start"], row["end"]))
+        do(works[row["file"]], (row["start"], row["end"]))
         return row
 
     files = ray.data.from_items([{"file": index} for index in range(len(works))], override_num_blocks=len(works))
