@@ -22,6 +22,9 @@ from anytalker.curation.work import FileWork, ShotResult, examine_shot, survey_f
 _ATTEMPTS = 2
 _DIED = "its process ended without a message, most likely for want of memory"
 
+Do = Callable[[FileWork, "tuple[int, int] | None"], "list[tuple[int, int]]"]
+"""Does a task, see `_do`."""
+
 
 class Progress(Protocol):
     """Told of what is done."""
@@ -79,7 +82,7 @@ class _Pool:
 
     workers: int
     on_progress: Progress
-    do: Callable[[FileWork, tuple[int, int] | None], list[tuple[int, int]]] = field(default_factory=lambda: _do)
+    do: Do = field(default_factory=lambda: _do)
     prepare: Callable[[], None] = field(default_factory=lambda: _one_thread)
     waiting: list[_Task] = field(default_factory=list)
     files: int = 0
@@ -209,7 +212,8 @@ def run_on_ray(
     works: Sequence[FileWork],
     address: str,
     on_progress: Progress,
-    do: Callable[[FileWork, tuple[int, int] | None], list[tuple[int, int]]] | None = None,
+    do: Do | None = None,
+    prepare: Callable[[], None] | None = None,
 ) -> None:
     """The same on a ray cluster, whose machines must see the same files under the same paths.
 
@@ -220,6 +224,7 @@ def run_on_ray(
         address: see `connect_to_ray`.
         on_progress: told of what is done.
         do: does a task, in any process; None: what a curation does.
+        prepare: called before it; None: restricts the process to one thread.
 
     Raises:
         InputError: if ray is not installed or the cluster can't be reached.
@@ -229,20 +234,20 @@ def run_on_ray(
     connect_to_ray(address)
     import ray
 
-    do = do or _do
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    do, prepare = do or _do, prepare or _one_thread
     context = ray.data.DataContext.get_current()
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context.enable_progress_bars = False
     context.max_errored_blocks = -1  # of a process that died: what is missing at the end is named
     task: dict[str, Any] = {"num_cpus": 1, "max_retries": _ATTEMPTS - 1}
 
     def surveyed(row: dict[str, Any]) -> list[dict[str, Any]]:
-        _one_thread()
+        prepare()
         parts = do(works[row["file"]], None)
         return [{"file": row["file"], "start": start, "end": end} for start, end in parts]
 
     def examined(row: dict[str, Any]) -> dict[str, Any]:
-        _one_thread()
+        prepare()
         do(works[row["file"]], (row["start"], row["end"]))
         return row
 
