@@ -62,9 +62,8 @@ def main() -> None:
     parser.add_argument("footage", type=Path)
     parser.add_argument("--repeat", type=int, nargs="+", default=[1, 6])
     options = parser.parse_args()
-    print(
-        "| minutes | shots | s of a core, looked through | MB, looked through | MB, with a shot |\n|---|---|---|---|---|"
-    )
+    columns = ("minutes", "shots", "s of a core, looked through", "MB, looked through", "MB, with a shot")
+    print(f"| {' | '.join(columns)} |\n|---|---|---|---|---|")
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         for count in options.repeat:

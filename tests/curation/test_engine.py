@@ -47,6 +47,7 @@ def works(tmp_path: Path, *names: str) -> list[FileWork]:
     return found
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_replaced_and_its_task_named(tmp_path) -> None:
     files = works(tmp_path, "calm.mp4", "deadly.mp4", "shaky.mp4")
     told: list[tuple[str, float, float]] = []

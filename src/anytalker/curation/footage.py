@@ -33,19 +33,21 @@ class StoredSound:
     dtype, ndim = np.dtype(np.float32), 1
 
     def __init__(self, path: Path) -> None:
-        self._values = np.memmap(path, "<i2", "r") if path.stat().st_size else np.zeros(0, np.int16)
+        self._path, self._length = path, path.stat().st_size // 2
 
     def __len__(self) -> int:
-        return len(self._values)
+        return self._length
 
     @property
     def shape(self) -> tuple[int]:
         """(samples,)."""
-        return (len(self._values),)
+        return (self._length,)
 
     def __getitem__(self, part: slice) -> np.ndarray:
-        """A part, float32 (samples,) in [-1, 1]."""
-        return self._values[part].astype(np.float32) / np.float32(32768)
+        """A part without steps, float32 (samples,) in [-1, 1]."""
+        start, stop, _ = part.indices(self._length)
+        values = np.fromfile(self._path, "<i2", count=max(0, stop - start), offset=2 * start)
+        return values.astype(np.float32) / np.float32(32768)
 
     @classmethod
     def write(cls, path: Path, parts: Iterator[np.ndarray]) -> StoredSound:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 from pydantic import BaseModel
 
+from anytalker.curation.captioner import caption_picture
 from anytalker.curation.config import CurationConfig
 from anytalker.curation.export import KeptClip, export_clip
 from anytalker.curation.footage import FPS, Footage, StoredSound
@@ -141,8 +144,14 @@ def _examined(work: FileWork, part: tuple[int, int]) -> ShotResult:
     if piece.seconds < work.config.shots.min_seconds:
         return ShotResult(dropped=[piece.drop("shots", f"shorter than {work.config.shots.min_seconds:g} s")])
     kept, dropped = run_stages(piece, default_stages(work.config))
-    height = work.config.clips.max_height
-    return ShotResult(kept=[export_clip(one, work.prefix, work.dataset, height) for one in kept], dropped=dropped)
+    height, caption = work.config.clips.max_height, _captioner(work.config)
+    clips = [export_clip(one, work.prefix, work.dataset, height, caption) for one in kept]
+    return ShotResult(kept=clips, dropped=dropped)
+
+
+def _captioner(config: CurationConfig) -> Callable[[np.ndarray], str] | None:
+    model, prompt = config.captions.model, config.captions.prompt
+    return (lambda picture: caption_picture(picture, model, prompt)) if model else None
 
 
 @lru_cache(maxsize=2)
