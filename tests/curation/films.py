@@ -12,14 +12,17 @@ FPS = 25.0
 HEIGHT = 108
 
 
-def drawn(seed: int, count: int, take: int = 0, aside: float = 0.0) -> list[np.ndarray]:
-    """Somebody talks in a room: uint8 RGB frames (108, 192, 3); another take is another moment, `aside` moves them."""
+def drawn(seed: int, count: int, take: int = 0, aside: float = 0.0, height: int = HEIGHT) -> list[np.ndarray]:
+    """Somebody talks in a room: uint8 RGB frames (height, 16/9 of it, 3).
+
+    Another take is another moment, `aside` moves them.
+    """
     scene = Scene.random(1, seed, slot_width=16 / 9)
     rng = np.random.default_rng([seed, take])
     states = talk(babble(rng, count, FPS), FPS, rng, scene.gazes[0])
     for state in states:
         state.shift = (state.shift[0] + aside, state.shift[1])
-    return list(scene.render([states], HEIGHT))
+    return list(scene.render([states], height))
 
 
 def dissolved(first: list[np.ndarray], second: list[np.ndarray], length: int) -> list[np.ndarray]:

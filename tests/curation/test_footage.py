@@ -10,21 +10,30 @@ import numpy as np
 import pytest
 
 from anytalker.curation.footage import FPS, DamagedFootage, Footage, StoredSound
+from anytalker.curation.piece import Pictures
 from anytalker.errors import InputError
 
 
 def write_footage(
-    path: Path, times: list[float], fps: int = 25, sound_from: float | None = None, seconds: float = 1.0, **options: str
+    path: Path,
+    times: list[float],
+    fps: int = 25,
+    sound_from: float | None = None,
+    seconds: float = 1.0,
+    still: bool = False,
+    **options: str,
 ) -> Path:
-    """A video whose frames show their number as brightness, at given times, perhaps with a click track beside it."""
+    """A video whose frames show their number as brightness, or the same noise, at given times, perhaps with a click."""
     container_options = {"movflags": options.pop("movflags")} if "movflags" in options else {}
     with av.open(str(path), "w", options=container_options) as container:
         video = container.add_stream("libx264", rate=fps, options={"crf": "5", "g": "10", **options})
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         video.time_base = video.codec_context.time_base = Fraction(1, 1000)
         sound = container.add_stream("pcm_s16le", rate=16000, layout="mono") if sound_from is not None else None
+        noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
         for number, time in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), brightness(number), np.uint8), format="rgb24")
+            picture = noise if still else np.full((48, 64, 3), brightness(number), np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24")
             frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
@@ -83,6 +92,28 @@ def test_sound_keeps_its_time(tmp_path, late) -> None:
     assert np.array_equal(sound[100:300], sound[:][100:300])
 
 
+def test_sound_after_a_gap_keeps_its_time(tmp_path) -> None:
+    path = tmp_path / "gap.mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sound = container.add_stream("pcm_s16le", rate=16000, layout="mono")
+        for number in range(100):
+            picture = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+            picture.pts = number
+            container.mux(video.encode(picture))
+        for begin in (0, 8000, 40000, 44000):  # half a second each: a gap of 1.5 s, and a quarter that comes twice
+            samples = np.full((1, 8000), begin // 2, np.int16)
+            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            frame.sample_rate, frame.time_base, frame.pts = 16000, Fraction(1, 16000), begin
+            container.mux(sound.encode(frame))
+        container.mux(video.encode(None))
+        container.mux(sound.encode(None))
+    heard = StoredSound.write(tmp_path / "sound", Footage(path).sound())[:] * 32768
+    assert len(heard) == 52000
+    assert heard[[100, 12000, 30000, 47000, 49000]].round().tolist() == [0, 4000, 0, 20000, 22000]
+
+
 def test_footage_without_sound_has_none(tmp_path) -> None:
     footage = Footage(write_footage(tmp_path / "mute.mkv", [0.0, 0.04]))
     assert len(StoredSound.write(tmp_path / "sound", footage.sound())) == 0
@@ -107,3 +138,21 @@ def test_what_is_no_video_is_named(tmp_path) -> None:
         list(Footage(tmp_path / "missing.mp4").frames())
     with pytest.raises(InputError):
         Footage(tmp_path / "notes.mp4").probe()
+
+
+def test_every_n_th_frame_is_counted_from_the_start(tmp_path) -> None:
+    footage = Footage(write_footage(tmp_path / "even.mkv", [n / 25 for n in range(40)]))
+    assert shown(footage.frames(3, 20, every=5)) == [3, 8, 13, 18]
+
+
+@pytest.mark.parametrize(("kept", "decoded"), [(10**9, 2), (64 * 48 * 3 * 10, 3), (100, 4)])
+def test_frames_are_kept_as_far_as_they_fit(tmp_path, monkeypatch, kept, decoded) -> None:
+    monkeypatch.setattr("anytalker.curation.piece._CACHED_BYTES", kept)
+    reads = []
+    frames = Footage.frames
+    monkeypatch.setattr(Footage, "frames", lambda *given, **named: reads.append(given) or frames(*given, **named))
+    pictures = Pictures(Footage(write_footage(tmp_path / "even.mkv", [n / 25 for n in range(40)])), 4, 36)
+    assert shown(pictures.frames(4, 36, 10)) == [4, 14, 24, 34]
+    assert shown(pictures.frames(4, 36, 5)) == list(range(4, 36, 5))
+    assert shown(pictures.frames(7, 20)) == list(range(7, 20))
+    assert len(reads) == decoded

@@ -10,7 +10,7 @@ _CLOSE, _MEDIUM = 0.35, 0.18
 
 
 def describe(clip: KeptClip, template: str | None = None) -> str:
-    """A sentence on who is seen, how near, and who speaks.
+    """A sentence on who is seen, how near, and who speaks, unless a model has said something.
 
     Args:
         clip: the clip.
@@ -19,6 +19,8 @@ def describe(clip: KeptClip, template: str | None = None) -> str:
     count = len(clip.persons)
     if template is not None:
         return template.replace("{people}", str(count))
+    if clip.caption is not None:
+        return clip.caption
     people = _NUMBERS[count] if count < len(_NUMBERS) else f"{count} people"
     height = max(person.face_boxes[0][3] for person in clip.persons) / clip.height
     framing = "close-up" if height >= _CLOSE else "medium shot" if height >= _MEDIUM else "wide shot"

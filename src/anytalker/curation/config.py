@@ -113,6 +113,18 @@ class SplitConfig(_Part):
     seed: int = 0
 
 
+class CaptionsConfig(_Part):
+    """Captions by a model that transformers loads.
+
+    Attributes:
+        model: its folder or its name on the hub; None: sentences by what is known of a clip.
+        prompt: what it is asked; for models that only continue text, how the caption begins.
+    """
+
+    model: str | None = None
+    prompt: str = "Describe the people, what they do, and where they are, in one sentence."
+
+
 class CurationConfig(_Part):
     """All settings of a curation; every section may be left out."""
 
@@ -125,6 +137,7 @@ class CurationConfig(_Part):
     sound: SoundConfig = SoundConfig()
     duplicates: DuplicatesConfig = DuplicatesConfig()
     split: SplitConfig = SplitConfig()
+    captions: CaptionsConfig = CaptionsConfig()
     caption: str | None = Field(default=None, description="A caption for all clips, with {people}; None: by template.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -33,7 +34,8 @@ class KeptPerson(BaseModel):
 class KeptClip(BaseModel):
     """A clip of the dataset, its paths relative to the dataset's folder.
 
-    `picture_hash` and `loudness` (of each frame) tell whether another clip is the same.
+    `picture_hash` and `loudness` (of each frame) tell whether another clip is the same; `caption` is a model's, if one
+    was asked.
     """
 
     name: str
@@ -46,6 +48,7 @@ class KeptClip(BaseModel):
     picture_hash: str
     loudness: list[float]
     numbers: dict[str, float]
+    caption: str | None = None
 
 
 def clip_name(piece: Piece, prefix: str) -> str:
@@ -53,7 +56,13 @@ def clip_name(piece: Piece, prefix: str) -> str:
     return f"{prefix}-{piece.start:07d}-{piece.end:07d}"
 
 
-def export_clip(piece: Piece, prefix: str, dataset: Path, max_height: int | None = None) -> KeptClip:
+def export_clip(
+    piece: Piece,
+    prefix: str,
+    dataset: Path,
+    max_height: int | None = None,
+    caption: Callable[[np.ndarray], str] | None = None,
+) -> KeptClip:
     """Write a clip's video and voices below `dataset`.
 
     Args:
@@ -61,6 +70,7 @@ def export_clip(piece: Piece, prefix: str, dataset: Path, max_height: int | None
         prefix: of its name, one a file of footage.
         dataset: the folder.
         max_height: larger pictures are scaled down to it; None: as filmed.
+        caption: says what is seen in the clip's middle frame, uint8 RGB (H, W, 3).
     """
     name = clip_name(piece, prefix)
     folder = dataset / CLIPS / prefix
@@ -90,6 +100,7 @@ def export_clip(piece: Piece, prefix: str, dataset: Path, max_height: int | None
         picture_hash=picture_hash(frames[len(frames) // 2]),
         loudness=[round(float(value), 4) for value in frame_loudness(mixed, len(frames), FPS)],
         numbers=rounded(piece.numbers),
+        caption=caption(frames[len(frames) // 2]) if caption else None,
     )
 
 

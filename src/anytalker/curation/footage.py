@@ -21,25 +21,33 @@ _LONGEST_GAP = 60.0
 """Seconds that a frame may stay on screen; a larger gap means broken time stamps."""
 
 
+_WHOLE = 0.98
+"""Share of a file that must be there; of short ones, all but a second."""
+_UNEVEN = 0.08
+"""Seconds by which time stamps of sound may be off before they count; less is the rounding of containers."""
+
+
 class StoredSound:
     """Mono sound at 16 kHz in a file of 16-bit samples, read where it is needed."""
 
     dtype, ndim = np.dtype(np.float32), 1
 
     def __init__(self, path: Path) -> None:
-        self._values = np.memmap(path, "<i2", "r") if path.stat().st_size else np.zeros(0, np.int16)
+        self._path, self._length = path, path.stat().st_size // 2
 
     def __len__(self) -> int:
-        return len(self._values)
+        return self._length
 
     @property
     def shape(self) -> tuple[int]:
         """(samples,)."""
-        return (len(self._values),)
+        return (self._length,)
 
     def __getitem__(self, part: slice) -> np.ndarray:
-        """A part, float32 (samples,) in [-1, 1]."""
-        return self._values[part].astype(np.float32) / np.float32(32768)
+        """A part without steps, float32 (samples,) in [-1, 1]."""
+        start, stop, _ = part.indices(self._length)
+        values = np.fromfile(self._path, "<i2", count=max(0, stop - start), offset=2 * start)
+        return values.astype(np.float32) / np.float32(32768)
 
     @classmethod
     def write(cls, path: Path, parts: Iterator[np.ndarray]) -> StoredSound:
@@ -80,8 +88,10 @@ class Footage:
             return frame.shape[1], frame.shape[0]
         raise InputError(f"{self.path.name} holds no frames.")
 
-    def frames(self, start: int = 0, end: int | None = None, height: int | None = None) -> Iterator[np.ndarray]:
-        """Frames `start` to `end` (exclusive; None: to the last), uint8 RGB (H, W, 3).
+    def frames(
+        self, start: int = 0, end: int | None = None, height: int | None = None, every: int = 1
+    ) -> Iterator[np.ndarray]:
+        """Frames `start` to `end` (exclusive; None: to the last), or every n-th of them, uint8 RGB (H, W, 3).
 
         A variable frame rate becomes even by repeating and leaving out frames, rotation is undone, and high dynamic
         range is brought to sRGB.
@@ -89,6 +99,7 @@ class Footage:
         Args:
             start, end: frame numbers.
             height: scale to this height at most; the width follows. None: as filmed.
+            every: from one frame to the next.
 
         Raises:
             InputError: if the file is missing or no video.
@@ -116,16 +127,17 @@ class Footage:
                     while (number + 0.5) / FPS < until:
                         if end is not None and number >= end:
                             return
-                        yield picture.of(frame)
+                        if (number - start) % every == 0:
+                            yield picture.of(frame)
                         number += 1
                 promised = float(stream.duration * stream.time_base) if stream.duration else 0.0
-                if self.limit is None and number / FPS < 0.9 * promised - 1:
+                if self.limit is None and number / FPS < min(promised - 1, _WHOLE * promised):
                     message = f"{self.path.name} is cut off: {number / FPS:.1f} of {promised:.1f} s can be decoded."
                     raise DamagedFootage(message, number / FPS)
         except (av.FFmpegError, OSError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
-            message = f"{self.path.name} is damaged or no video ({str(error).splitlines()[0]})."
+            message = f"{self.path.name} is damaged or no video ({_said(error)})."
             raise DamagedFootage(message, number / FPS) from error
 
     def sound(self) -> Iterator[np.ndarray]:
@@ -145,6 +157,11 @@ class Footage:
                 yield from parts if self.limit is None else _first(parts, round(self.limit / FPS * SAMPLE_RATE))
         except (av.FFmpegError, OSError, InputError):
             return
+
+
+def _said(error: Exception) -> str:
+    """What FFmpeg says of an error, without its number and the path."""
+    return getattr(error, "strerror", None) or str(error).splitlines()[0]
 
 
 class _Picture:
@@ -206,15 +223,27 @@ def _seconds(time: int | None, stream: Any) -> float:
 
 
 def _mono(container: Any, stream: Any) -> Iterator[np.ndarray]:
+    """The sound by its time stamps: where some is missing there is silence, so that what follows keeps its time."""
     import av
 
     resampler = av.AudioResampler(format="flt", rate=SAMPLE_RATE)
+    begin, heard, skip = stream.start_time or 0, 0, 0
     try:
         for frame in container.decode(stream):
+            if frame.pts is not None:
+                early = float((frame.pts - begin) * stream.time_base) - heard / SAMPLE_RATE
+                missing = round(early * SAMPLE_RATE) if abs(early) > _UNEVEN else 0
+                if 0 < missing <= _LONGEST_GAP * SAMPLE_RATE:
+                    yield np.zeros(missing, np.float32)
+                    heard += missing
+                skip = max(0, -missing)
             for part in resampler.resample(frame):
-                yield _mean(part)
+                samples = _mean(part)[skip:]
+                skip = max(0, skip - part.samples)
+                heard += len(samples)
+                yield samples
         for part in resampler.resample(None):
-            yield _mean(part)
+            yield _mean(part)[skip:]
     except (av.FFmpegError, ValueError):
         return  # what was heard before the damage is used
 

@@ -16,6 +16,8 @@ from anytalker.media.recordings import SAMPLE_RATE
 from anytalker.media.sound import Samples
 
 _CACHED_BYTES = 600 * 2**20
+_THIN = 5
+"""Where not all frames fit into that, every fifth one is kept, for those stages that look at no more."""
 
 
 class Source(BaseModel):
@@ -108,9 +110,7 @@ class Piece:
         if self.pictures is not None:
             yield from self.pictures.frames(self.start, self.end, every)
             return
-        for number, frame in enumerate(self.footage.frames(self.start, self.end)):
-            if number % every == 0:
-                yield frame
+        yield from self.footage.frames(self.start, self.end, every=every)
 
     def heard(self, start: float | None = None, end: float | None = None, delay: int | None = None) -> np.ndarray:
         """The sound that belongs to the pictures between two moments in seconds of the footage, float32 (samples,)."""
@@ -151,28 +151,26 @@ class Pictures:
 
     def __init__(self, footage: Footage, start: int, end: int) -> None:
         self._footage, self._start, self._end = footage, start, end
-        self._kept: list[np.ndarray] | None = None
-        self._too_many = False
+        self._kept: list[np.ndarray] = []
+        self._every: int | None = None
 
     def frames(self, start: int, end: int, every: int = 1) -> Iterator[np.ndarray]:
         """Frames of the footage, or every n-th of them, uint8 RGB (H, W, 3)."""
-        if self._kept is None and not self._too_many:
+        if self._every is None:
             self._read()
-        if self._kept is not None:
-            yield from self._kept[start - self._start : end - self._start : every]
-            return
-        for number, frame in enumerate(self._footage.frames(start, end)):
-            if number % every == 0:
-                yield frame
+        step = self._every
+        if step and every % step == 0 and (start - self._start) % step == 0:
+            yield from self._kept[(start - self._start) // step : -(-(end - self._start) // step) : every // step]
+        else:
+            yield from self._footage.frames(start, end, every=every)
 
     def _read(self) -> None:
-        kept: list[np.ndarray] = []
-        for frame in self._footage.frames(self._start, self._end):
-            if not kept and frame.nbytes * (self._end - self._start) > _CACHED_BYTES:
-                self._too_many = True
-                return
-            kept.append(frame)
-        self._kept = kept
+        """Keep all frames, or every fifth, or none."""
+        first = next(self._footage.frames(self._start, self._end), None)
+        share = 0.0 if first is None else first.nbytes * (self._end - self._start) / _CACHED_BYTES
+        self._every = 1 if share <= 1 else _THIN if share <= _THIN else 0
+        if self._every:
+            self._kept = list(self._footage.frames(self._start, self._end, every=self._every))
 
 
 class Stage(Protocol):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from anytalker.curation.captioner import check_captioner
 from anytalker.curation.config import CurationConfig
 from anytalker.curation.dataset import Dataset, assemble, forget_others, write_dataset
 from anytalker.curation.engine import Progress, run_here, run_on_ray
@@ -88,9 +89,11 @@ def curate(
         say: writes a line.
 
     Raises:
-        InputError: if the folder can't be used, or another curation is writing to it.
+        InputError: if the folder can't be used, another curation is writing to it, or a model can't be loaded.
     """
     check_dataset(folder, footage)
+    if config.captions.model is not None:
+        check_captioner(config.captions.model)
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     with exclusive(folder / FOLDER / "lock", f"Another curation is writing to {folder}. Wait for it to end."):
         write_json_atomic(folder / _MARK, {"config": config.model_dump(mode="json")})

@@ -30,6 +30,7 @@ class Survey(BaseModel):
         overlaps: (start, end) in seconds where several speak.
         voices: the embedding of each voice.
         problem: what is wrong with the file; it is used up to there.
+        failed: whether that was not expected, so that another run may try again.
     """
 
     path: str
@@ -42,6 +43,7 @@ class Survey(BaseModel):
     overlaps: list[tuple[float, float]] = []
     voices: list[list[float]] = []
     problem: str | None = None
+    failed: bool = False
 
 
 def survey(footage: Footage, sound: Samples, speakers: int | None = None) -> Survey:

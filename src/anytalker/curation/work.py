@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 from pydantic import BaseModel
 
+from anytalker.curation.captioner import caption_picture
 from anytalker.curation.config import CurationConfig
 from anytalker.curation.export import KeptClip, export_clip
 from anytalker.curation.footage import FPS, Footage, StoredSound
@@ -95,14 +98,14 @@ class FileWork:
 def survey_file(work: FileWork) -> Survey:
     """Look through a file, unless that was done; what is wrong with it stands in the survey's `problem`."""
     path = work.survey_path()
-    if path.is_file():
-        return work.read_survey()
+    if path.is_file() and not (found := work.read_survey()).failed:
+        return found
     work.folder.mkdir(parents=True, exist_ok=True)
     try:
         sound = _sound(work)
         found = survey(Footage(work.path, work.limit), sound, work.config.speech.speakers)
     except Exception as error:  # one bad file must not end the others
-        found = Survey(path=str(work.path), problem=explain(error))
+        found = Survey(path=str(work.path), problem=explain(error), failed=not isinstance(error, InputError))
     write_result(path, found)
     return found
 
@@ -111,7 +114,9 @@ def examine_shot(work: FileWork, part: tuple[int, int]) -> ShotResult:
     """Send a part of a shot through the stages and write its clips, unless that was done."""
     path = work.shot_path(part)
     if path.is_file():
-        return ShotResult.model_validate_json(path.read_text(encoding="utf-8"))
+        result = ShotResult.model_validate_json(path.read_text(encoding="utf-8"))
+        if not any(one.numbers.get("failed") for one in result.dropped):
+            return result
     try:
         result = _examined(work, part)
     except Exception as error:  # as above
@@ -139,8 +144,14 @@ def _examined(work: FileWork, part: tuple[int, int]) -> ShotResult:
     if piece.seconds < work.config.shots.min_seconds:
         return ShotResult(dropped=[piece.drop("shots", f"shorter than {work.config.shots.min_seconds:g} s")])
     kept, dropped = run_stages(piece, default_stages(work.config))
-    height = work.config.clips.max_height
-    return ShotResult(kept=[export_clip(one, work.prefix, work.dataset, height) for one in kept], dropped=dropped)
+    height, caption = work.config.clips.max_height, _captioner(work.config)
+    clips = [export_clip(one, work.prefix, work.dataset, height, caption) for one in kept]
+    return ShotResult(kept=clips, dropped=dropped)
+
+
+def _captioner(config: CurationConfig) -> Callable[[np.ndarray], str] | None:
+    model, prompt = config.captions.model, config.captions.prompt
+    return (lambda picture: caption_picture(picture, model, prompt)) if model else None
 
 
 @lru_cache(maxsize=2)

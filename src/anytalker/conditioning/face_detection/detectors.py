@@ -107,13 +107,14 @@ def _one_thread() -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _full_range_network(weights: str) -> Any:
+    import torch
     from safetensors.torch import load_file
 
     from anytalker.conditioning.face_detection.network import FaceNetwork
 
     network = FaceNetwork().eval().requires_grad_(False)
     network.load_state_dict({key: value.float() for key, value in load_file(weights).items()})
-    return network
+    return network.to(memory_format=torch.channels_last)
 
 
 def _ours(box: np.ndarray) -> np.ndarray:

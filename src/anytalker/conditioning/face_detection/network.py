@@ -16,20 +16,32 @@ def _depthwise(channels: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(channels, channels, 3, stride, padding=1, groups=channels)
 
 
+class Pointwise(nn.Conv2d):
+    """A 1×1 convolution as a product of matrices, faster than PyTorch's own on a CPU with channels last."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__(channels, out, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, channels, H, W) to (B, out, H, W)."""
+        y = functional.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias)
+        return y.permute(0, 3, 1, 2)
+
+
 class Block(nn.Module):
     """Two separable convolutions through a bottleneck, added to the input where the shape stays."""
 
     def __init__(self, channels: int, bottleneck: int, out: int, stride: int = 1) -> None:
         super().__init__()
         self.depthwise_in = _depthwise(channels, stride)
-        self.reduce = nn.Conv2d(channels, bottleneck, 1)
+        self.reduce = Pointwise(channels, bottleneck)
         self.depthwise_out = _depthwise(bottleneck)
-        self.expand = nn.Conv2d(bottleneck, out, 1)
+        self.expand = Pointwise(bottleneck, out)
         self.residual = channels == out and stride == 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.expand(self.depthwise_out(functional.relu(self.reduce(self.depthwise_in(x)))))
-        return functional.relu(x + y if self.residual else y)
+        y = self.expand(self.depthwise_out(torch.relu_(self.reduce(self.depthwise_in(x)))))
+        return torch.relu_(y.add_(x) if self.residual else y)
 
 
 class Head(nn.Module):
@@ -37,7 +49,7 @@ class Head(nn.Module):
 
     def __init__(self, channels: int, values: int) -> None:
         super().__init__()
-        self.project = nn.Conv2d(channels, 4 * values, 1)
+        self.project = Pointwise(channels, 4 * values)
         self.gather = _depthwise(4 * values, stride=2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -61,17 +73,17 @@ class FaceNetwork(nn.Module):
         self.stem = nn.Conv2d(3, 32, 3, 2, padding=1)
         self.stage1 = nn.Sequential(Block(32, 8, 32), Block(32, 8, 32))
         self.stage2 = _stage(32, 16, 64, 2)
-        self.lateral2 = nn.Conv2d(64, 48, 1)
+        self.lateral2 = Pointwise(64, 48)
         self.stage3 = _stage(64, 32, 128, 2)
-        self.lateral3 = nn.Conv2d(128, 64, 1)
+        self.lateral3 = Pointwise(128, 64)
         self.stage4 = _stage(128, 48, 192, 2)
-        self.lateral4 = nn.Conv2d(192, 96, 1)
+        self.lateral4 = Pointwise(192, 96)
         self.stage5 = _stage(192, 96, 384, 3)
-        self.lateral5 = nn.Conv2d(384, 96, 1)
+        self.lateral5 = Pointwise(384, 96)
         self.up4 = nn.Sequential(Block(96, 48, 96), Block(96, 48, 96))
-        self.narrow4 = nn.Conv2d(96, 64, 1)
+        self.narrow4 = Pointwise(96, 64)
         self.up3 = nn.Sequential(Block(64, 32, 64), Block(64, 32, 64))
-        self.narrow3 = nn.Conv2d(64, 48, 1)
+        self.narrow3 = Pointwise(64, 48)
         self.up2 = nn.Sequential(Block(48, 24, 48))
         self.score_head = Head(48, 1)
         self.box_head = Head(48, 16)
@@ -86,13 +98,13 @@ class FaceNetwork(nn.Module):
             Logits (B, 1, H/4, W/4), and (B, 16, H/4, W/4): a box's centre from the middle of its cell, its width and
             height, and six points (eyes, nose, mouth, ears), all in pixels.
         """
-        fine = self.stage2(self.stage1(functional.relu(self.stem(pixels))))
+        fine = self.stage2(self.stage1(torch.relu_(self.stem(pixels))))
         middle = self.stage3(fine)
         coarse = self.stage4(middle)
-        x = functional.relu(self.lateral5(self.stage5(coarse)))
-        x = self.up4(functional.relu(self.lateral4(coarse)) + _twice(x))
-        x = self.up3(functional.relu(self.lateral3(middle)) + _twice(functional.relu(self.narrow4(x))))
-        x = self.up2(functional.relu(self.lateral2(fine)) + _twice(functional.relu(self.narrow3(x))))
+        x = torch.relu_(self.lateral5(self.stage5(coarse)))
+        x = self.up4(torch.relu_(self.lateral4(coarse)) + _twice(x))
+        x = self.up3(torch.relu_(self.lateral3(middle)) + _twice(torch.relu_(self.narrow4(x))))
+        x = self.up2(torch.relu_(self.lateral2(fine)) + _twice(torch.relu_(self.narrow3(x))))
         return self.score_head(x), self.box_head(x)
 
 

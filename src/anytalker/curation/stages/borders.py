@@ -12,7 +12,7 @@ from anytalker.curation.piece import Dropped, Piece
 _BLACK = 20
 """Brightness, of 255, that a bar stays below."""
 _LEAST_SIDE = 64
-_EVERY = 12
+_EVERY = 10
 
 
 class BordersStage:

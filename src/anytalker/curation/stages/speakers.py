@@ -122,14 +122,17 @@ def judge_voice(
         others: when other voices are.
         delay: frames that the sound is known to come late; None: it isn't known.
     """
+    late = delay or 0
+    spans, others = _earlier(spans, late / FPS), _earlier(others, late / FPS)
     times = (np.arange(piece.start, piece.end) + 0.5) / FPS
     own, taken = (inside(times, one, margin) for one, margin in ((spans, _AROUND), (others, 0.0)))
     mouth = np.stack([motion.opening[:, face], motion.height[:, face], motion.width[:, face]], axis=1)
     mouth[~own | (taken & ~inside(times, spans, 0.0))] = np.nan
     try:
-        return judge_sync(mouth, FPS, piece.heard(delay=0), delay)
+        judged = judge_sync(mouth, FPS, piece.heard(delay=late), None if delay is None else 0)
     except NoScoreError:
         return None
+    return replace(judged, offset_frames=judged.offset_frames + late)
 
 
 def inside(times: np.ndarray, spans: Sequence[Span], margin: float = 0.0) -> np.ndarray:
