@@ -20,9 +20,42 @@ def test_speech_pauses_and_noise_does_not() -> None:
     assert clear_windows(sound, np.array([[0.0, 1.6], [2.2, 3.8]])).tolist() == [True, False]
 
 
-def test_noisy_windows_go_to_the_voice_they_are_most_like() -> None:
-    points = np.array([[2.0, 0], [2, 0.1], [0, 2], [0.1, 2], [0.5, 0.1], [0.6, 0.2]])
-    clear = np.array([True] * 4 + [False] * 2)
-    belief = give_to_nearest(points, clear, np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]]))
-    assert belief.argmax(axis=1).tolist() == [0, 0, 1, 1, 0, 0]
-    assert belief.sum(axis=1).tolist() == [1] * 6
+class Pitch:
+    """An embedder of how often a sound crosses zero, and what white noise does to it."""
+
+    directions, variances = np.eye(2), np.ones(2)
+
+    def __call__(self, windows: np.ndarray) -> np.ndarray:
+        """(B, 2)."""
+        crossings = (np.diff(np.sign(windows), axis=1) != 0).mean(axis=1)
+        return np.stack([20 * crossings, np.ones(len(windows))], axis=1).astype(np.float32)
+
+
+def tone(hertz: float, seconds: float = 1.6) -> np.ndarray:
+    """Two tones in turn, a fifth of a second each."""
+    times = np.arange(int(16000 * seconds)) / 16000
+    step = 1 + 0.2 * (times // 0.2 % 2)
+    return (0.1 * np.sin(2 * np.pi * np.cumsum(hertz * step) / 16000)).astype(np.float32)
+
+
+def test_windows_without_long_noise_go_to_the_voice_they_are_most_like() -> None:
+    sound = np.concatenate([tone(500), tone(1500), tone(600, 1.0)])
+    times = np.array([[0, 1.6], [1.6, 3.2], [3.2, 4.2]])
+    embeddings = Pitch()(np.stack([np.resize(sound[int(a * 16000) : int(b * 16000)], 25600) for a, b in times]))
+    clear = np.array([True, True, False])
+    belief = give_to_nearest(sound, times, embeddings, clear, np.eye(2), Pitch())
+    assert belief.tolist() == [[1, 0], [0, 1], [1, 0]]
+
+
+def test_in_noise_voices_are_compared_with_how_they_sound_in_it() -> None:
+    rng = np.random.default_rng(0)
+    noisy = tone(500, 4) + 0.06 * rng.standard_normal(64000)
+    sound = np.concatenate([tone(500), tone(2500), noisy]).astype(np.float32)
+    times = np.array([[0, 1.6], [1.6, 3.2], *([start, start + 1.6] for start in np.arange(3.2, 5.7, 0.4))])
+    embeddings = Pitch()(np.stack([sound[int(a * 16000) :][:25600] for a, b in times]))
+    clear = np.arange(len(times)) < 2
+    nearest = np.abs(embeddings[2:, None] - embeddings[None, :2]).sum(axis=2).argmin(axis=1)
+    assert nearest.mean() > 0.5, "noise makes them like the other voice"
+    belief = give_to_nearest(sound, times, embeddings, clear, np.eye(2), Pitch())
+    assert belief[2:].argmax(axis=1).tolist() == [0] * (len(times) - 2)
+    assert belief.sum(axis=1).tolist() == [1] * len(times)

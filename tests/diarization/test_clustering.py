@@ -40,6 +40,16 @@ def test_a_known_number_is_kept() -> None:
     assert cluster_voices(points, VARIANCES, max_speakers=2).shape[1] == 2
 
 
+def test_a_long_recording_has_no_more_speakers() -> None:
+    """A voice changes a little from turn to turn, which evidence of any length must not take for other people."""
+    rng = np.random.default_rng(3)
+    points, labels = windows([0, 1, 2] * 40)
+    points = points + np.repeat(0.9 * rng.standard_normal((len(points) // 10, DIRECTIONS)), 10, axis=0)
+    belief = cluster_voices(points, VARIANCES)
+    assert belief.shape[1] == 3
+    assert purity(belief, labels) > 0.98
+
+
 def test_two_at_once_are_no_third() -> None:
     points, labels = windows([0, 1, 0, 1, 0, 1, 0, 1])
     both = points[labels == 0].mean(axis=0) / 2 + points[labels == 1].mean(axis=0) / 2

@@ -51,11 +51,13 @@ def test_two_at_once_are_an_overlap(talk) -> None:
     early = round(1.2 * RATE)
     shifted[second - early : -early] = sound[second:]
     mixed = np.concatenate([sound[:second], np.zeros(len(sound) - second, np.float32)]) + shifted
-    overlaps = diarize(mixed[: len(sound) - early], num_speakers=2).overlaps
+    heard = diarize(mixed[: len(sound) - early], num_speakers=2)
+    overlaps = heard.overlaps
     assert len(overlaps) >= 1
     longest = max(overlaps, key=lambda span: span[1] - span[0])
     assert second / RATE - 1.2 < sum(longest) / 2 < second / RATE
     assert first / RATE < longest[0]
+    assert any(start < sum(longest) / 2 < end for start, end in heard.doubtful)
 
 
 def test_one_person_is_one(talk) -> None:

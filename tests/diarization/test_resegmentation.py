@@ -9,16 +9,20 @@ from anytalker.diarization.resegmentation import _decode, _evidence, _pieces
 SPANS = [(0.5, 3.0), (3.4, 5.0), (5.5, 9.0)]
 TIMES = np.array([(start, start + 1.0) for start in np.arange(0.5, 8.1, 0.5)])
 BELIEF = np.random.default_rng(0).dirichlet([1, 1, 1], len(TIMES))
+CLEAR = np.arange(len(TIMES)) < 8
+SPLIT = np.concatenate([BELIEF * CLEAR[:, None], BELIEF * ~CLEAR[:, None]], axis=1)
 
 
 def test_pieces_tell_what_the_whole_does(monkeypatch) -> None:
     ((first, last),) = _pieces(SPANS)
-    prior, speech = _evidence(first, last, SPANS, TIMES, BELIEF)
+    prior, speech, noisy = _evidence(first, last, SPANS, TIMES, SPLIT)
     monkeypatch.setattr(resegmentation, "_PIECE", 200)
     pieces = list(_pieces(SPANS))
     assert pieces == [(25, 150), (170, 250), (275, 450)]
     for start, end in pieces:
-        part, spoken = _evidence(start, end, SPANS, TIMES, BELIEF)
+        part, spoken, murky = _evidence(start, end, SPANS, TIMES, SPLIT)
+        assert part.shape == (3, end - start)
+        assert np.array_equal(murky, noisy[start - first : end - first])
         assert part == pytest.approx(prior[:, start - first : end - first])
         assert np.array_equal(spoken, speech[start - first : end - first])
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from anytalker.curation.footage import FPS, DamagedFootage, Footage
 from anytalker.curation.piece import Turn
 from anytalker.curation.shots import find_shots
+from anytalker.curation.spans import joined
 from anytalker.diarization.diarize import diarize
 from anytalker.media.sound import Samples
 
@@ -27,7 +28,7 @@ class Survey(BaseModel):
         cuts: seconds at which shots change.
         shots: (first frame, end) of each.
         turns: who speaks when, in seconds.
-        overlaps: (start, end) in seconds where several speak.
+        overlaps: (start, end) in seconds where several speak, or may do so.
         voices: the embedding of each voice.
         problem: what is wrong with the file; it is used up to there.
         failed: whether that was not expected, so that another run may try again.
@@ -65,7 +66,8 @@ def survey(footage: Footage, sound: Samples, speakers: int | None = None) -> Sur
         found.shots.append((shot.start, shot.end))
     heard = diarize(sound, num_speakers=speakers)
     found.turns = [Turn(speaker=one.speaker, start=round(one.start, 3), end=round(one.end, 3)) for one in heard.turns]
-    found.overlaps = [(round(start, 3), round(end, 3)) for start, end in heard.overlaps]
+    several = joined([*heard.overlaps, *heard.doubtful])
+    found.overlaps = [(round(start, 3), round(end, 3)) for start, end in several]
     found.voices = [[round(float(value), 4) for value in one] for one in heard.embeddings]
     return found
 

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+from scipy.ndimage import uniform_filter1d
+from scipy.signal import fftconvolve, stft
 
 from anytalker.conventions import SAMPLE_RATE
+from anytalker.diarization.voice_encoder import WINDOW_SAMPLES, VoiceEmbedder, cut_windows
 from anytalker.media.recordings import frame_loudness
 from anytalker.media.sound import Samples
 
-CLEAR = 12.0
+CLEAR = 18.0
 """Decibels between loud and quiet moments from which a voice counts as clear: speech pauses, music and noise don't."""
 _STEPS_A_SECOND = 50
 _SILENCE = 1e-4
 _SMOOTH = 2
 """Windows before and after one that have a say in whose it is."""
+_APART, _LEAST_NOISE = 1.0, 2.0
+"""Seconds between stretches, and of one whose noise can be known."""
+_EXAMPLES = 8
+"""Windows of each voice that are heard in the noise of a stretch."""
+_FRAME, _FLOOR, _AVERAGED, _FLOOR_OF_NOISE = 512, 0.2, 5, 0.61
+"""Of spectra: samples, the quantile over time that is the noise, frames averaged before, and what that is of noise."""
 
 
 def loud_to_quiet(samples: np.ndarray) -> float:
@@ -33,23 +44,80 @@ def clear_windows(sound: np.ndarray | Samples, times: np.ndarray) -> np.ndarray:
     return np.array([loud_to_quiet(sound[start:end]) >= CLEAR for start, end in edges], dtype=bool)
 
 
-def give_to_nearest(points: np.ndarray, clear: np.ndarray, belief: np.ndarray) -> np.ndarray:
+def give_to_nearest(
+    sound: np.ndarray | Samples,
+    times: np.ndarray,
+    embeddings: np.ndarray,
+    clear: np.ndarray,
+    belief: np.ndarray,
+    embedder: VoiceEmbedder,
+) -> np.ndarray:
     """Probabilities (W, speakers) of all windows, where those that aren't clear go to the voice they are nearest to.
 
+    A stretch of them is held against the voices as they are, and as they would sound in its noise: the noise is
+    estimated, added to clear speech of each voice, and embedded. Whichever fits better decides.
+
     Args:
-        points: (W, d) in order of time.
+        sound: the recording.
+        times: windows (W, 2), [start, end) in seconds, in order.
+        embeddings: of them (W, d).
         clear: boolean (W,).
         belief: probabilities of the clear ones (clear, speakers).
+        embedder: what made the embeddings.
     """
+    points = embeddings @ embedder.directions
     centres = (belief.T @ points[clear]) / belief.sum(axis=0)[:, None]
-    likeness = _unit(points) @ _unit(centres).T
     whole = np.zeros((len(points), belief.shape[1]))
     whole[clear] = belief
-    for index in np.flatnonzero(~clear):
-        around = slice(max(0, index - _SMOOTH), index + _SMOOTH + 1)
-        whole[index, likeness[around][~clear[around]].mean(axis=0).argmax()] = 1
+    examples = [times[clear][_some(belief[:, speaker])] for speaker in range(belief.shape[1])]
+    for stretch in _stretches(times, clear):
+        start, end = times[stretch[0], 0], times[stretch].max()
+        candidates = [centres]
+        if end - start >= _LEAST_NOISE:
+            heard = sound[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
+            candidates.append(_in_noise(sound, heard, examples, embedder))
+        distances = [((points[stretch][:, None] - voices) ** 2).sum(axis=2) for voices in candidates]
+        distance = min(distances, key=lambda one: one.min(axis=1).mean())
+        smooth = uniform_filter1d(distance, 2 * _SMOOTH + 1, axis=0, mode="nearest")
+        whole[stretch, smooth.argmin(axis=1)] = 1
     return whole
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+def _some(belief: np.ndarray) -> np.ndarray:
+    """Indices of windows of a speaker, evenly over the recording."""
+    own = np.flatnonzero(belief >= min(0.9, belief.max()))
+    return own[np.unique(np.linspace(0, len(own) - 1, _EXAMPLES).astype(int))]
+
+
+def _stretches(times: np.ndarray, clear: np.ndarray) -> Iterator[np.ndarray]:
+    """Indices of windows that aren't clear, by stretches of sound."""
+    murky = np.flatnonzero(~clear)
+    breaks = np.flatnonzero(times[murky[1:], 0] - times[murky[:-1], 1] > _APART) + 1
+    yield from (stretch for stretch in np.split(murky, breaks) if len(stretch))
+
+
+def _in_noise(
+    sound: np.ndarray | Samples, heard: np.ndarray, examples: list[np.ndarray], embedder: VoiceEmbedder
+) -> np.ndarray:
+    """Where voices lie (speakers, k) in the noise of a stretch.
+
+    Args:
+        sound: the recording.
+        heard: the stretch (samples,).
+        examples: windows of each speaker (windows, 2), [start, end) in seconds.
+        embedder: of the voices.
+    """
+    power = np.abs(stft(heard, SAMPLE_RATE, nperseg=_FRAME, scaling="psd")[2]) ** 2 * SAMPLE_RATE
+    floor = np.quantile(uniform_filter1d(power, _AVERAGED, axis=1, mode="nearest"), _FLOOR, axis=1) / _FLOOR_OF_NOISE
+    noise = float(floor.mean())
+    level = max(float(power.mean()) - noise, 0.1 * noise)
+    rng = np.random.default_rng(0)
+    shape = np.roll(np.fft.irfft(np.sqrt(floor)), _FRAME // 2) * np.hanning(_FRAME)
+    voices = []
+    for times in examples:
+        windows = cut_windows(sound, times).astype(np.float64)
+        windows *= np.sqrt(level / np.maximum((windows**2).mean(axis=1, keepdims=True), 1e-12))
+        white = rng.standard_normal((len(windows), WINDOW_SAMPLES + _FRAME - 1))
+        noisy = windows + fftconvolve(white, shape[None], "valid", axes=1)
+        voices.append((embedder(noisy.astype(np.float32)) @ embedder.directions).mean(axis=0))
+    return np.stack(voices)

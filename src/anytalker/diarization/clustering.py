@@ -11,8 +11,10 @@ _MOST_AT_ONCE = 3000
 """Windows that are clustered hierarchically, which takes memory by their square; the others join the nearest."""
 _INDEPENDENCE = 0.4
 """Share of what a window says that its overlapping neighbours don't, F_A of VBx."""
-_REGULARIZATION = 8.0
+_REGULARIZATION = 3.5
 """F_B of VBx: the higher, the fewer speakers."""
+_MOST_EVIDENCE = 250
+"""Windows whose evidence says how many speakers there are, however long the recording is: voices change over time."""
 _STAY = 0.9
 """Probability that the next window has the same speaker."""
 _LEAST_SHARE = 1e-3
@@ -25,8 +27,10 @@ def cluster_voices(
 ) -> np.ndarray:
     """Whose window it is.
 
-    Ward's method gives too many clusters (or as many as there are speakers, where that is known); then VBx (Landini et
-    al. 2022) lets them compete, with few changes from window to window, until those that nothing needs are gone.
+    Ward's method gives clusters; then VBx (Landini et al. 2022) lets them compete, with few changes from window to
+    window, until those that nothing needs are gone. Where the number of speakers isn't known, it begins with each
+    number of clusters, and the result of the highest evidence (ELBO) counts. Long recordings would always give evidence
+    for more, since no voice is exactly as the model says; so theirs counts less (Miller and Dunson 2019).
 
     Args:
         points: (windows, d) in order of time, of mean 0, whose deviation within a speaker is 1 in every direction.
@@ -37,10 +41,13 @@ def cluster_voices(
     Returns:
         Probabilities (windows, speakers).
     """
-    wanted = num_speakers or min(max_speakers, max(1, len(points) // 4))
-    labels = _ward(points, min(wanted, len(points)))
-    belief = _vbx(points, variances, labels, prune=num_speakers is None)
-    return belief if num_speakers else _without_mixtures(points, belief)
+    if num_speakers:
+        return _vbx(points, variances, _one_hot(_ward(points, min(num_speakers, len(points)))), prune=False)[0]
+    strength = min(1.0, _MOST_EVIDENCE / len(points))
+    most = min(max_speakers, max(1, len(points) // 4))
+    found = [_vbx(points, variances, _one_hot(_ward(points, count)), True, strength) for count in range(1, most + 1)]
+    belief = _without_mixtures(points, max(found, key=lambda one: one[1])[0])
+    return _vbx(points, variances, belief, prune=False)[0] if strength < 1 else belief
 
 
 def _ward(points: np.ndarray, count: int) -> np.ndarray:
@@ -54,19 +61,38 @@ def _ward(points: np.ndarray, count: int) -> np.ndarray:
     return ((points**2).sum(axis=1)[:, None] - 2 * points @ centres.T + (centres**2).sum(axis=1)).argmin(axis=1)
 
 
-def _vbx(points: np.ndarray, variances: np.ndarray, labels: np.ndarray, prune: bool) -> np.ndarray:
-    """Probabilities (windows, speakers) by variational inference, eqs. 16 to 24 of Landini et al. 2022."""
-    belief = np.full((len(points), labels.max() + 1), 0.05 / (labels.max() + 1))
-    belief[np.arange(len(points)), labels] += 0.95
+def _one_hot(labels: np.ndarray) -> np.ndarray:
+    """Nearly sure probabilities (windows, clusters)."""
+    belief = np.full((len(labels), labels.max() + 1), 0.05 / (labels.max() + 1))
+    belief[np.arange(len(labels)), labels] += 0.95
+    return belief
+
+
+def _vbx(
+    points: np.ndarray, variances: np.ndarray, belief: np.ndarray, prune: bool, strength: float = 1.0
+) -> tuple[np.ndarray, float]:
+    """Variational inference, eqs. 16 to 25 of Landini et al. 2022, from a first belief (windows, speakers).
+
+    Args:
+        points, variances: see `cluster_voices`.
+        belief: probabilities to begin with.
+        prune: take away speakers that nothing needs.
+        strength: share of the evidence that counts.
+
+    Returns:
+        Probabilities (windows, speakers), and the evidence (ELBO).
+    """
     shares = np.full(belief.shape[1], 1 / belief.shape[1])
     scaled = points * np.sqrt(variances)
-    ratio = _INDEPENDENCE / _REGULARIZATION
+    weight = _INDEPENDENCE * strength
+    evidence = -np.inf
     for _ in range(_ITERATIONS):
-        spread = 1 / (1 + ratio * belief.sum(axis=0)[:, None] * variances)
-        means = ratio * spread * (belief.T @ scaled)
-        likelihood = _INDEPENDENCE * (scaled @ means.T - 0.5 * (spread + means**2) @ variances)
+        spread = 1 / (1 + weight / _REGULARIZATION * belief.sum(axis=0)[:, None] * variances)
+        means = weight / _REGULARIZATION * spread * (belief.T @ scaled)
+        likelihood = weight * (scaled @ means.T - 0.5 * (spread + means**2) @ variances)
         last = belief
-        belief, entries = _forward_backward(likelihood, shares)
+        belief, entries, total = _forward_backward(likelihood, shares)
+        evidence = total + 0.5 * _REGULARIZATION * float((np.log(spread) - spread - means**2 + 1).sum())
         if prune:
             shares = entries / entries.sum()
             kept = shares > _LEAST_SHARE
@@ -74,7 +100,7 @@ def _vbx(points: np.ndarray, variances: np.ndarray, labels: np.ndarray, prune: b
             shares = shares[kept] / shares[kept].sum()
         if np.abs(belief - last).max() < _SETTLED:
             break
-    return belief
+    return belief, evidence
 
 
 def _without_mixtures(points: np.ndarray, belief: np.ndarray) -> np.ndarray:
@@ -125,15 +151,22 @@ def _off_the_line(centres: np.ndarray, count: float) -> float:
     return float((((offset - share * line) ** 2).sum() - scatter) / (line @ line / 4))
 
 
-def _forward_backward(likelihood: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (windows, speakers) in a chain that stays or goes to anyone, and how often each is gone to."""
-    emission = np.exp(likelihood - likelihood.max(axis=1, keepdims=True)) + 1e-30
+def _forward_backward(likelihood: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """A chain that stays or goes to anyone: probabilities (windows, speakers), how often each is gone to, and evidence.
+
+    Args:
+        likelihood: logarithms (windows, speakers).
+        shares: of the speakers in what is gone to.
+    """
+    top = likelihood.max(axis=1)
+    emission = np.exp(likelihood - top[:, None]) + 1e-30
     transition = _STAY * np.eye(len(shares)) + (1 - _STAY) * shares
-    forward, backward = np.empty_like(emission), np.ones_like(emission)
-    forward[0] = shares * emission[0] / (shares @ emission[0])
-    for t in range(1, len(emission)):
-        value = forward[t - 1] @ transition * emission[t]
-        forward[t] = value / value.sum()
+    forward, backward, sums = np.empty_like(emission), np.ones_like(emission), np.empty(len(emission))
+    value = shares * emission[0]
+    for t in range(len(emission)):
+        value = forward[t - 1] @ transition * emission[t] if t else value
+        sums[t] = value.sum()
+        forward[t] = value / sums[t]
     for t in range(len(emission) - 2, -1, -1):
         value = transition @ (emission[t + 1] * backward[t + 1])
         backward[t] = value / value.sum()
@@ -141,4 +174,4 @@ def _forward_backward(likelihood: np.ndarray, shares: np.ndarray) -> tuple[np.nd
     belief /= belief.sum(axis=1, keepdims=True)
     arrived = (1 - _STAY) * shares * emission[1:] * backward[1:]
     every = (forward[:-1] @ transition * emission[1:] * backward[1:]).sum(axis=1, keepdims=True)
-    return belief, belief[0] + (arrived / every).sum(axis=0)
+    return belief, belief[0] + (arrived / every).sum(axis=0), float(top.sum() + np.log(sums).sum())

@@ -11,14 +11,14 @@ from anytalker.diarization.clustering import cluster_voices
 from anytalker.diarization.resegmentation import STEP, sharpen
 from anytalker.diarization.turns import Diarization, Turn, spans_of
 from anytalker.diarization.voice_activity import MAX_GAP, SAMPLE_RATE, speech_spans
-from anytalker.diarization.voice_encoder import GE2EEmbedder, VoiceEmbedder
+from anytalker.diarization.voice_encoder import WINDOW_SAMPLES, GE2EEmbedder, VoiceEmbedder, cut_windows
 from anytalker.errors import InputError
 from anytalker.media.sound import Samples
 
-WINDOW, HOP = 1.6, 0.4
+WINDOW, HOP = WINDOW_SAMPLES / SAMPLE_RATE, 0.4
 """Seconds of an embedded window, and from one to the next."""
 _BATCH = 64
-_SHORT_GAP, _LEAST_TURN = 0.1, 0.1
+_SHORT_GAP, _LEAST_TURN, _LEAST_DOUBT = 0.1, 0.1, 0.2
 _LEAST_CLEAR = 0.5
 """Share of clear windows below which the others count, too, when voices are told apart."""
 
@@ -91,8 +91,8 @@ def assign_speakers(heard: Heard, num_speakers: int | None = None, max_speakers:
         clear[:] = True
     points = (embeddings - embeddings[clear].mean(axis=0)) @ heard.embedder.directions
     belief = cluster_voices(points[clear], heard.embedder.variances, num_speakers, max_speakers)
-    belief = give_to_nearest(points, clear, belief)
-    return _told(list(sharpen(heard.sound, heard.spans, heard.times, belief)), embeddings, belief)
+    belief = give_to_nearest(heard.sound, heard.times, embeddings, clear, belief, heard.embedder)
+    return _told(list(sharpen(heard.sound, heard.spans, heard.times, belief, clear)), embeddings, belief)
 
 
 def _windows(spans: list[tuple[float, float]]) -> np.ndarray:
@@ -108,19 +108,17 @@ def _windows(spans: list[tuple[float, float]]) -> np.ndarray:
 
 
 def _embed(sound: np.ndarray | Samples, times: np.ndarray, embedder: VoiceEmbedder) -> np.ndarray:
-    """Embeddings (W, d); a window that is too short is repeated."""
-    size = round(WINDOW * SAMPLE_RATE)
-    found = []
-    for first in range(0, len(times), _BATCH):
-        edges = np.round(times[first : first + _BATCH] * SAMPLE_RATE).astype(int)
-        found.append(embedder(np.stack([np.resize(sound[start:end], size) for start, end in edges])))
+    """Embeddings (W, d)."""
+    found = [embedder(cut_windows(sound, times[first : first + _BATCH])) for first in range(0, len(times), _BATCH)]
     return np.concatenate(found) if found else np.zeros((0, len(embedder.directions)), np.float32)
 
 
-def _told(pieces: list[tuple[int, np.ndarray]], embeddings: np.ndarray, belief: np.ndarray) -> Diarization:
+def _told(pieces: list[tuple[int, np.ndarray, np.ndarray]], embeddings: np.ndarray, belief: np.ndarray) -> Diarization:
     """The result, speakers in the order of their first word."""
     found: dict[int, list[tuple[float, float]]] = {}
-    for first, active in pieces:
+    doubtful: list[tuple[float, float]] = []
+    for first, active, doubt in pieces:
+        doubtful += [span for span in spans_of(doubt, STEP, first) if span[1] - span[0] >= _LEAST_DOUBT]
         for speaker in np.flatnonzero(active.any(axis=1)).tolist():
             found.setdefault(speaker, []).extend(spans_of(active[speaker], STEP, first))
     found = {speaker: joined for speaker, spans in found.items() if (joined := _joined(spans))}
@@ -132,6 +130,7 @@ def _told(pieces: list[tuple[int, np.ndarray]], embeddings: np.ndarray, belief: 
         turns,
         _overlaps(turns),
         (voices / np.linalg.norm(voices, axis=1, keepdims=True)).astype(np.float32),
+        doubtful,
     )
 
 

@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 import torch
+from scipy.ndimage import uniform_filter1d
 from torch import nn
 
 from anytalker.diarization.voice_activity import SAMPLE_RATE
@@ -23,40 +24,53 @@ _STEPS, _BATCH, _LENGTH, _RATE = 200, 24, 64, 6e-3
 _ALONE, _CHANGES = 0.45, 0.3
 _PRIOR, _SWITCH, _SWITCH_IN_SILENCE = 0.5, 6.7, 0.8
 _QUIET = 1e-8
+_DOUBT, _DOUBT_FRAMES, _NEVER = -2.2, 15, -8.0
+"""Logarithm of the odds, averaged over frames, from which on a second speaker may be there: a probability of 0.1."""
 
 
 def sharpen(
-    sound: np.ndarray | Samples, spans: list[tuple[float, float]], times: np.ndarray, belief: np.ndarray
-) -> Iterator[tuple[int, np.ndarray]]:
+    sound: np.ndarray | Samples,
+    spans: list[tuple[float, float]],
+    times: np.ndarray,
+    belief: np.ndarray,
+    clear: np.ndarray,
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Who speaks in each frame, from what is believed of windows of more than a second.
 
     A convolutional network learns to tell the speakers of this one recording apart in half a second of its spectra.
     Its examples are frames in which one speaker is certain, and sums of two speakers' frames, in which both speak. The
-    most likely sequence (Viterbi) of one or two speakers at a time, with few changes, is the answer.
+    most likely sequence (Viterbi) of one or two speakers at a time, with few changes, is the answer. In loud noise the
+    network isn't asked, and one speaks at a time.
 
     Args:
         sound: (samples,) at 16 kHz.
         spans: where there is speech, [start, end) in seconds.
         times: [start, end) in seconds of windows (W, 2).
         belief: probabilities (W, speakers).
+        clear: which windows (W,) are free of loud noise.
 
     Yields:
-        A first frame, and whether each speaker speaks (speakers, frames) from there on; pieces in order of time.
+        A first frame, whether each speaker speaks (speakers, frames) from there on, and where a second one may speak
+        (frames,); pieces in order of time.
     """
-    pieces = [(first, *_evidence(first, last, spans, times, belief)) for first, last in _pieces(spans)]
+    split = np.concatenate([belief * clear[:, None], belief * ~clear[:, None]], axis=1)
+    pieces = [(first, *_evidence(first, last, spans, times, split)) for first, last in _pieces(spans)]
     examples = {speaker: _examples(pieces, speaker) for speaker in range(belief.shape[1])}
     heard = [speaker for speaker, runs in examples.items() if runs]
     network = _learn(sound, [examples[speaker] for speaker in heard]) if len(heard) > 1 else None
-    for first, prior, speech in pieces:
-        active = np.zeros(prior.shape, dtype=bool)
+    for first, prior, speech, noisy in pieces:
+        active, doubtful = np.zeros(prior.shape, dtype=bool), np.zeros(len(speech), dtype=bool)
         if network is None:
             active[heard] = speech
         else:
             context = _spectra(sound, first - _CONTEXT, first + len(speech) + _CONTEXT)
             with torch.inference_mode():
                 scores = network(context)[:, _CONTEXT:-_CONTEXT].numpy()
+            second = np.where(speech & ~noisy, np.sort(scores, axis=0)[-2], _NEVER)
+            doubtful = uniform_filter1d(np.maximum(second, _NEVER), _DOUBT_FRAMES) > _DOUBT
+            scores[:, noisy] = 0
             active[heard] = _decode(scores, prior[heard], speech)
-        yield first, active
+        yield first, active, doubtful
 
 
 def _pieces(spans: list[tuple[float, float]]) -> Iterator[tuple[int, int]]:
@@ -70,10 +84,13 @@ def _pieces(spans: list[tuple[float, float]]) -> Iterator[tuple[int, int]]:
 
 
 def _evidence(
-    first: int, last: int, spans: list[tuple[float, float]], times: np.ndarray, belief: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (speakers, T) by the windows around each frame, the nearest most, and whether there is speech."""
-    votes, speech = np.zeros((belief.shape[1], last - first), np.float32), np.zeros(last - first, dtype=bool)
+    first: int, last: int, spans: list[tuple[float, float]], times: np.ndarray, split: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Probabilities (speakers, T) by the windows around each frame, the nearest most; where there is speech, and noise.
+
+    `split` holds probabilities of windows, those that are clear and those that aren't apart (W, 2 · speakers).
+    """
+    votes, speech = np.zeros((split.shape[1], last - first), np.float32), np.zeros(last - first, dtype=bool)
     for start, end in spans:
         speech[max(0, round(start / STEP) - first) : max(0, round(end / STEP) - first)] = True
     near = np.flatnonzero((times[:, 1] > first * STEP) & (times[:, 0] < last * STEP))
@@ -83,8 +100,9 @@ def _evidence(
         inside = slice(max(0, first - start), max(0, last - start))
         weight = weight[inside]
         begin = max(0, start - first)
-        votes[:, begin : begin + len(weight)] += belief[index][:, None] * weight
-    return votes / np.maximum(votes.sum(axis=0), 1e-9), speech
+        votes[:, begin : begin + len(weight)] += split[index][:, None] * weight
+    clear, noisy = np.split(votes / np.maximum(votes.sum(axis=0), 1e-9), 2)
+    return clear + noisy, speech, noisy.sum(axis=0) > clear.sum(axis=0)
 
 
 class _Network(nn.Module):
@@ -125,12 +143,12 @@ def _learn(sound: np.ndarray | Samples, examples: list[list[tuple[int, int]]]) -
     return network.eval()
 
 
-def _examples(pieces: list[tuple[int, np.ndarray, np.ndarray]], speaker: int) -> list[tuple[int, int]]:
+def _examples(pieces: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]], speaker: int) -> list[tuple[int, int]]:
     """Frames [first, last) in which one speaker is certain and no other near, or else likelier than others."""
     for sure in (True, False):
         runs: list[tuple[int, int]] = []
-        for first, prior, speech in pieces:
-            alone = speech & (prior.argmax(axis=0) == speaker)
+        for first, prior, speech, noisy in pieces:
+            alone = speech & ~(noisy & sure) & (prior.argmax(axis=0) == speaker)
             if sure:
                 others = speech & (np.delete(prior, speaker, axis=0).max(axis=0, initial=0) > _UNSURE)
                 near = np.convolve(others, np.ones(2 * _APART + 1), "same")[: len(others)] > 0

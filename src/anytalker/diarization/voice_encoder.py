@@ -12,11 +12,14 @@ from safetensors.torch import load as load_tensors
 from torch import nn
 
 from anytalker.errors import InputError
+from anytalker.media.sound import Samples
 
 SAMPLE_RATE = 16000
 HOP = 160
 """Samples from one spectrum to the next."""
 MEL_BINS = 40
+WINDOW_SAMPLES = 25600
+"""Samples of the speech that it was trained on, 1.6 s."""
 _WINDOW = 400
 _TARGET_DB = -30.0
 _SILENT = 1e-5
@@ -67,6 +70,12 @@ class GE2EEmbedder:
         return self.network(mel_power(torch.as_tensor(windows, dtype=torch.float32))).numpy()
 
 
+def cut_windows(sound: np.ndarray | Samples, times: np.ndarray) -> np.ndarray:
+    """Samples (W, 25600) of windows (W, 2), [start, end) in seconds; one that is too short is repeated."""
+    edges = np.round(times * SAMPLE_RATE).astype(int).tolist()
+    return np.stack([np.resize(sound[start:end], WINDOW_SAMPLES) for start, end in edges])
+
+
 def embed_voice(samples: np.ndarray) -> np.ndarray:
     """The voice of one speaker.
 
@@ -85,7 +94,7 @@ def embed_voice(samples: np.ndarray) -> np.ndarray:
         raise InputError(
             f"A voice of shape {samples.shape} has no sound to know it by. Give speech of one person, (samples,)."
         )
-    length = 160 * HOP
+    length = WINDOW_SAMPLES
     starts = range(0, max(1, len(samples) - length // 2), length // 2)
     total, embed = np.zeros(1, np.float32), GE2EEmbedder()
     for first in range(0, len(starts), _BATCH):
