@@ -33,6 +33,7 @@ from __future__ import annotations
 import copy
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -77,6 +78,8 @@ class Segment:
     ) -> None:
         self.start, self.stop, self.windows, self.latents = start, stop, windows, latents
         self.step = 0
+        self.estimate = latents
+        """What the latents would be without their noise, as the last step's velocity has it."""
         self.velocities = 0
         """How many of the windows have given their velocity of this step."""
         self._velocity_sum = torch.zeros_like(latents)
@@ -97,6 +100,7 @@ class Segment:
         """Move the latents by the weighted mean of the velocities."""
         velocity = self._velocity_sum / self._weight_sum.view(1, 1, -1, 1, 1)
         timestep = self._scheduler.timesteps[self.step]
+        self.estimate = self.latents - self._scheduler.sigmas[self.step] * velocity
         with _Unchecked():
             self.latents = self._scheduler.step(velocity, timestep, self.latents, return_dict=False)[0]
         self.step, self.velocities = self.step + 1, 0
@@ -132,6 +136,36 @@ class Segment:
             sampler.timestep_list[place] = sampler.timesteps[past] if past >= 0 else None
 
 
+@dataclass(frozen=True)
+class Stepped:
+    """The latents that one call of `Wavefront.add_velocity` has moved: those that no later window shares.
+
+    Attributes:
+        step: of the sampler, from 0.
+        timestep: the sampler's at that step, in 0..1000.
+        segments: they, in order; with a single window that is the whole video.
+    """
+
+    step: int
+    timestep: torch.Tensor
+    segments: tuple[Segment, ...]
+
+    @property
+    def latents(self) -> torch.Tensor:
+        """Latents (B, channels, n, h, w) after the step."""
+        return torch.cat([segment.latents for segment in self.segments], dim=2)
+
+    @property
+    def estimate(self) -> torch.Tensor:
+        """What they would be without their noise, as far as the model can tell at this step; of the same shape."""
+        return torch.cat([segment.estimate for segment in self.segments], dim=2)
+
+    @property
+    def frames(self) -> list[int]:
+        """Their latent frames, 0 is the picture's."""
+        return [frame for segment in self.segments for frame in range(segment.start, segment.stop)]
+
+
 class Wavefront:
     """Which window takes which step next, and the latents of the windows that have started and are not finished.
 
@@ -147,6 +181,7 @@ class Wavefront:
 
     Attributes:
         active: steps taken by each window that has started and is not finished, by its number.
+        stepped: what the last velocity has moved; None: nothing.
     """
 
     def __init__(
@@ -163,6 +198,7 @@ class Wavefront:
         self._window_starts = [window.start for window in windows]
         self._segment_starts = sorted({1, total, *self._window_starts, *(window.stop for window in windows)})
         self.active: dict[int, int] = {}
+        self.stepped: Stepped | None = None
         self._started = 0  # windows
         self._collected = 0  # final latent frames
         self._segments: dict[int, Segment] = {}  # by their first latent frame
@@ -199,18 +235,38 @@ class Wavefront:
         weights = self._weights.get(number)
         if weights is None:
             weights = self._weights[number] = window.weights(self.overlap, self.total).to(velocity)
+        step, moved = self.active[number], []
         if number == 0:
             assert self._picture is not None
             self._picture.add_velocity(velocity[:, :, :1], weights[:1])
             self._picture_latents.append(self._picture.latents)
+            moved.append(self._picture)
         for segment in self._segments_of(number):
             frames = slice(1 + segment.start - window.start, 1 + segment.stop - window.start)
             segment.add_velocity(velocity[:, :, frames], weights[frames])
+            moved += [segment] if segment.step > step else []
+        self.stepped = Stepped(step, self.timesteps[step], tuple(moved)) if moved else None
         self.active[number] += 1
         if self.active[number] < self.steps:
             return False
         del self.active[number], self._weights[number]
         return True
+
+    def replace(self, latents: torch.Tensor) -> None:
+        """Put other latents in place of those of `stepped`, of the same shape."""
+        assert self.stepped is not None
+        begin = 0
+        for segment in self.stepped.segments:
+            end = begin + segment.stop - segment.start
+            segment.latents, begin = latents[:, :, begin:end], end
+            if segment is self._picture:
+                self._picture_latents[-1] = segment.latents
+
+    def unfinished(self) -> Iterator[torch.Tensor]:
+        """Latents (B, channels, n, h, w) of the windows that have started and are not collected, as they are."""
+        if self._collected == 0 and self._picture is not None:
+            yield self._picture.latents
+        yield from (segment.latents for segment in self._segments.values())
 
     def finished(self) -> Iterator[torch.Tensor]:
         """Final latents (B, channels, n, h, w) that have not been collected yet, in order."""

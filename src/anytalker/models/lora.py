@@ -6,7 +6,8 @@ out the changes of norms that few-step adapters bring.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -119,3 +120,18 @@ def _split(key: str) -> tuple[str, str]:
 
 def _ours(name: str, names: Names) -> str:
     return names.ours(name) or name.replace(".to_out.0.", ".to_out.")
+
+
+@contextmanager
+def scaled_adapters(module: torch.nn.Module, scale: float) -> Iterator[None]:
+    """Within the context all loaded adapters that are not merged are `scale` times as strong."""
+    if scale == 1 or not getattr(module, "peft_config", None):
+        yield
+        return
+    from diffusers.utils.peft_utils import scale_lora_layers, unscale_lora_layers
+
+    scale_lora_layers(module, scale)
+    try:
+        yield
+    finally:
+        unscale_lora_layers(module, scale)
