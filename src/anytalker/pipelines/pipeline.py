@@ -27,6 +27,7 @@ from anytalker.media.video import Stopwatch
 from anytalker.models.autoencoder import MiniatureAutoencoder
 from anytalker.models.settings import PipelineSettings
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
+from anytalker.pipelines.adapters import Adapters
 from anytalker.pipelines.callbacks import OnStepEnd, step_bar
 from anytalker.pipelines.encoding import Encoders
 from anytalker.pipelines.inputs import Inputs, fit_scene, input_files, read_scene, shared_settings
@@ -41,7 +42,7 @@ from anytalker.pipelines.separators import separate_voices
 from anytalker.pipelines.state import CallState
 
 
-class AnyTalkerPipeline(Encoders, CallState, DiffusionPipeline):
+class AnyTalkerPipeline(Encoders, CallState, Adapters, DiffusionPipeline):
     """Talking video of any number of people (paper sections 3 and 4.1; sampler and preparation of the release).
 
     Args:
@@ -327,7 +328,7 @@ class AnyTalkerPipeline(Encoders, CallState, DiffusionPipeline):
             denoiser.compiled = self._compiling_pays(denoiser, conditioning)
         self.begin_call(settled.guidance_scale, settled.num_inference_steps, own.attention_kwargs)
         found = {"separation": separation, "compiled": denoiser.compiled or None}
-        recorded = record_of(settled, settings, strengths) | own.recorded
+        recorded = record_of(settled, settings, strengths) | own.recorded | self.recorded_adapters
         recorded |= {name: value for name, value in found.items() if value is not None}
         remarks = [missing, window_remark(inputs.frames, settings) if options.window is None else None]
         return PreparedVideo(
