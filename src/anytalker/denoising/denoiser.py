@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from diffusers import UniPCMultistepScheduler
 
 from anytalker.conditioning.audio_features import VoiceWindows
 from anytalker.denoising.guidance import Branch, Guidance, branch_inputs
@@ -161,7 +160,7 @@ class Denoiser:
 
     Attributes:
         transformer: the model.
-        scheduler: a UniPC scheduler with flow sigmas.
+        scheduler: a flow-matching scheduler of diffusers, UniPC with flow sigmas in the release.
         num_inference_steps: steps of the sampler.
         guidance: how far to push towards text and voices.
         window: latent frames denoised together, see `plan_windows`.
@@ -174,7 +173,7 @@ class Denoiser:
     """
 
     transformer: AnyTalkerTransformer3DModel
-    scheduler: UniPCMultistepScheduler
+    scheduler: Any
     num_inference_steps: int
     guidance: Guidance = field(default_factory=Guidance)
     window: int | None = None

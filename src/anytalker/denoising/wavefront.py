@@ -30,7 +30,6 @@ The picture's frame is changed by the first window alone. All others see it as i
 
 from __future__ import annotations
 
-import copy
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -38,24 +37,12 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from diffusers import UniPCMultistepScheduler
-from torch.overrides import TorchFunctionMode
 
+from anytalker.denoising.sampler import Sampler
 from anytalker.denoising.windows import Window
 
 NoiseSource = Callable[[int, int], torch.Tensor]
 """Returns noise (B, channels, stop − start, h, w) for latent frames `start` to `stop`; called in order, once each."""
-
-_COUNTERS = ("_step_index", "this_order", "lower_order_nums")
-
-
-class _Unchecked(TorchFunctionMode):
-    """Solves the sampler's 2×2 systems without checking that they can be solved: the check would wait for the GPU."""
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function is torch.linalg.solve:
-            return torch.linalg.solve_ex(*args, **(kwargs or {}))[0]
-        return function(*args, **(kwargs or {}))
 
 
 class Segment:
@@ -66,6 +53,7 @@ class Segment:
         windows: numbers of the windows that hold them, in order.
         latents: their noise (B, channels, stop − start, h, w).
         scheduler: with its timesteps set; the segment works with a copy that has a history of its own.
+        generator: for samplers that draw noise at their steps.
     """
 
     def __init__(
@@ -74,7 +62,8 @@ class Segment:
         stop: int,
         windows: range,
         latents: torch.Tensor,
-        scheduler: UniPCMultistepScheduler,
+        scheduler: Any,
+        generator: torch.Generator | None = None,
     ) -> None:
         self.start, self.stop, self.windows, self.latents = start, stop, windows, latents
         self.step = 0
@@ -84,9 +73,7 @@ class Segment:
         """How many of the windows have given their velocity of this step."""
         self._velocity_sum = torch.zeros_like(latents)
         self._weight_sum = latents.new_zeros(stop - start)
-        self._scheduler: Any = copy.copy(scheduler)
-        self._scheduler.model_outputs = list(scheduler.model_outputs)
-        self._scheduler.timestep_list = list(scheduler.timestep_list)
+        self._sampler = Sampler(scheduler, generator)
 
     def add_velocity(self, velocity: torch.Tensor, weights: torch.Tensor) -> None:
         """Add one window's velocity (B, channels, frames, h, w) with weights (frames,); the last one makes the step."""
@@ -99,41 +86,27 @@ class Segment:
     def _take_step(self) -> None:
         """Move the latents by the weighted mean of the velocities."""
         velocity = self._velocity_sum / self._weight_sum.view(1, 1, -1, 1, 1)
-        timestep = self._scheduler.timesteps[self.step]
-        self.estimate = self.latents - self._scheduler.sigmas[self.step] * velocity
-        with _Unchecked():
-            self.latents = self._scheduler.step(velocity, timestep, self.latents, return_dict=False)[0]
+        self.estimate = self._sampler.estimate(self.step, velocity, self.latents)
+        self.latents = self._sampler.step(self.step, velocity, self.latents)
         self.step, self.velocities = self.step + 1, 0
         self._velocity_sum = torch.zeros_like(self.latents)
         self._weight_sum = torch.zeros_like(self._weight_sum)
 
     def state(self) -> dict[str, torch.Tensor]:
         """All that changes from step to step, as tensors."""
-        sampler = self._scheduler
-        counters = [getattr(sampler, name, None) for name in _COUNTERS]
-        known = [-1 if value is None else value for value in counters]
-        tensors = {"latents": self.latents, "counters": torch.tensor([self.step, self.velocities, *known])}
+        tensors = {"latents": self.latents, "counters": torch.tensor([self.step, self.velocities])}
         if self.velocities:
             tensors |= {"summed": self._velocity_sum, "weights": self._weight_sum}
-        if sampler.last_sample is not None:
-            tensors["last_sample"] = sampler.last_sample
-        outputs = enumerate(sampler.model_outputs)
-        return tensors | {f"model_outputs.{place}": output for place, output in outputs if output is not None}
+        return tensors | {f"sampler.{name}": value for name, value in self._sampler.state().items()}
 
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:
         """Continue from what `state` returned."""
-        sampler = self._scheduler
-        self.step, self.velocities, *counters = tensors["counters"].tolist()
+        self.step, self.velocities = tensors["counters"].tolist()
         self.latents = tensors["latents"]
         if self.velocities:
             self._velocity_sum, self._weight_sum = tensors["summed"], tensors["weights"]
-        for name, value in zip(_COUNTERS, counters, strict=True):
-            setattr(sampler, name, None if value < 0 else value)
-        sampler.last_sample = tensors.get("last_sample")
-        for place in range(len(sampler.model_outputs)):
-            sampler.model_outputs[place] = tensors.get(f"model_outputs.{place}")
-            past = self.step - len(sampler.model_outputs) + place
-            sampler.timestep_list[place] = sampler.timesteps[past] if past >= 0 else None
+        known = {name.removeprefix("sampler."): value for name, value in tensors.items() if name.startswith("sampler.")}
+        self._sampler.restore(known, self.latents.device)
 
 
 @dataclass(frozen=True)
@@ -189,12 +162,13 @@ class Wavefront:
         windows: Sequence[Window],
         overlap: int,
         total: int,
-        scheduler: UniPCMultistepScheduler,
+        scheduler: Any,
         noise: NoiseSource,
     ) -> None:
         self.windows, self.overlap, self.total = windows, overlap, total
         self.timesteps, self.steps = scheduler.timesteps, len(scheduler.timesteps)
         self._scheduler, self._noise = scheduler, noise
+        self._generator = getattr(noise, "generator", None)
         self._window_starts = [window.start for window in windows]
         self._segment_starts = sorted({1, total, *self._window_starts, *(window.stop for window in windows)})
         self.active: dict[int, int] = {}
@@ -301,7 +275,7 @@ class Wavefront:
     def _new_segment(self, start: int, latents: torch.Tensor) -> Segment:
         """A segment that starts at a latent frame, 0 for the picture's."""
         windows = range(1) if start == 0 else self._windows_at(start)
-        return Segment(start, start + latents.shape[2], windows, latents, self._scheduler)
+        return Segment(start, start + latents.shape[2], windows, latents, self._scheduler, self._generator)
 
     def _windows_at(self, frame: int) -> range:
         """Numbers of the windows that hold a latent frame; they follow each other."""

@@ -137,13 +137,15 @@ def _image_encoder(path: Path) -> Any:
 
 
 def _scheduler(found: FoundModel) -> Any:
-    from diffusers import UniPCMultistepScheduler
+    import diffusers
 
     path = found.parts.get("scheduler")
     # Without settings of ours the scheduler is that of a plain Wan pipeline, if there is one at all.
     if path is None or not found.settings.exists():
         return make_scheduler(settings_of(found).shift)
-    return UniPCMultistepScheduler.from_pretrained(path, **_LOCAL)
+    name = json.loads((path / "scheduler_config.json").read_text(encoding="utf-8")).get("_class_name", "")
+    known = getattr(diffusers, name, None) if name.endswith("Scheduler") else None
+    return (known or diffusers.UniPCMultistepScheduler).from_pretrained(path, **_LOCAL)
 
 
 def _cast(module: torch.nn.Module, torch_dtype: torch.dtype | None) -> torch.nn.Module:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan, DiffusionPipeline, UniPCMultistepScheduler
+from diffusers import AutoencoderKLWan, DiffusionPipeline, SchedulerMixin, UniPCMultistepScheduler
 from PIL import Image
 
 from anytalker.denoising.denoiser import Conditioning, Denoiser
@@ -51,7 +51,7 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, DiffusionPipeline):
         text_encoder: UMT5 encoder.
         tokenizer: its tokenizer.
         image_encoder: CLIP vision tower; its hidden states before the last layer are used.
-        scheduler: UniPC with flow sigmas.
+        scheduler: UniPC with flow sigmas, or another flow-matching scheduler of diffusers.
         audio_features: features of the voices, see `anytalker.conditioning.audio_features`.
         settings: sizes and defaults.
     """
@@ -65,7 +65,7 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, DiffusionPipeline):
         text_encoder: Any,
         tokenizer: Any,
         image_encoder: Any,
-        scheduler: UniPCMultistepScheduler,
+        scheduler: SchedulerMixin,
         audio_features: Any,
         settings: PipelineSettings | dict[str, Any] | None = None,
     ) -> None:
@@ -327,7 +327,9 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, DiffusionPipeline):
         if self.compile_where_it_pays:
             denoiser.compiled = self._compiling_pays(denoiser, conditioning)
         self.begin_call(settled.guidance_scale, settled.num_inference_steps, own.attention_kwargs)
+        sampler = type(self.scheduler).__name__
         found = {"separation": separation, "compiled": denoiser.compiled or None}
+        found["scheduler"] = None if sampler == UniPCMultistepScheduler.__name__ else sampler
         recorded = record_of(settled, settings, strengths) | own.recorded | self.recorded_adapters
         recorded |= {name: value for name, value in found.items() if value is not None}
         remarks = [missing, window_remark(inputs.frames, settings) if options.window is None else None]
