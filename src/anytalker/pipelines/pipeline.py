@@ -19,9 +19,6 @@ from anytalker.denoising.windows import check_positions, window_remark, with_win
 from anytalker.errors import InputError
 from anytalker.hardware.acceleration import compiling_pays
 from anytalker.hardware.placement import Memory
-from anytalker.loading.components import find_model, load_components, save_components
-from anytalker.loading.quiet import quiet_bars
-from anytalker.loading.separator import find_separator
 from anytalker.media.destination import check_destination
 from anytalker.media.video import Stopwatch
 from anytalker.models.autoencoder import MiniatureAutoencoder
@@ -40,9 +37,10 @@ from anytalker.pipelines.python_options import PythonOptions, split_options
 from anytalker.pipelines.result import TalkingVideo, VideoFile
 from anytalker.pipelines.separators import separate_voices
 from anytalker.pipelines.state import CallState
+from anytalker.pipelines.storage import Stored
 
 
-class AnyTalkerPipeline(Encoders, CallState, Adapters, DiffusionPipeline):
+class AnyTalkerPipeline(Encoders, CallState, Adapters, Stored, DiffusionPipeline):
     """Talking video of any number of people (paper sections 3 and 4.1; sampler and preparation of the release).
 
     Args:
@@ -94,27 +92,6 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, DiffusionPipeline):
     def settings(self, settings: PipelineSettings) -> None:
         self._settings = settings
         self.register_to_config(settings=asdict(settings))
-
-    @classmethod
-    def from_pretrained(cls, model: str | Path = "tiny", **kwargs: Any) -> AnyTalkerPipeline:
-        """Load a model by its name ("tiny" comes with the package) or from a folder.
-
-        Args:
-            model: "tiny", or a folder written by `save_pretrained`.
-            **kwargs: `torch_dtype`, the floating point type of the large parts (default float32).
-
-        Raises:
-            InputError: if there is no such model, or its folder lacks something.
-        """
-        with quiet_bars():
-            pipeline = cls(**load_components(model, **kwargs))
-        pipeline.separator_file = find_separator(find_model(model), pipeline.settings.separator)
-        return pipeline
-
-    def save_pretrained(self, save_directory: str | Path) -> None:  # type: ignore[override]
-        """Write all components and the settings to a folder that `from_pretrained` reads."""
-        parts = dict(self.components)
-        save_components(Path(save_directory), parts, self.settings)
 
     # Long because editors complete the options of a call from its signature.
     def __call__(
@@ -327,11 +304,8 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, DiffusionPipeline):
         if self.compile_where_it_pays:
             denoiser.compiled = self._compiling_pays(denoiser, conditioning)
         self.begin_call(settled.guidance_scale, settled.num_inference_steps, own.attention_kwargs)
-        sampler = type(self.scheduler).__name__
-        found = {"separation": separation, "compiled": denoiser.compiled or None}
-        found["scheduler"] = None if sampler == UniPCMultistepScheduler.__name__ else sampler
         recorded = record_of(settled, settings, strengths) | own.recorded | self.recorded_adapters
-        recorded |= {name: value for name, value in found.items() if value is not None}
+        recorded |= self._recorded(separation, denoiser.compiled)
         remarks = [missing, window_remark(inputs.frames, settings) if options.window is None else None]
         return PreparedVideo(
             vae=self.vae,
@@ -349,6 +323,13 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, DiffusionPipeline):
             on_step_end=own.step_callback(self),
             interrupted=lambda: self._interrupt,
         )
+
+    def _recorded(self, separation: Any, compiled: bool | None) -> dict[str, Any]:
+        """What else is written into a video's record, where it is not as usual."""
+        sampler = type(self.scheduler).__name__
+        usual = sampler == UniPCMultistepScheduler.__name__
+        found = {"separation": separation, "compiled": compiled or None, "scheduler": None if usual else sampler}
+        return {name: value for name, value in found.items() if value is not None}
 
     def denoiser(
         self, options: SettledOptions, settings: PipelineSettings, strengths: tuple[float, ...] | None
