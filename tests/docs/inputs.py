@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import wave
 from pathlib import Path
@@ -49,6 +50,8 @@ def add_jobs(folder: Path) -> None:
     page = (ROOT / "docs" / "memory_and_batches.md").read_text(encoding="utf-8")
     printed = next(block for block in blocks(page) if block.language == "json")
     (folder / "jobs.json").write_text(printed.text)
+    theirs = {"cond_image": "two.png", "cond_audio": {"person1": "anna.wav", "person2": "ben.wav"}, "prompt": "a talk"}
+    (folder / "multitalk.json").write_text(json.dumps(theirs))
 
 
 def add_recordings(folder: Path) -> None:

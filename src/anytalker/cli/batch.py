@@ -25,7 +25,12 @@ commands = typer.Typer()
 @takes(loading=LoadingOptions)
 def batch(
     *,
-    jobs: Annotated[Path, typer.Argument(help="JSON file of jobs; the release's batch file works as it is.")],
+    jobs: Annotated[
+        Path,
+        typer.Argument(
+            help="JSON file of jobs; those of the release, MultiTalk, InfiniteTalk and LongCat-Avatar work as they are."
+        ),
+    ],
     output: Annotated[Path, typer.Option(help="Folder for the videos.")] = Path("videos"),
     model: Annotated[str, typer.Option(help="tiny, 1.3b, 14b, a model's folder, or a published checkpoint.")] = "tiny",
     device: Annotated[
@@ -73,6 +78,20 @@ def batch(
     typer.echo(f"{len(results) - len(failed)} of {len(results)} videos are in {output}.")
     if failed and not allow_failures:
         raise typer.Exit(1)
+
+
+@commands.command("convert-jobs", epilog="Example:\n\n  anytalker convert-jobs multitalk.json jobs.json")
+def convert_jobs(
+    source: Annotated[
+        Path, typer.Argument(help="JSON file of MultiTalk, InfiniteTalk, LongCat-Avatar or the release.")
+    ],
+    destination: Annotated[Path, typer.Argument(help="Where the jobs go.")],
+) -> None:
+    """Write the jobs of other projects in the form of ours, to look at and to change."""
+    from anytalker.jobs.peers import write_jobs
+
+    count = write_jobs(source, destination)
+    typer.echo(f"{count} job{'s are' if count > 1 else ' is'} in {destination}.")
 
 
 def _devices(device: list[str] | None, workers: int | None) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,8 @@ def bind_faces(
     Args:
         picture: the picture.
         choices: one face a voice: a box (x, y, width, height), a point (x, y) on the face, a number from the left (from
-            1), or a `FaceMask`. Further choices, and everybody else who is found unless all choices are boxes, listen.
+            1), a `FaceMask`, or {"in": (x, y, width, height)} for the largest face in that part of the picture. Further
+            choices, and everybody else who is found unless all choices are boxes, listen.
             None: the i-th person from the left for the i-th voice, not counting faces so small that they belong to the
             background. `People`: they stay as they are.
         voices: number of voices.
@@ -169,12 +170,14 @@ def _enough(found: list[PixelBox], voices: int) -> list[PixelBox]:
 
 def is_box(choice: Any) -> bool:
     """Whether a choice is a complete box, so that no face needs to be detected."""
-    return not isinstance(choice, (int, FaceMask)) and len(choice) != 2
+    return not isinstance(choice, (int, FaceMask, Mapping)) and len(choice) != 2
 
 
 def _chosen(choice: Any, found: list[PixelBox], picture: Image.Image) -> PixelBox:
     if isinstance(choice, FaceMask):
         return _masked(choice, found, picture)
+    if isinstance(choice, Mapping):
+        return _within(choice, found)
     if isinstance(choice, int):
         if not 1 <= choice <= len(found):
             raise InputError(f"The face {choice} can't be chosen: {len(found)} were found, counted from 1 at the left.")
@@ -190,6 +193,20 @@ def _chosen(choice: Any, found: list[PixelBox], picture: Image.Image) -> PixelBo
             "box X,Y,WIDTH,HEIGHT."
         )
     return min(under, key=lambda box: abs(box[0] + box[2] / 2 - x) + abs(box[1] + box[3] / 2 - y))
+
+
+def _within(choice: Mapping[str, Any], found: list[PixelBox]) -> PixelBox:
+    """The largest face whose centre lies in a part of the picture."""
+    part = choice.get("in", ())
+    if set(choice) != {"in"} or len(part) != 4:
+        raise InputError(f"The face {dict(choice)} can't be used; it must be {{'in': [x, y, width, height]}}.")
+    x, y, width, height = part
+    inside = [box for box in found if x <= box[0] + box[2] / 2 <= x + width and y <= box[1] + box[3] / 2 <= y + height]
+    if not inside:
+        raise InputError(
+            f"No face was found in {x:g},{y:g},{width:g},{height:g} (X,Y,WIDTH,HEIGHT); give the face's own box."
+        )
+    return max(inside, key=lambda box: box[2] * box[3])
 
 
 def _masked(mask: FaceMask, found: list[PixelBox], picture: Image.Image) -> PixelBox:

@@ -9,19 +9,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from diffusers import UniPCMultistepScheduler
 
 from anytalker.conditioning.audio_features import VoiceWindows
 from anytalker.denoising.guidance import Branch, Guidance, branch_inputs
 from anytalker.denoising.schedule import set_timesteps
-from anytalker.denoising.wavefront import KeptWindows, NoiseSource, Wavefront
+from anytalker.denoising.wavefront import KeptWindows, NoiseSource, Stepped, Wavefront
 from anytalker.denoising.windows import Window, plan_windows
 from anytalker.hardware.acceleration import compile_blocks, fit_cache, forget_cached, tell_step
 from anytalker.models.face_regions import FaceRegions
+from anytalker.models.lora import scaled_adapters
 from anytalker.models.transformer import AnyTalkerTransformer3DModel, TransformerContext
 
 CONTEXT_BUDGET = 4 * 2**30
@@ -148,9 +148,9 @@ class ContextCache:
             self._kept[number, branches] = context
         return context
 
-    def drop(self, number: int) -> None:
-        """Free the contexts of a finished window."""
-        for key in [key for key in self._kept if key[0] == number]:
+    def drop(self, number: int | None = None) -> None:
+        """Free the contexts of a finished window; None: of all windows."""
+        for key in [key for key in self._kept if number in (None, key[0])]:
             self.budget = (self.budget or 0) + self._kept.pop(key).nbytes
 
 
@@ -160,7 +160,7 @@ class Denoiser:
 
     Attributes:
         transformer: the model.
-        scheduler: a UniPC scheduler with flow sigmas.
+        scheduler: a flow-matching scheduler of diffusers, UniPC with flow sigmas in the release.
         num_inference_steps: steps of the sampler.
         guidance: how far to push towards text and voices.
         window: latent frames denoised together, see `plan_windows`.
@@ -169,10 +169,11 @@ class Denoiser:
         keep_contexts: False makes it anew inside every step of every block, for transformers that are not on the device
             as a whole.
         compiled: compile the transformer's blocks for this run, or don't; None: leave them as they are.
+        adapter_scale: factor on the strength of all loaded adapters.
     """
 
     transformer: AnyTalkerTransformer3DModel
-    scheduler: UniPCMultistepScheduler
+    scheduler: Any
     num_inference_steps: int
     guidance: Guidance = field(default_factory=Guidance)
     window: int | None = None
@@ -180,6 +181,7 @@ class Denoiser:
     context_budget: int | None = None
     keep_contexts: bool = True
     compiled: bool | None = None
+    adapter_scale: float = 1.0
 
     @torch.no_grad()
     def __call__(
@@ -253,7 +255,7 @@ class Denoiser:
         total = torch.zeros_like(latents)
         for batch in batches:
             given = () if self.keep_contexts else part.branches(batch)
-            with self._cache_of(number, batch):
+            with self._cache_of(number, batch), scaled_adapters(self.transformer, self.adapter_scale):
                 tell_step(self.transformer, step)
                 predicted = self.transformer(
                     hidden_states.expand(len(batch), -1, -1, -1, -1),
@@ -323,6 +325,23 @@ class DenoisingRun:
             del self._parts[number]
             self.contexts.drop(number)
             self.denoiser.forget(number)
+
+    @property
+    def stepped(self) -> Stepped | None:
+        """The latents that the last step has moved; None: they wait for a later window."""
+        return self.wavefront.stepped
+
+    def change_text(self, prompt_embeds: torch.Tensor, negative_prompt_embeds: torch.Tensor) -> None:
+        """Go on with other text embeddings (1, tokens, channels)."""
+        self.conditioning = replace(
+            self.conditioning, prompt_embeds=prompt_embeds, negative_prompt_embeds=negative_prompt_embeds
+        )
+        self._parts.clear()
+        self.contexts.drop()
+
+    def unfinished(self) -> list[torch.Tensor]:
+        """Latents (B, 16, n, h, w) that have not been taken, as they are, for a run that ends early; in order."""
+        return list(self.wavefront.unfinished())
 
     def finished(self) -> list[torch.Tensor]:
         """Final latents (B, 16, n, h, w) that have not been taken yet, in order."""

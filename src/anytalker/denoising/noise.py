@@ -12,7 +12,7 @@ class Noise:
         channels: of a latent.
         height, width: of the latents.
         like: its device and precision are those of the noise.
-        generator: source, on the CPU; None: one that is seeded from torch's own.
+        generator: source, on the CPU or a GPU; None: one on the CPU that is seeded from torch's own.
     """
 
     def __init__(
@@ -25,11 +25,12 @@ class Noise:
 
     def __call__(self, start: int, stop: int) -> torch.Tensor:
         """The next noise (1, channels, stop − start, h, w); to be asked for in order."""
-        drawn = [torch.randn(self._shape, generator=self.generator) for _ in range(start, stop)]
+        device = self.generator.device
+        drawn = [torch.randn(self._shape, generator=self.generator, device=device) for _ in range(start, stop)]
         return torch.cat(drawn, dim=2).to(self._like)
 
     @property
-    def seed(self) -> int:
+    def seed(self) -> int | None:
         """The seed that the source was given."""
         return self.generator.initial_seed()
 
@@ -40,3 +41,28 @@ class Noise:
     def restore(self, state: torch.Tensor) -> None:
         """Continue from what `state` returned."""
         self.generator.set_state(state)
+
+
+class GivenNoise:
+    """Noise that somebody has drawn before, with the methods of `Noise`.
+
+    Args:
+        latents: (1, channels, f, h, w).
+        like: its device and precision are those of the noise.
+    """
+
+    seed: int | None = None
+
+    def __init__(self, latents: torch.Tensor, like: torch.Tensor) -> None:
+        self.latents = latents.to(like)
+
+    def __call__(self, start: int, stop: int) -> torch.Tensor:
+        """The noise (1, channels, stop − start, h, w)."""
+        return self.latents[:, :, start:stop].clone()
+
+    def state(self) -> torch.Tensor:
+        """Nothing: it is the same at any time."""
+        return torch.zeros(1, dtype=torch.uint8)
+
+    def restore(self, state: torch.Tensor) -> None:
+        """Nothing to do."""

@@ -33,7 +33,6 @@ windows beside them see these frames as they were on their way from noise: (1 �
 
 from __future__ import annotations
 
-import copy
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -41,9 +40,8 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from diffusers import UniPCMultistepScheduler
-from torch.overrides import TorchFunctionMode
 
+from anytalker.denoising.sampler import Sampler
 from anytalker.denoising.windows import Window
 
 NoiseSource = Callable[[int, int], torch.Tensor]
@@ -63,18 +61,6 @@ class KeptWindows:
     latents: NoiseSource
 
 
-_COUNTERS = ("_step_index", "this_order", "lower_order_nums")
-
-
-class _Unchecked(TorchFunctionMode):
-    """Solves the sampler's 2×2 systems without checking that they can be solved: the check would wait for the GPU."""
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function is torch.linalg.solve:
-            return torch.linalg.solve_ex(*args, **(kwargs or {}))[0]
-        return function(*args, **(kwargs or {}))
-
-
 class Segment:
     """Latent frames that belong to the same windows; they take a step when all these windows have given a velocity.
 
@@ -83,6 +69,7 @@ class Segment:
         windows: numbers of the windows that hold them, in order.
         latents: their noise (B, channels, stop − start, h, w).
         scheduler: with its timesteps set; the segment works with a copy that has a history of its own.
+        generator: for samplers that draw noise at their steps.
     """
 
     def __init__(
@@ -91,17 +78,18 @@ class Segment:
         stop: int,
         windows: range,
         latents: torch.Tensor,
-        scheduler: UniPCMultistepScheduler,
+        scheduler: Any,
+        generator: torch.Generator | None = None,
     ) -> None:
         self.start, self.stop, self.windows, self.latents = start, stop, windows, latents
         self.step = 0
+        self.estimate = latents
+        """What the latents would be without their noise, as the last step's velocity has it."""
         self.velocities = 0
         """How many of the windows have given their velocity of this step."""
         self._velocity_sum = torch.zeros_like(latents)
         self._weight_sum = latents.new_zeros(stop - start)
-        self._scheduler: Any = copy.copy(scheduler)
-        self._scheduler.model_outputs = list(scheduler.model_outputs)
-        self._scheduler.timestep_list = list(scheduler.timestep_list)
+        self._sampler = Sampler(scheduler, generator)
 
     def ready(self, step: int) -> bool:
         """Whether it has taken exactly so many steps."""
@@ -122,40 +110,57 @@ class Segment:
     def _take_step(self) -> None:
         """Move the latents by the weighted mean of the velocities."""
         velocity = self._velocity_sum / self._weight_sum.view(1, 1, -1, 1, 1)
-        timestep = self._scheduler.timesteps[self.step]
-        with _Unchecked():
-            self.latents = self._scheduler.step(velocity, timestep, self.latents, return_dict=False)[0]
+        self.estimate = self._sampler.estimate(self.step, velocity, self.latents)
+        self.latents = self._sampler.step(self.step, velocity, self.latents)
         self.step, self.velocities = self.step + 1, 0
         self._velocity_sum = torch.zeros_like(self.latents)
         self._weight_sum = torch.zeros_like(self._weight_sum)
 
     def state(self) -> dict[str, torch.Tensor]:
         """All that changes from step to step, as tensors."""
-        sampler = self._scheduler
-        counters = [getattr(sampler, name, None) for name in _COUNTERS]
-        known = [-1 if value is None else value for value in counters]
-        tensors = {"latents": self.latents, "counters": torch.tensor([self.step, self.velocities, *known])}
+        tensors = {"latents": self.latents, "counters": torch.tensor([self.step, self.velocities])}
         if self.velocities:
             tensors |= {"summed": self._velocity_sum, "weights": self._weight_sum}
-        if sampler.last_sample is not None:
-            tensors["last_sample"] = sampler.last_sample
-        outputs = enumerate(sampler.model_outputs)
-        return tensors | {f"model_outputs.{place}": output for place, output in outputs if output is not None}
+        return tensors | {f"sampler.{name}": value for name, value in self._sampler.state().items()}
 
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:
         """Continue from what `state` returned."""
-        sampler = self._scheduler
-        self.step, self.velocities, *counters = tensors["counters"].tolist()
+        self.step, self.velocities = tensors["counters"].tolist()
         self.latents = tensors["latents"]
         if self.velocities:
             self._velocity_sum, self._weight_sum = tensors["summed"], tensors["weights"]
-        for name, value in zip(_COUNTERS, counters, strict=True):
-            setattr(sampler, name, None if value < 0 else value)
-        sampler.last_sample = tensors.get("last_sample")
-        for place in range(len(sampler.model_outputs)):
-            sampler.model_outputs[place] = tensors.get(f"model_outputs.{place}")
-            past = self.step - len(sampler.model_outputs) + place
-            sampler.timestep_list[place] = sampler.timesteps[past] if past >= 0 else None
+        known = {name.removeprefix("sampler."): value for name, value in tensors.items() if name.startswith("sampler.")}
+        self._sampler.restore(known, self.latents.device)
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """The latents that one call of `Wavefront.add_velocity` has moved: those that no later window shares.
+
+    Attributes:
+        step: of the sampler, from 0.
+        timestep: the sampler's at that step, in 0..1000.
+        segments: they, in order; with a single window that is the whole video.
+    """
+
+    step: int
+    timestep: torch.Tensor
+    segments: tuple[Segment, ...]
+
+    @property
+    def latents(self) -> torch.Tensor:
+        """Latents (B, channels, n, h, w) after the step."""
+        return torch.cat([segment.latents for segment in self.segments], dim=2)
+
+    @property
+    def estimate(self) -> torch.Tensor:
+        """What they would be without their noise, as far as the model can tell at this step; of the same shape."""
+        return torch.cat([segment.estimate for segment in self.segments], dim=2)
+
+    @property
+    def frames(self) -> list[int]:
+        """Their latent frames, 0 is the picture's."""
+        return [frame for segment in self.segments for frame in range(segment.start, segment.stop)]
 
 
 class KeptSegment(Segment):
@@ -171,7 +176,7 @@ class KeptSegment(Segment):
         stop: int,
         windows: range,
         latents: torch.Tensor,
-        scheduler: UniPCMultistepScheduler,
+        scheduler: Any,
         final: torch.Tensor,
     ) -> None:
         super().__init__(start, stop, windows, latents, scheduler)
@@ -209,6 +214,7 @@ class Wavefront:
 
     Attributes:
         active: steps taken by each window that has started and is not finished, by its number.
+        stepped: what the last velocity has moved; None: nothing.
     """
 
     def __init__(
@@ -216,7 +222,7 @@ class Wavefront:
         windows: Sequence[Window],
         overlap: int,
         total: int,
-        scheduler: UniPCMultistepScheduler,
+        scheduler: Any,
         noise: NoiseSource,
         kept: KeptWindows | None = None,
     ) -> None:
@@ -224,9 +230,11 @@ class Wavefront:
         self._kept = kept
         self.timesteps, self.steps = scheduler.timesteps, len(scheduler.timesteps)
         self._scheduler, self._noise = scheduler, noise
+        self._generator = getattr(noise, "generator", None)
         self._window_starts = [window.start for window in windows]
         self._segment_starts = sorted({1, total, *self._window_starts, *(window.stop for window in windows)})
         self.active: dict[int, int] = {}
+        self.stepped: Stepped | None = None
         self._started = 0  # windows
         self._collected = 0  # final latent frames
         self._segments: dict[int, Segment] = {}  # by their first latent frame
@@ -253,7 +261,10 @@ class Wavefront:
         if self._started == len(self.windows):
             raise StopIteration
         number = self._start_window()
-        return (number, 0) if number in self.active else None
+        if number in self.active:
+            return number, 0
+        self.stepped = None
+        return None
 
     def latents(self, number: int, step: int) -> torch.Tensor:
         """Latents (B, channels, 1 + frames, h, w) of an active window before its step, the picture's first."""
@@ -266,18 +277,38 @@ class Wavefront:
         weights = self._weights.get(number)
         if weights is None:
             weights = self._weights[number] = window.weights(self.overlap, self.total).to(velocity)
+        step, moved = self.active[number], []
         if number == 0:
             assert self._picture is not None
             self._picture.add_velocity(velocity[:, :, :1], weights[:1])
             self._picture_latents.append(self._picture.latents)
+            moved.append(self._picture)
         for segment in self._segments_of(number):
             frames = slice(1 + segment.start - window.start, 1 + segment.stop - window.start)
             segment.add_velocity(velocity[:, :, frames], weights[frames])
+            moved += [segment] if segment.step > step else []
+        self.stepped = Stepped(step, self.timesteps[step], tuple(moved)) if moved else None
         self.active[number] += 1
         if self.active[number] < self.steps:
             return False
         del self.active[number], self._weights[number]
         return True
+
+    def replace(self, latents: torch.Tensor) -> None:
+        """Put other latents in place of those of `stepped`, of the same shape."""
+        assert self.stepped is not None
+        begin = 0
+        for segment in self.stepped.segments:
+            end = begin + segment.stop - segment.start
+            segment.latents, begin = latents[:, :, begin:end], end
+            if segment is self._picture:
+                self._picture_latents[-1] = segment.latents
+
+    def unfinished(self) -> Iterator[torch.Tensor]:
+        """Latents (B, channels, n, h, w) of the windows that have started and are not collected, as they are."""
+        if self._collected == 0 and self._picture is not None:
+            yield self._picture.latents
+        yield from (segment.latents for segment in self._segments.values())
 
     def finished(self) -> Iterator[torch.Tensor]:
         """Final latents (B, channels, n, h, w) that have not been collected yet, in order."""
@@ -318,7 +349,7 @@ class Wavefront:
         windows = range(1) if start == 0 else self._windows_at(start)
         stop = start + latents.shape[2]
         if self._kept is None or self._kept.numbers.isdisjoint(windows):
-            return Segment(start, stop, windows, latents, self._scheduler)
+            return Segment(start, stop, windows, latents, self._scheduler, self._generator)
         return KeptSegment(start, stop, windows, latents, self._scheduler, self._kept.latents(start, stop))
 
     def _windows_at(self, frame: int) -> range:

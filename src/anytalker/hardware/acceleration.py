@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from anytalker.errors import InputError
+from anytalker.models.attention_backends import check_attention_backend
 
 if TYPE_CHECKING:
     import torch
@@ -130,7 +131,7 @@ def accelerate(
     """
     check_acceleration(acceleration, magnitude_ratios, transformer.split_rows.devices > 1)
     if acceleration.attention is not None:
-        set_attention_backend(transformer, acceleration.attention)
+        transformer.set_attention_backend(acceleration.attention)
     if acceleration.cache != "none":
         transformer.enable_cache(_cache_config(acceleration, magnitude_ratios))
     if acceleration.compiled:
@@ -165,32 +166,8 @@ def check_acceleration(acceleration: Acceleration, magnitude_ratios: Sequence[fl
 
 
 def set_attention_backend(transformer: AnyTalkerTransformer3DModel, name: str) -> None:
-    """Compute the self attention with another of diffusers' backends.
-
-    Raises:
-        InputError: if there is no such backend, or it can't be used here.
-    """
-    check_attention_backend(name)
-    for block in transformer.blocks:
-        attention: Any = block.attn1
-        attention.backend = name
-
-
-def check_attention_backend(name: str) -> None:
-    """Make sure that `set_attention_backend` will accept it.
-
-    Raises:
-        InputError: if there is no such backend, or it can't be used here.
-    """
-    from diffusers.models.attention_dispatch import AttentionBackendName, _check_attention_backend_requirements
-
-    known = sorted(backend.value for backend in AttentionBackendName)
-    if name not in known:
-        raise InputError(f"There is no attention backend {name!r}; there are {', '.join(known)}.")
-    try:
-        _check_attention_backend_requirements(AttentionBackendName(name))
-    except (RuntimeError, ImportError, ValueError) as error:
-        raise InputError(f"The attention backend {name} can't be used here: {error}") from error
+    """The transformer's own `set_attention_backend`."""
+    transformer.set_attention_backend(name)
 
 
 def fit_cache(transformer: AnyTalkerTransformer3DModel, steps: int) -> None:
@@ -238,19 +215,13 @@ def forget_cached(transformer: AnyTalkerTransformer3DModel, prefix: str) -> None
 def _cache_config(acceleration: Acceleration, magnitude_ratios: Sequence[float]) -> Any:
     import torch
     from diffusers.hooks import FirstBlockCacheConfig, MagCacheConfig, TaylorSeerCacheConfig
-    from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
-
-    from anytalker.models.transformer import AnyTalkerTransformerBlock
 
     if acceleration.cache == "taylorseer":
         return TaylorSeerCacheConfig(
             cache_interval=3,
             disable_cache_before_step=3,
             taylor_factors_dtype=torch.float32,
-            cache_identifiers=[r"blocks\.\d+\.(attn1|attn2|ffn)"],
         )
-    metadata = TransformerBlockMetadata(return_hidden_states_index=0)
-    TransformerBlockRegistry.register(AnyTalkerTransformerBlock, metadata)
     if acceleration.cache == "first-block":
         return FirstBlockCacheConfig(acceleration.threshold)
     ratios = torch.tensor(magnitude_ratios)

@@ -12,6 +12,7 @@ from pydantic import AliasChoices, ConfigDict, Field, ValidationError, model_val
 
 from anytalker.errors import InputError
 from anytalker.hashing import short_digest
+from anytalker.jobs.peers import from_peers, peers_jobs
 from anytalker.loading.components import find_model
 from anytalker.media.channels import split_channel
 from anytalker.pipelines.loading_options import LoadingOptions
@@ -28,8 +29,8 @@ class Job(GenerationOptions):
         image: the picture ("image_path" in the release), or a video.
         audio: a recording a person, "talk.wav:left" for one channel, None or "none" for one who listens ("audio_list").
         at: of a video as the picture, the second of the frame.
-        faces: whose voices they are: boxes [x, y, width, height], points [x, y], numbers from the left, or paths of
-            pictures that are white where the person is.
+        faces: whose voices they are: boxes [x, y, width, height], points [x, y], numbers from the left, paths of
+            pictures that are white where the person is, or {"in": [x, y, width, height]} for the largest face there.
         prompt: what happens ("enhance_caption", "caption").
         seed: of the noise.
     """
@@ -39,7 +40,7 @@ class Job(GenerationOptions):
     image: Path = Field(validation_alias=AliasChoices("image", "image_path"))
     audio: list[Path | None] = Field(min_length=1, validation_alias=AliasChoices("audio", "audio_list"))
     at: float | None = None
-    faces: list[list[float] | int | str] | None = None
+    faces: list[list[float] | int | str | dict[str, list[float]]] | None = None
     prompt: str = Field(default="", validation_alias=AliasChoices("prompt", "enhance_caption", "caption"))
     num_inference_steps: int | None = Field(default=None, validation_alias=AliasChoices("num_inference_steps", "steps"))
     seed: int = Field(default=0, ge=0, lt=2**63)
@@ -103,6 +104,8 @@ def model_files(model: str) -> list[Path]:
 def read_jobs(path: Path) -> dict[str, Job]:
     """Jobs by name from a JSON file, name → job; relative paths are taken from the file's folder.
 
+    Files of other projects are read, too, see `anytalker.jobs.peers`; a single job is called like its file.
+
     Raises:
         InputError: if it can't be read, or a job is of another form, naming it.
     """
@@ -112,6 +115,8 @@ def read_jobs(path: Path) -> dict[str, Job]:
         raise InputError(f"{path} can't be read: {error.strerror}.") from error
     except ValueError as error:
         raise InputError(f"{path} is not JSON: {error}") from error
+    theirs = dict(peers_jobs(values, path.stem))
+    values = theirs or values
     if not isinstance(values, dict) or not values:
         raise InputError(f"{path} must map names of videos to jobs, and hold one at least.")
     jobs = {}
@@ -119,7 +124,10 @@ def read_jobs(path: Path) -> dict[str, Job]:
         if not name or Path(name).name != name or name.startswith("."):
             raise InputError(f"{path}: {name!r} can't be the name of a video file.")
         try:
-            jobs[name] = Job.model_validate(value).within(path.absolute().parent)
+            job = from_peers(value, path.absolute().parent) if name in theirs else value
+            jobs[name] = Job.model_validate(job).within(path.absolute().parent)
+        except InputError as error:
+            raise InputError(f"{path}: job {name!r}: {error}") from error
         except ValidationError as error:
             first = error.errors()[0]
             plain = isinstance(first.get("ctx", {}).get("error"), InputError)  # it names what is wrong itself

@@ -43,7 +43,10 @@ def model_settings(model: str | Path) -> PipelineSettings:
 
 
 def load_components(
-    model: str | Path, torch_dtype: torch.dtype | None = torch.float32, names: Collection[str] = PARTS
+    model: str | Path,
+    torch_dtype: torch.dtype | None = torch.float32,
+    names: Collection[str] = PARTS,
+    quantization_config: Any = None,
 ) -> dict[str, Any]:
     """Load the parts of a model, ready for `AnyTalkerPipeline(**parts)`.
 
@@ -53,13 +56,14 @@ def load_components(
             autoencoder and the encoders of pictures and voices are small and exact, in float32. None: as they are
             stored.
         names: which of `PARTS`; the settings come with them.
+        quantization_config: of diffusers, for the transformer and the text encoder, see `PipelineQuantizationConfig`.
 
     Raises:
         InputError: if there is no such model, or a part can't be read.
     """
     found, settings = find_model(model), model_settings(model)
     try:
-        load = loaders(found, torch_dtype)
+        load = loaders(found, torch_dtype, quantization_config)
         return {name: load[name]() for name in names} | {"settings": settings}
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         if isinstance(error, InputError):

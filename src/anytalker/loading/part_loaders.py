@@ -35,20 +35,25 @@ _LOCAL: dict[str, Any] = {"local_files_only": True}
 _WEIGHTS: dict[str, Any] = _LOCAL | {"use_safetensors": True}
 
 
-def loaders(found: FoundModel, torch_dtype: torch.dtype | None) -> dict[str, Callable[[], Any]]:
+def loaders(
+    found: FoundModel, torch_dtype: torch.dtype | None, quantization: Any = None
+) -> dict[str, Callable[[], Any]]:
     """For each part what loads it.
 
     Args:
         found: the model.
         torch_dtype: of the transformer and the text encoder; None: as they are stored.
+        quantization: a `PipelineQuantizationConfig` of diffusers for these two, or what it holds for the transformer.
     """
     from transformers import AutoTokenizer
 
     parts = found.parts
     return {
-        "transformer": lambda: _transformer(found, torch_dtype),
+        "transformer": lambda: _transformer(found, torch_dtype, _quantized(quantization, "transformer")),
         "vae": lambda: _autoencoder(parts["vae"]),
-        "text_encoder": lambda: _text_encoder(parts["text_encoder"], torch_dtype),
+        "text_encoder": lambda: _text_encoder(
+            parts["text_encoder"], torch_dtype, _quantized(quantization, "text_encoder")
+        ),
         "tokenizer": lambda: AutoTokenizer.from_pretrained(parts["tokenizer"], **_LOCAL),
         "image_encoder": lambda: _image_encoder(parts["image_encoder"]),
         "scheduler": lambda: _scheduler(found),
@@ -105,10 +110,27 @@ def _image_size(path: Path) -> int:
     return clip_image_size(shapes) if shapes else PipelineSettings.image_size
 
 
-def _transformer(found: FoundModel, torch_dtype: torch.dtype | None) -> Any:
+def _quantized(quantization: Any, name: str) -> Any:
+    """Settings of diffusers or transformers for a component; None: it is kept as it is."""
+    if not hasattr(quantization, "_resolve_quant_config"):
+        return quantization if name == "transformer" else None
+    return quantization._resolve_quant_config(is_diffusers=name == "transformer", module_name=name)
+
+
+def _check_unquantized(quantization: Any, path: Path) -> None:
+    if quantization is not None:
+        raise InputError(f"{path} can't be quantized while it is loaded; convert it first:  anytalker convert")
+
+
+def _transformer(found: FoundModel, torch_dtype: torch.dtype | None, quantization: Any = None) -> Any:
     path = found.parts["transformer"]
     if found.config is None:
-        return AnyTalkerTransformer3DModel.from_pretrained(path, torch_dtype=torch_dtype, **_WEIGHTS).eval()
+        if quantization is not None and hasattr(quantization, "modules_to_not_convert"):
+            # Its weights are used without calling the layer.
+            quantization.modules_to_not_convert = [*(quantization.modules_to_not_convert or ()), "attn_people.to_out"]
+        options = {"quantization_config": quantization} if quantization is not None else {}
+        return AnyTalkerTransformer3DModel.from_pretrained(path, torch_dtype=torch_dtype, **options, **_WEIGHTS).eval()
+    _check_unquantized(quantization, path)
     with Checkpoint(path) as tensors:
         model = from_release(dict(tensors), read_config(found.config))
         return model if torch_dtype is None else cast_transformer(model, torch_dtype)
@@ -120,12 +142,14 @@ def _autoencoder(path: Path) -> Any:
     return _autoencoder_class(path).from_pretrained(path, torch_dtype=torch.float32, **_WEIGHTS).eval()
 
 
-def _text_encoder(path: Path, torch_dtype: torch.dtype | None) -> Any:
+def _text_encoder(path: Path, torch_dtype: torch.dtype | None, quantization: Any = None) -> Any:
     from transformers import UMT5EncoderModel
 
     if path.is_file():
+        _check_unquantized(quantization, path)
         return _cast(load_wan_file(path, t5_from_wan), torch_dtype)
-    return UMT5EncoderModel.from_pretrained(path, dtype=torch_dtype or "auto", **_WEIGHTS).eval()
+    options = {"quantization_config": quantization} if quantization is not None else {}
+    return UMT5EncoderModel.from_pretrained(path, dtype=torch_dtype or "auto", **options, **_WEIGHTS).eval()
 
 
 def _image_encoder(path: Path) -> Any:
@@ -137,13 +161,15 @@ def _image_encoder(path: Path) -> Any:
 
 
 def _scheduler(found: FoundModel) -> Any:
-    from diffusers import UniPCMultistepScheduler
+    import diffusers
 
     path = found.parts.get("scheduler")
     # Without settings of ours the scheduler is that of a plain Wan pipeline, if there is one at all.
     if path is None or not found.settings.exists():
         return make_scheduler(settings_of(found).shift)
-    return UniPCMultistepScheduler.from_pretrained(path, **_LOCAL)
+    name = json.loads((path / "scheduler_config.json").read_text(encoding="utf-8")).get("_class_name", "")
+    known = getattr(diffusers, name, None) if name.endswith("Scheduler") else None
+    return (known or diffusers.UniPCMultistepScheduler).from_pretrained(path, **_LOCAL)
 
 
 def _cast(module: torch.nn.Module, torch_dtype: torch.dtype | None) -> torch.nn.Module:

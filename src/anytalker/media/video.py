@@ -63,6 +63,12 @@ class Stopwatch:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
+    def copy(self) -> Stopwatch:
+        """Another one with the same seconds, which goes on by itself."""
+        other = Stopwatch()
+        other.seconds = dict(self.seconds)
+        return other
+
     @contextmanager
     def stage(self, name: str, besides: str | None = None) -> Iterator[None]:
         """Add the time spent inside to a stage, less what another stage inside of it took."""

@@ -101,6 +101,7 @@ def play(pipeline: Any, clip: RenderedClip, voices: Sequence[np.ndarray | None],
         faces=clip.scene.boxes(_PICTURE_HEIGHT),
         generator=torch.Generator().manual_seed(seed),
         max_frames=len(clip.frames),
+        on_progress=lambda stage, done, total: None,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
 from diffusers.loaders import PeftAdapterMixin
 from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
 from diffusers.models.attention import FeedForward
@@ -26,6 +27,7 @@ from diffusers.models.transformers.transformer_wan import (
 from torch import nn
 
 from anytalker.errors import InputError
+from anytalker.models.attention_backends import check_attention_backend
 from anytalker.models.audio_face_attention import (
     AudioFaceCrossAttention,
     BlockContext,
@@ -50,6 +52,10 @@ Layout = Literal["A", "B"]
 
 WHOLE_LAYERS = r"attn_people\.to_out"
 """Pattern of the blocks' layers whose weights must stay as they are."""
+
+CACHES = ("FirstBlockCacheConfig", "MagCacheConfig", "TaylorSeerCacheConfig")
+CACHED_LAYERS = r"blocks\.\d+\.(attn1|attn2|ffn)"
+"""Pattern of the layers whose outputs TaylorSeer extrapolates."""
 
 TRAINED_PLACES = 32
 """In training every batch has faces of other sizes; a compiled block sees them in steps of so many places."""
@@ -330,6 +336,44 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
         for module in self.modules():
             if isinstance(module, (AudioFaceCrossAttention, PeopleCrossAttention)):
                 module.backend = backend  # type: ignore[assignment]
+
+    def set_attention_backend(self, backend: str) -> None:
+        """Compute the self attention with another of diffusers' backends, see `AttentionBackendName`.
+
+        Raises:
+            InputError: if there is no such backend, or it can't be used here.
+        """
+        check_attention_backend(backend)
+        self._use_attention(backend)
+
+    def reset_attention_backend(self) -> None:
+        """Let torch, or diffusers' `attention_backend` context, choose again."""
+        self._use_attention(None)
+
+    def _use_attention(self, backend: str | None) -> None:
+        for module in self.modules():
+            if isinstance(module, SelfAttention):
+                module.backend = backend
+
+    def enable_cache(self, config: Any) -> None:
+        """Leave out what hardly changes from step to step, by a configuration of diffusers.
+
+        Args:
+            config: `FirstBlockCacheConfig`, `MagCacheConfig` or `TaylorSeerCacheConfig`; without identifiers of its own
+                the last one works on the attention and feed-forward layers.
+
+        Raises:
+            InputError: for caches that need diffusers' own attention classes.
+        """
+        kind = type(config).__name__
+        if kind not in CACHES:
+            raise InputError(f"{kind} can't be used with this transformer; use one of {', '.join(CACHES)}.")
+        if kind == "TaylorSeerCacheConfig" and config.cache_identifiers is None:
+            config.cache_identifiers = [CACHED_LAYERS]
+        TransformerBlockRegistry.register(
+            AnyTalkerTransformerBlock, TransformerBlockMetadata(return_hidden_states_index=0)
+        )
+        super().enable_cache(config)
 
     def make_context(
         self,

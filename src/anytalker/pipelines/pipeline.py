@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline, UniPCMultistepScheduler
+from diffusers import AutoencoderKLWan, DiffusionPipeline, SchedulerMixin, UniPCMultistepScheduler
 from PIL import Image
 
-from anytalker.conditioning.audio_features import VoiceWindows, hear_voices
-from anytalker.conditioning.faces import clip_pixels, crop_face
-from anytalker.conditioning.masks import condition_mask, face_token_masks
-from anytalker.conditioning.text import clean_prompt
-from anytalker.conventions import PixelBox
 from anytalker.denoising.denoiser import Conditioning, Denoiser
 from anytalker.denoising.guidance import Guidance
-from anytalker.denoising.noise import Noise
+from anytalker.denoising.noise import GivenNoise, Noise
 from anytalker.denoising.windows import check_positions, window_remark, with_window
+from anytalker.errors import InputError
 from anytalker.hardware.acceleration import compiling_pays
 from anytalker.hardware.placement import Memory
-from anytalker.loading.components import find_model, load_components, save_components
-from anytalker.loading.quiet import quiet_bars
-from anytalker.loading.separator import find_separator
 from anytalker.media.destination import check_destination
-from anytalker.media.pictures import resized_video_tensor, to_video_tensor
 from anytalker.media.video import Stopwatch
-from anytalker.models.latents import condition_latents
+from anytalker.models.autoencoder import MiniatureAutoencoder
 from anytalker.models.settings import PipelineSettings
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
+from anytalker.pipelines.adapters import Adapters
+from anytalker.pipelines.callbacks import OnStepEnd, step_bar
+from anytalker.pipelines.encoding import Encoders
 from anytalker.pipelines.inputs import Inputs, fit_scene, input_files, read_scene, shared_settings
 from anytalker.pipelines.limits import check_strengths
 from anytalker.pipelines.options import GenerationOptions, SettledOptions, checked, record_of
+from anytalker.pipelines.outputs import NoiseSources, OutputType, TalkingVideos, check_outputs, finish, shared_out
 from anytalker.pipelines.parts import INTERVAL
 from anytalker.pipelines.prepared_video import PreparedVideo, Progress
+from anytalker.pipelines.python_options import PythonOptions, split_options
 from anytalker.pipelines.result import TalkingVideo, VideoFile
 from anytalker.pipelines.separators import separate_voices
+from anytalker.pipelines.state import CallState
+from anytalker.pipelines.storage import Stored
 
 
-class AnyTalkerPipeline(DiffusionPipeline):
+class AnyTalkerPipeline(Encoders, CallState, Adapters, Stored, DiffusionPipeline):
     """Talking video of any number of people (paper sections 3 and 4.1; sampler and preparation of the release).
 
     Args:
@@ -49,7 +49,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
         text_encoder: UMT5 encoder.
         tokenizer: its tokenizer.
         image_encoder: CLIP vision tower; its hidden states before the last layer are used.
-        scheduler: UniPC with flow sigmas.
+        scheduler: UniPC with flow sigmas, or another flow-matching scheduler of diffusers.
         audio_features: features of the voices, see `anytalker.conditioning.audio_features`.
         settings: sizes and defaults.
     """
@@ -59,13 +59,13 @@ class AnyTalkerPipeline(DiffusionPipeline):
     def __init__(
         self,
         transformer: AnyTalkerTransformer3DModel,
-        vae: Any,
+        vae: AutoencoderKLWan | MiniatureAutoencoder,
         text_encoder: Any,
         tokenizer: Any,
         image_encoder: Any,
-        scheduler: UniPCMultistepScheduler,
+        scheduler: SchedulerMixin,
         audio_features: Any,
-        settings: PipelineSettings | None = None,
+        settings: PipelineSettings | dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -77,58 +77,104 @@ class AnyTalkerPipeline(DiffusionPipeline):
             scheduler=scheduler,
             audio_features=audio_features,
         )
-        self.settings = settings or PipelineSettings()
+        self.settings = settings if isinstance(settings, PipelineSettings) else PipelineSettings(**settings or {})
         self.memory: Memory = "high"
         self.variant: dict[str, Any] = {}
         self.separator_file: Path | None = None
         self.compile_where_it_pays = False
 
-    @classmethod
-    def from_pretrained(cls, model: str | Path = "tiny", **kwargs: Any) -> AnyTalkerPipeline:
-        """Load a model by its name ("tiny" comes with the package) or from a folder.
+    @property
+    def settings(self) -> PipelineSettings:  # type: ignore[override]
+        """Sizes and defaults; for `AnyTalkerPipeline(**pipe.components, **pipe.parameters)` among the parameters."""
+        return self._settings
 
-        Args:
-            model: "tiny", or a folder written by `save_pretrained`.
-            **kwargs: `torch_dtype`, the floating point type of the large parts (default float32).
+    @settings.setter
+    def settings(self, settings: PipelineSettings) -> None:
+        self._settings = settings
+        self.register_to_config(settings=asdict(settings))
 
-        Raises:
-            InputError: if there is no such model, or its folder lacks something.
-        """
-        with quiet_bars():
-            pipeline = cls(**load_components(model, **kwargs))
-        pipeline.separator_file = find_separator(find_model(model), pipeline.settings.separator)
-        return pipeline
-
-    def save_pretrained(self, save_directory: str | Path) -> None:  # type: ignore[override]
-        """Write all components and the settings to a folder that `from_pretrained` reads."""
-        parts = dict(self.components)
-        save_components(Path(save_directory), parts, self.settings)
-
+    # Long because editors complete the options of a call from its signature.
     def __call__(
         self,
         image: Image.Image | str | Path,
         audio: Sequence[Any],
         faces: Sequence[Any] | None = None,
         prompt: str = "",
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
         on_progress: Progress | None = None,
-        **options: Any,
+        *,
+        negative_prompt: str | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        audio_guidance_scale: float | None = None,
+        voice_strengths: Sequence[float] | None = None,
+        guidance_interval: tuple[float, float] = (0.0, 1.0),
+        batch_guidance: bool = False,
+        mode: Literal["pad", "concat"] = "pad",
+        fps: float | None = None,
+        max_frames: int | None = None,
+        window: int | Literal["none"] | None = None,
+        size: tuple[int, int] | None = None,
+        scale: float | None = None,
+        rounding: Literal["up", "release"] = "up",
+        separate: bool = True,
+        at: float | None = None,
+        num_videos_per_prompt: int = 1,
+        latents: torch.Tensor | None = None,
+        prompt_embeds: torch.Tensor | None = None,
+        negative_prompt_embeds: torch.Tensor | None = None,
+        attention_kwargs: Mapping[str, Any] | None = None,
+        output_type: OutputType = "np",
+        return_dict: bool = True,
+        callback_on_step_end: OnStepEnd | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] | None = None,
     ) -> TalkingVideo:
         """Make a video in memory; for long ones see `generate_to`.
 
+        Without `on_progress` a bar shows the steps, see `set_progress_bar_config`.
+
         Args:
-            image, audio, faces, prompt, generator, on_progress, **options: see `prepare`.
+            image, audio, faces, prompt, on_progress, at: see `prepare`.
+            generator: source of the noise; None: a random one. Several: one a video.
+            negative_prompt, num_inference_steps, guidance_scale, audio_guidance_scale, voice_strengths,
+                guidance_interval, batch_guidance, mode, fps, max_frames, window, size, scale, rounding, separate: see
+                `GenerationOptions`.
+            num_videos_per_prompt: videos, made one after another from other noise.
+            latents, prompt_embeds, negative_prompt_embeds, attention_kwargs, callback_on_step_end,
+                callback_on_step_end_tensor_inputs: see `PythonOptions`; `latents` may hold noise for each video.
+            output_type: what `.frames` are: "np" float32 (T, H, W, 3) in [0, 1]; "pil" a list of pictures; "pt" a
+                tensor (T, 3, H, W) in [0, 1]; "latent" the latents (1, 16, f, h, w), which are not decoded. Of several
+                videos: one array or tensor with another dimension in front, or a list of lists.
+            return_dict: False gives a tuple with the frames.
 
         Returns:
-            The video: `.frames` float32 (T, H, W, 3) in [0, 1], `.save(path)` writes it with the voices.
+            The video: `.save(path)` writes it with the voices. An interrupted one (`pipe._interrupt = True` in a
+            callback) is what there was then. Of several videos `.videos` has each.
 
         Raises:
             InputError: for anything that can't be used, naming it.
         """
-        video = self.prepare(image, audio, faces, prompt, generator, on_progress, **options)
-        latents = list(video.denoise())
-        frames = video.decode(latents)
-        return video.collect(frames)
+        given = locals()
+        options = {name: given[name] for name in (*GenerationOptions.model_fields, *PythonOptions.names(), "at")}
+        check_outputs(output_type, num_videos_per_prompt)
+        noises = shared_out(generator, latents, num_videos_per_prompt)
+        report = on_progress or step_bar(self)
+        sources = {"generator": noises[0][0], "latents": noises[0][1]}
+        video = self.prepare(image, audio, faces, on_progress=report, **options | sources)
+        made = [finish(one, output_type) for one in self._each(video, noises)]
+        whole = made[0] if num_videos_per_prompt == 1 else TalkingVideos.of(made)
+        return whole if return_dict else whole.to_tuple()  # type: ignore[return-value]
+
+    def _each(self, video: PreparedVideo, noises: Sequence[NoiseSources]) -> Iterator[PreparedVideo]:
+        """The prepared video with each noise; a callback may change the guidance of one, which the next forgets."""
+        scale = self._guidance_scale
+        denoisers = [replace(video.denoiser) for _ in noises]
+        for number, (denoiser, (generator, latents)) in enumerate(zip(denoisers, noises, strict=True)):
+            if self._interrupt and number:
+                return
+            self._guidance_scale = scale
+            noise = self.noise_for(video.conditioning, generator, latents) if number else video.noise
+            yield replace(video, denoiser=denoiser, noise=noise, stopwatch=video.stopwatch.copy())
 
     def stream(self, image: Any, audio: Sequence[Any], **options: Any) -> Iterator[np.ndarray]:
         """Make a video chunk by chunk, in memory that doesn't grow with its length.
@@ -208,7 +254,8 @@ class AnyTalkerPipeline(DiffusionPipeline):
             on_progress: called as (stage, done, total) with stages "prepare", "denoise", in steps of windows, and
                 "decode", in chunks.
             at: of a video as the picture, the second of the frame; None: the first that isn't black.
-            **options: any other of `GenerationOptions`, such as `num_inference_steps` or `guidance_scale`.
+            **options: any other of `GenerationOptions`, such as `num_inference_steps` or `guidance_scale`, or of
+                `PythonOptions`, such as `callback_on_step_end`.
 
         Returns:
             The video, ready to be denoised.
@@ -216,11 +263,12 @@ class AnyTalkerPipeline(DiffusionPipeline):
         Raises:
             InputError: for anything that can't be used, naming it.
         """
-        chosen = checked(GenerationOptions, {"prompt": prompt} | options)
+        own, rest = split_options(options)
+        chosen = checked(GenerationOptions, {"prompt": prompt} | rest)
         settings = shared_settings(self.settings, self.transformer.split_rows.devices)
         scene = read_scene(image, audio, faces, at)
         inputs = fit_scene(scene, settings, chosen)
-        return self.prepare_inputs(inputs, chosen, generator, on_progress)
+        return self.prepare_inputs(inputs, chosen, generator, on_progress, own)
 
     @torch.no_grad()
     def prepare_inputs(
@@ -229,6 +277,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
         options: GenerationOptions = GenerationOptions(),
         generator: torch.Generator | None = None,
         on_progress: Progress | None = None,
+        own: PythonOptions | None = None,
     ) -> PreparedVideo:
         """Encode inputs that were read, checked and resized before.
 
@@ -236,11 +285,14 @@ class AnyTalkerPipeline(DiffusionPipeline):
             inputs: from `fit_scene`.
             options: how the video is made.
             generator, on_progress: see `prepare`.
+            own: tensors and functions in place of the usual.
 
         Raises:
             InputError: if the model can't make a video of that length and size.
         """
+        self._interrupt, own = False, own or PythonOptions()
         settings = with_window(self.settings, options.window)
+        own.check_texts(options.prompt, options.negative_prompt, settings.text_len, self.text_encoder.config.d_model)
         check_positions(inputs.frames, inputs.image.size, settings, self.transformer.config.rope_max_seq_len)
         strengths = check_strengths(options.voice_strengths, len(inputs.boxes))
         report = on_progress or (lambda stage, done, total: None)
@@ -248,28 +300,25 @@ class AnyTalkerPipeline(DiffusionPipeline):
         stopwatch = Stopwatch()
         with stopwatch.stage("prepare"):
             report("prepare", 0, 1)
-            device = self._execution_device.type
             inputs, separation, missing = separate_voices(
-                inputs, settings, self.separator_file, options.separate, device
+                inputs, settings, self.separator_file, options.separate, self._execution_device.type
             )
-            conditioning = self.encode(inputs, options.prompt, options.negative_prompt)
+            conditioning = self.encode(inputs, *own.texts(options.prompt, options.negative_prompt))
             report("prepare", 1, 1)
         settled = options.settled(settings)
-        denoiser = self.denoiser(settled, settings, strengths)
+        denoiser = replace(self.denoiser(settled, settings, strengths), adapter_scale=own.scale)
         if self.compile_where_it_pays:
             denoiser.compiled = self._compiling_pays(denoiser, conditioning)
-        recorded = record_of(settled, settings, strengths)
-        if separation is not None:
-            recorded["separation"] = separation
-        if denoiser.compiled:
-            recorded["compiled"] = True
+        self.begin_call(settled.guidance_scale, settled.num_inference_steps, own.attention_kwargs)
+        recorded = record_of(settled, settings, strengths) | own.recorded | self.recorded_adapters
+        recorded |= self._recorded(separation, denoiser.compiled)
         remarks = [missing, window_remark(inputs.frames, settings) if options.window is None else None]
         return PreparedVideo(
             vae=self.vae,
             denoiser=denoiser,
             inputs=inputs,
             conditioning=conditioning,
-            noise=self.noise_for(conditioning, generator),
+            noise=self.noise_for(conditioning, generator, own.latents),
             model=settings.name,
             choices=recorded | self.variant,
             modules=self.components,
@@ -277,7 +326,16 @@ class AnyTalkerPipeline(DiffusionPipeline):
             report=report,
             stopwatch=stopwatch,
             remark="\n".join(filter(None, remarks)),
+            on_step_end=own.step_callback(self),
+            interrupted=lambda: self._interrupt,
         )
+
+    def _recorded(self, separation: Any, compiled: bool | None) -> dict[str, Any]:
+        """What else is written into a video's record, where it is not as usual."""
+        sampler = type(self.scheduler).__name__
+        usual = sampler == UniPCMultistepScheduler.__name__
+        found = {"separation": separation, "compiled": compiled or None, "scheduler": None if usual else sampler}
+        return {name: value for name, value in found.items() if value is not None}
 
     def denoiser(
         self, options: SettledOptions, settings: PipelineSettings, strengths: tuple[float, ...] | None
@@ -306,65 +364,19 @@ class AnyTalkerPipeline(DiffusionPipeline):
             return False
         return compiling_pays(self.transformer, denoiser.passes(conditioning), self._execution_device)
 
-    def encode(self, inputs: Inputs, prompt: str, negative_prompt: str | None = None) -> Conditioning:
-        """Run all encoders; see `Conditioning` for the shapes. `negative_prompt` None: the model's null text."""
-        latent_frames = (inputs.frames - 1) // 4 + 1
-        width, height = inputs.image.size
-        # In the order of `model_cpu_offload_seq`: each part sends away the one before it.
-        prompt_embeds, null_embeds = self.encode_text(prompt), self.encode_null_text(negative_prompt)
-        picture, faces = self.seen(inputs)
-        images = self.encode_images([picture, *(crop_face(picture, box) for box in faces)])
-        pixels = to_video_tensor(picture) if picture is inputs.image else resized_video_tensor(picture, height, width)
-        pixels = pixels.to(self._execution_device)
-        latents = condition_latents(self.vae, pixels, latent_frames, self.settings.condition)
-        mask = self.picture_mask(inputs, latents.shape[2]).to(latents)
-        masks = face_token_masks(faces, height, width, 1, picture=picture.size)
-        return Conditioning(
-            condition=torch.cat([mask, latents], dim=1),
-            prompt_embeds=prompt_embeds,
-            negative_prompt_embeds=null_embeds,
-            image_embeds=images[:1],
-            face_embeds=images[None, 1:],
-            audio_embeds=self.encode_voices(inputs).to(latents),
-            face_masks=masks[None].to(latents).expand(-1, -1, latent_frames, -1, -1),
-        )
+    def noise_for(
+        self, conditioning: Conditioning, generator: torch.Generator | None, latents: torch.Tensor | None = None
+    ) -> Noise | GivenNoise:
+        """The noise that a video starts from, drawn as it is needed, or `latents`.
 
-    def seen(self, inputs: Inputs) -> tuple[Image.Image, list[PixelBox]]:
-        """The picture that encoders and masks are made of, and the faces in it, see `PipelineSettings.prepared`."""
-        if self.settings.prepared == "video" or inputs.picture is None or inputs.faces is None:
-            return inputs.image, inputs.boxes
-        return inputs.picture, inputs.faces
-
-    def encode_voices(self, inputs: Inputs) -> VoiceWindows:
-        """Audio features of all people."""
-        voices = [voice.waveform if voice.vocals is None else voice.vocals for voice in inputs.voices]
-        return hear_voices(self.audio_features, voices, inputs.frames, inputs.fps, inputs.mode)
-
-    def picture_mask(self, inputs: Inputs, latent_frames: int) -> torch.Tensor:
-        """The four mask channels (1, 4, f, h, w) in front of the condition latents."""
-        width, height = inputs.image.size
-        picture, faces = self.seen(inputs)
-        return condition_mask(faces, height, width, latent_frames, picture=picture.size)[None]
-
-    def encode_text(self, prompt: str) -> torch.Tensor:
-        """Text embeddings (1, tokens, channels) of a prompt, cleaned, without padding."""
-        text = clean_prompt(prompt)
-        tokens = self.tokenizer(text, truncation=True, max_length=self.settings.text_len, return_tensors="pt")
-        return self.text_encoder(**tokens.to(self._execution_device)).last_hidden_state
-
-    def encode_null_text(self, negative_prompt: str | None) -> torch.Tensor:
-        """Text embeddings (1, tokens, channels) of the null branch; None: the model's default."""
-        if negative_prompt is None and self.settings.null_text == "zeros":
-            return torch.zeros_like(self.encode_text("")[:, :1])
-        return self.encode_text(self.settings.negative_prompt if negative_prompt is None else negative_prompt)
-
-    def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """CLIP's hidden states (n, tokens, channels) before the last layer, for pictures of any size."""
-        pixels = clip_pixels(images, self.settings.image_size).to(self._execution_device, self.image_encoder.dtype)
-        return self.image_encoder(pixels, output_hidden_states=True).hidden_states[-2]
-
-    def noise_for(self, conditioning: Conditioning, generator: torch.Generator | None) -> Noise:
-        """The noise that a video starts from, drawn as it is needed."""
-        condition = conditioning.condition
+        Raises:
+            InputError: if these have another shape than the video's.
+        """
+        condition, channels = conditioning.condition, self.transformer.config.out_channels
         height, width = condition.shape[3:]
-        return Noise(self.transformer.config.out_channels, height, width, condition, generator)
+        if latents is None:
+            return Noise(channels, height, width, condition, generator)
+        expected = (1, channels, conditioning.latent_frames, height, width)
+        if latents.shape != expected:
+            raise InputError(f"latents are {tuple(latents.shape)}; for this video they must be {expected}.")
+        return GivenNoise(latents, condition)

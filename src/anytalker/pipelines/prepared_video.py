@@ -16,7 +16,7 @@ import torch
 from diffusers.utils.torch_utils import empty_device_cache
 
 from anytalker.denoising.denoiser import Conditioning, Denoiser, DenoisingRun
-from anytalker.denoising.noise import Noise
+from anytalker.denoising.noise import GivenNoise, Noise
 from anytalker.denoising.wavefront import KeptWindows
 from anytalker.errors import AnyTalkerError, InputError
 from anytalker.failures import is_out_of_memory
@@ -55,13 +55,15 @@ class PreparedVideo:
         report: called as (stage, done, total).
         stopwatch: seconds by stage.
         remark: what the user should know before the video is made, in lines.
+        on_step_end: called after each step of a window.
+        interrupted: asked after each step whether to end there, and while a file is written.
     """
 
     vae: Any
     denoiser: Denoiser
     inputs: Inputs
     conditioning: Conditioning
-    noise: Noise
+    noise: Noise | GivenNoise
     model: str
     choices: Mapping[str, Any]
     modules: Mapping[str, Any]
@@ -69,13 +71,18 @@ class PreparedVideo:
     report: Progress = lambda stage, done, total: None
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     remark: str = ""
+    on_step_end: Callable[[DenoisingRun], None] | None = None
+    interrupted: Callable[[], bool] = lambda: False
 
     def denoise(self) -> Iterator[torch.Tensor]:
-        """Final latents (1, 16, n, h, w) in order, as soon as they are ready."""
+        """Final latents (1, 16, n, h, w) in order, as soon as they are ready; interrupted, the others as they are."""
         run = self.denoiser.begin(self.noise, self.conditioning)
         while run.done < run.total:
             self._advance(run)
             yield from run.finished()
+            if self.interrupted():
+                yield from run.unfinished()
+                return
 
     def decode(self, latents: Iterable[torch.Tensor], eight_bit: bool = False) -> Iterator[np.ndarray]:
         """Video frames, float32 chunks (t, H, W, 3) in [0, 1], in order, as soon as they are ready.
@@ -101,13 +108,17 @@ class PreparedVideo:
             del pixels
 
     def collect(self, chunks: Iterable[np.ndarray]) -> TalkingVideo:
-        """The video with all its frames in memory, from the chunks of `decode`."""
+        """The video with all its frames in memory, from the chunks of `decode`; interrupted, those there are."""
         width, height = self.inputs.image.size
         frames = np.empty((self.inputs.frames, height, width, 3), dtype=np.float32)
         done = 0
         for chunk in chunks:
             frames[done : done + len(chunk)] = chunk
             done += len(chunk)
+        return self.result(frames[:done])
+
+    def result(self, frames: Any) -> TalkingVideo:
+        """The finished video, with frames in any form."""
         return TalkingVideo(self.inputs, self.model, self.choices, self.stopwatch.seconds, frames)
 
     def to_file(
@@ -187,6 +198,12 @@ class PreparedVideo:
         if run.done == run.total:  # what the allocator keeps of the steps is in pieces too small for decoding
             empty_device_cache(self.conditioning.condition.device.type)
         self.report("denoise", run.done, run.total)
+        if self.on_step_end is not None:
+            self.on_step_end(run)
+
+    def _stop_if_interrupted(self) -> None:
+        if self.interrupted():
+            raise KeyboardInterrupt("Interrupted.")
 
     def _denoise(self, parts: Parts, say: Callable[[str], None], kept: KeptWindows | None = None) -> list[torch.Tensor]:
         """Take all steps, from where the parts are on; returns the final latents that are not saved among them."""
@@ -201,6 +218,7 @@ class PreparedVideo:
         self.report("denoise", run.done, run.total)
         unsaved: list[torch.Tensor] = []
         while run.done < run.total:
+            self._stop_if_interrupted()
             self._advance(run)
             unsaved += run.finished()
             if parts.due or (run.done == run.total and parts.exist):
@@ -210,10 +228,15 @@ class PreparedVideo:
 
     def _frames(self, latents: Iterable[torch.Tensor]) -> Iterator[np.ndarray]:
         """What is written: uint8 chunks (t, H, W, 3), with subtitles if they are wanted."""
-        frames = self.decode(latents, eight_bit=True)
+        frames = self._unless_interrupted(self.decode(latents, eight_bit=True))
         if self.inputs.timeline is None or self.inputs.subtitles != "burn":
             return frames
         return burned(frames, self.inputs.timeline, self.inputs.fps)
+
+    def _unless_interrupted(self, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        for chunk in chunks:
+            self._stop_if_interrupted()
+            yield chunk
 
     def _together(self, path: Path, fingerprint: str | None) -> VideoFile:
         """Make the video with other processes; the first one writes it, at once and without parts."""

@@ -67,6 +67,7 @@ def load_pipeline(
     for path, _ in adapters:
         _check_adapter(path)
     pipeline = AnyTalkerPipeline.from_pretrained(model, torch_dtype=working_dtype(model, device))
+    pipeline.set_progress_bar_config(disable=True)  # who loads it so has a display of their own
     for path, strength in adapters:
         merge_lora(pipeline.transformer, path, strength)
     set_decoder_precision(pipeline.vae, acceleration.decoder)

@@ -8,14 +8,40 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from anytalker.conditioning.timeline import speaking_spans
+from anytalker.errors import InputError
 from anytalker.media.recordings import SAMPLE_RATE, mix
 from anytalker.media.sound import Mixture
 from anytalker.media.video import PersonRecord, RunRecord, write_video
 from anytalker.pipelines.inputs import Inputs
 from anytalker.pipelines.subtitles import chapters_of
 from anytalker.pipelines.talk import timeline_of
+
+
+def frames_as(frames: np.ndarray, output_type: str) -> Any:
+    """Frames float32 (T, H, W, 3) in [0, 1] as "np", "pil" or "pt", see `AnyTalkerPipeline.__call__`."""
+    if output_type == "pil":
+        return [Image.fromarray(frame) for frame in (frames * 255).round().astype(np.uint8)]
+    if output_type == "pt":
+        import torch
+
+        return torch.from_numpy(frames).permute(0, 3, 1, 2)
+    return frames
+
+
+def as_array(frames: Any) -> np.ndarray:
+    """Frames float32 (T, H, W, 3) in [0, 1], whatever `frames_as` has made of them.
+
+    Raises:
+        InputError: for latents.
+    """
+    if isinstance(frames, list):
+        return np.stack([np.asarray(frame, dtype=np.float32) / 255 for frame in frames])
+    if frames.ndim != 4:
+        raise InputError("There are no frames to save: the video was made with output_type='latent'.")
+    return frames if isinstance(frames, np.ndarray) else frames.permute(0, 2, 3, 1).cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -85,15 +111,26 @@ class TalkingVideo(_Generated):
         model: name of the model.
         choices: the settings it was made with.
         seconds: wall-clock seconds by stage.
-        frames: float32 (T, H, W, 3) in [0, 1].
+        frames: float32 (T, H, W, 3) in [0, 1], or what the call's `output_type` says.
     """
 
-    frames: np.ndarray
+    frames: Any
 
     def save(self, path: str | Path) -> Path:
-        """Write an MP4 (H.264, AAC) with the mixed voices, marked as synthetic; returns its path."""
-        write_video(path, self.frames, self.fps, self.mixture, SAMPLE_RATE)
+        """Write an MP4 (H.264, AAC) with the mixed voices, marked as synthetic; returns its path.
+
+        Raises:
+            InputError: if there are latents in place of frames.
+        """
+        write_video(path, as_array(self.frames), self.fps, self.mixture, SAMPLE_RATE)
         return Path(path)
+
+    def to_tuple(self) -> tuple[Any]:
+        """A tuple with the frames."""
+        return (self.frames,)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.to_tuple()[place]
 
 
 @dataclass(frozen=True)
