@@ -103,6 +103,12 @@ class Segment:
         self._velocity_sum = torch.zeros_like(self.latents)
         self._weight_sum = torch.zeros_like(self._weight_sum)
 
+    @property
+    def estimate(self) -> torch.Tensor:
+        """Latents without noise as the last step has predicted them; before the first step, the noise."""
+        predicted = self._scheduler.model_outputs[-1] if self._scheduler.config.predict_x0 else None
+        return self.latents if predicted is None else predicted
+
     def state(self) -> dict[str, torch.Tensor]:
         """All that changes from step to step, as tensors."""
         sampler = self._scheduler
@@ -211,6 +217,20 @@ class Wavefront:
             return False
         del self.active[number], self._weights[number]
         return True
+
+    def estimate(self) -> torch.Tensor | None:
+        """What the earliest window in the making will look like; None if there is none that has taken a step.
+
+        Returns:
+            (B, channels, 2, h, w): the picture's frame, and the frame in the middle of the window, without noise.
+        """
+        number = next((number for number, step in self.active.items() if step), None)
+        if number is None or self._picture is None:
+            return None
+        segments = self._segments_of(number)
+        frames = torch.cat([segment.estimate for segment in segments], dim=2)
+        middle = frames.shape[2] // 2
+        return torch.cat([self._picture.estimate, frames[:, :, middle : middle + 1]], dim=2)
 
     def finished(self) -> Iterator[torch.Tensor]:
         """Final latents (B, channels, n, h, w) that have not been collected yet, in order."""

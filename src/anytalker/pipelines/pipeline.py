@@ -35,7 +35,7 @@ from anytalker.pipelines.inputs import Inputs, fit_scene, input_files, read_scen
 from anytalker.pipelines.limits import check_strengths
 from anytalker.pipelines.options import GenerationOptions, SettledOptions, checked, record_of
 from anytalker.pipelines.parts import INTERVAL
-from anytalker.pipelines.prepared_video import PreparedVideo, Progress
+from anytalker.pipelines.prepared_video import PreparedVideo, Previews, Progress
 from anytalker.pipelines.result import TalkingVideo, VideoFile
 from anytalker.pipelines.separators import separate_voices
 
@@ -223,13 +223,15 @@ class AnyTalkerPipeline(DiffusionPipeline):
         options: GenerationOptions = GenerationOptions(),
         generator: torch.Generator | None = None,
         on_progress: Progress | None = None,
+        previews: Previews | None = None,
     ) -> PreparedVideo:
         """Encode inputs that were read, checked and resized before.
 
         Args:
             inputs: from `fit_scene`.
             options: how the video is made.
-            generator, on_progress: see `prepare`.
+            generator, on_progress: see `prepare`. What `on_progress` raises, which is called after every step, ends it.
+            previews: pictures of the video while it is made, see `PreparedVideo`.
 
         Raises:
             InputError: if the model can't make a video of that length and size.
@@ -271,6 +273,7 @@ class AnyTalkerPipeline(DiffusionPipeline):
             report=report,
             stopwatch=stopwatch,
             remark="\n".join(filter(None, remarks)),
+            previews=previews,
         )
 
     def denoiser(
