@@ -58,7 +58,6 @@ CREATE TABLE IF NOT EXISTS webhooks (
     job TEXT NOT NULL,
     event TEXT NOT NULL,
     target TEXT NOT NULL,
-    body TEXT NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0,
     due REAL NOT NULL
 );
@@ -395,7 +394,7 @@ class JobStore:
     # Webhooks
 
     def due_webhooks(self) -> list[sqlite3.Row]:
-        """What is to be told now: rows with number, job, event, target, body, attempts."""
+        """What is to be told now: rows with number, job, event, target, attempts."""
         query = "SELECT * FROM webhooks WHERE due <= ? ORDER BY number LIMIT 20"
         return self._database.execute(query, (self._clock(),)).fetchall()
 
@@ -469,7 +468,7 @@ def _finish(
     )
     if row["webhook"]:
         database.execute(
-            "INSERT INTO webhooks (job, event, target, body, due) VALUES (?, ?, ?, '', ?)",
+            "INSERT INTO webhooks (job, event, target, due) VALUES (?, ?, ?, ?)",
             (row["id"], state.value, row["webhook"], now),
         )
 

@@ -191,13 +191,13 @@ class VideoQueue:
         """
         return self.store.cancel(job, owner, self.settings.expires)
 
-    def retry(self, job: str, owner: str | None = None) -> QueuedJob:
+    def retry(self, job: str, owner: str | None = None, bounds: Bounds | None = None) -> QueuedJob:
         """Queue a job again that failed or was cancelled; it goes on with what there is of it.
 
         Raises:
             UnknownJob, QueueFull: see `get` and `submit`.
         """
-        return self.store.retry(job, owner, self.settings.bounds)
+        return self.store.retry(job, owner, bounds or self.settings.bounds)
 
     def delete(self, job: str, owner: str | None = None) -> None:
         """Cancel a job if it isn't over, and delete it with all its files.
