@@ -24,6 +24,8 @@ NONE = "none"
 LONGEST_TEXT = 5000
 _ALIASES = {"steps": "num_inference_steps"}
 _DEEPEST = 8
+_LONGEST_NUMBERS = 1000
+"""Characters of a number, or of a list of them."""
 
 
 @dataclass(frozen=True)
@@ -238,6 +240,8 @@ def _no_constant(name: str) -> float:
 
 def _value(text: str) -> Any:
     """A number, a truth value, a list, or else the text itself."""
+    if len(text) > _LONGEST_NUMBERS:
+        raise InputError(f"{text[:40]}… is far too long for a number.")
     try:
         found = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):
