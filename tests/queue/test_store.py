@@ -56,7 +56,7 @@ def test_others_jobs_are_unknown(store) -> None:
         store.get("one", "ben")
     with pytest.raises(UnknownJob):
         store.cancel("one", "ben", None)
-    assert store.list("ben") == []
+    assert store.jobs("ben") == []
 
 
 def test_jobs_go_by_priority_and_age(store) -> None:
@@ -164,7 +164,7 @@ def test_a_full_queue_says_what_is_full(store, bounds, reason) -> None:
     with pytest.raises(QueueFull) as caught:
         add(store, "two", bounds=bounds, size=100)
     assert caught.value.reason == reason
-    assert [job.id for job in store.list()] == ["one"]
+    assert [job.id for job in store.jobs()] == ["one"]
 
 
 def test_others_have_room_where_one_has_none(store) -> None:
@@ -199,6 +199,6 @@ def test_a_change_that_fails_changes_nothing(store) -> None:
 def test_pages_of_a_list(store) -> None:
     for number in range(5):
         add(store, f"job {number}")
-    first = store.list("anna", limit=2)
+    first = store.jobs("anna", limit=2)
     assert [job.id for job in first] == ["job 4", "job 3"]
-    assert [job.id for job in store.list("anna", limit=9, after=first[-1].id)] == ["job 2", "job 1", "job 0"]
+    assert [job.id for job in store.jobs("anna", limit=9, after=first[-1].id)] == ["job 2", "job 1", "job 0"]

@@ -74,7 +74,7 @@ class VideoRequest(GenerationOptions):
         """What is asked of the video besides its people and voices."""
         return GenerationOptions(**{name: getattr(self, name) for name in GenerationOptions.model_fields})
 
-    def settled(self, voices: int) -> VideoRequest:
+    def with_people(self, voices: int) -> VideoRequest:
         """The same with its people, for so many recordings; checks that they go together.
 
         Raises:
@@ -109,7 +109,7 @@ class VideoRequest(GenerationOptions):
         for person in timeline.people:
             if isinstance(person.face, str):
                 raise InputError(f"The face of {person.name} is a file; give a box, a point or a number.")
-            voice = person.voice and person.voice.name
+            voice = person.voice.name if person.voice is not None else None
             if voice is not None and not _SPOKEN_VOICE.fullmatch(voice):
                 raise InputError(f"{voice[:40]!r} is no name of a spoken voice; give one such as 'en-us+f2'.")
 

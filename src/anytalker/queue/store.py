@@ -16,59 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anytalker.queue.record import Failure, KeyConflict, QueuedJob, QueueFull, State, UnknownJob
+from anytalker.queue.record import Failure, QueuedJob, State, UnknownJob
 from anytalker.queue.request import VideoRequest
+from anytalker.queue.rows import COLUMNS, DIED, SCHEMA, VERSION, Bounds, check_room, finish, job_of, of_key
 
-_VERSION = 1
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS jobs (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    state TEXT NOT NULL,
-    request TEXT NOT NULL,
-    model TEXT NOT NULL,
-    owner TEXT NOT NULL,
-    priority INTEGER NOT NULL,
-    created REAL NOT NULL,
-    started REAL,
-    finished REAL,
-    expires REAL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    crashes INTEGER NOT NULL DEFAULT 0,
-    worker TEXT,
-    lease REAL,
-    stage TEXT,
-    done INTEGER NOT NULL DEFAULT 0,
-    total INTEGER NOT NULL DEFAULT 0,
-    progress REAL NOT NULL DEFAULT 0,
-    seconds_left REAL,
-    previews INTEGER NOT NULL DEFAULT 0,
-    failure_code TEXT,
-    failure_message TEXT,
-    key TEXT,
-    digest TEXT,
-    bytes INTEGER NOT NULL DEFAULT 0,
-    webhook TEXT,
-    UNIQUE (owner, key)
-);
-CREATE INDEX IF NOT EXISTS waiting ON jobs (state, priority DESC, number);
-CREATE INDEX IF NOT EXISTS owned ON jobs (owner, state);
-CREATE TABLE IF NOT EXISTS webhooks (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    job TEXT NOT NULL,
-    event TEXT NOT NULL,
-    target TEXT NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    due REAL NOT NULL
-);
-"""
 _PATIENCE = 300.0
 """Seconds that a job of another model lets those of a loaded one go before it."""
-_AHEAD = (
-    "SELECT COUNT(*) FROM jobs AS other WHERE other.state = 'queued' AND (other.priority > jobs.priority OR "
-    "(other.priority = jobs.priority AND other.number < jobs.number))"
-)
-_COLUMNS = f"jobs.*, CASE WHEN state = 'queued' THEN ({_AHEAD}) END AS position"
 
 
 @dataclass(frozen=True)
@@ -88,21 +41,6 @@ class Claim:
         )
 
 
-@dataclass(frozen=True)
-class Bounds:
-    """How much a queue holds.
-
-    Attributes:
-        waiting: jobs that wait or run, of everybody.
-        of_owner: the same of one owner; None: no bound of its own.
-        bytes: that all jobs take on disk together.
-    """
-
-    waiting: int = 200
-    of_owner: int | None = None
-    bytes: int = 50 * 2**30
-
-
 class JobStore:
     """The jobs of a file.
 
@@ -117,9 +55,9 @@ class JobStore:
         path.touch(mode=0o600)
         with self._transaction() as database:
             if database.execute("PRAGMA user_version").fetchone()[0] == 0:
-                for statement in filter(str.strip, _SCHEMA.split(";")):
+                for statement in filter(str.strip, SCHEMA.split(";")):
                     database.execute(statement)
-                database.execute(f"PRAGMA user_version = {_VERSION}")
+                database.execute(f"PRAGMA user_version = {VERSION}")
 
     def close(self) -> None:
         """Close this thread's connection."""
@@ -139,12 +77,12 @@ class JobStore:
         Raises:
             UnknownJob: if there is none of that id, or it is somebody else's.
         """
-        row = self._row(f"SELECT {_COLUMNS} FROM jobs WHERE id = ? AND owner = COALESCE(?, owner)", job, owner)
+        row = self._row(f"SELECT {COLUMNS} FROM jobs WHERE id = ? AND owner = COALESCE(?, owner)", job, owner)
         if row is None:
             raise UnknownJob(f"There is no video {job}.")
-        return _job(row)
+        return job_of(row)
 
-    def list(
+    def jobs(
         self,
         owner: str | None = None,
         limit: int = 100,
@@ -170,9 +108,9 @@ class JobStore:
             values.append(after)
         order = "ASC" if oldest_first else "DESC"
         query = (
-            f"SELECT {_COLUMNS} FROM jobs WHERE {' AND '.join(conditions)} ORDER BY number {order} LIMIT {int(limit)}"
+            f"SELECT {COLUMNS} FROM jobs WHERE {' AND '.join(conditions)} ORDER BY number {order} LIMIT {int(limit)}"
         )
-        return [_job(row) for row in self._database.execute(query, values)]
+        return [job_of(row) for row in self._database.execute(query, values)]
 
     def counts(self, owner: str | None = None) -> dict[State, int]:
         """How many jobs are in each state."""
@@ -192,7 +130,7 @@ class JobStore:
         Raises:
             KeyConflict: if that was another request.
         """
-        return _of_key(self._database, owner, key, digest)
+        return of_key(self._database, owner, key, digest)
 
     # Changing
 
@@ -226,9 +164,9 @@ class JobStore:
             KeyConflict: if the key was used for another request.
         """
         with self._transaction() as database:
-            if key is not None and (known := _of_key(database, owner, key, digest or "")) is not None:
+            if key is not None and (known := of_key(database, owner, key, digest or "")) is not None:
                 return known
-            _check_room(database, owner, bounds, size)
+            check_room(database, owner, bounds, size)
             database.execute(
                 "INSERT INTO jobs (id, state, request, model, owner, priority, created, bytes, key, digest, webhook) "
                 "VALUES (?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -245,7 +183,7 @@ class JobStore:
         Raises:
             QueueFull: if there is none.
         """
-        _check_room(self._database, owner, bounds, size)
+        check_room(self._database, owner, bounds, size)
 
     def claim(self, worker: str, lease: float, loaded: str | None = None) -> Claim | None:
         """Take the next job; None if none waits.
@@ -325,7 +263,7 @@ class JobStore:
             for row in rows:
                 crashes = row["crashes"] + (most_crashes is not None)
                 if most_crashes is not None and crashes >= most_crashes:
-                    _finish(database, row, State.failed, self._clock(), expires, Failure("worker_died", _DIED))
+                    finish(database, row, State.failed, self._clock(), expires, Failure("worker_died", DIED))
                 database.execute(
                     "UPDATE jobs SET crashes = ?, worker = NULL, lease = NULL, seconds_left = NULL, "
                     "state = CASE state WHEN 'running' THEN 'queued' ELSE state END WHERE id = ?",
@@ -345,7 +283,7 @@ class JobStore:
         with self._transaction() as database:
             row = database.execute("SELECT * FROM jobs WHERE id = ? AND state = 'running'", (job,)).fetchone()
             if row is not None:
-                _finish(database, row, State.failed, self._clock(), expires, failure)
+                finish(database, row, State.failed, self._clock(), expires, failure)
 
     def cancel(self, job: str, owner: str | None, expires: float | None) -> QueuedJob:
         """End a job that waits or runs, at once: its worker notices at the next step. Others stay as they are.
@@ -357,7 +295,7 @@ class JobStore:
             self.get(job, owner)
             query = "SELECT * FROM jobs WHERE id = ? AND state IN ('queued', 'running')"
             if (row := database.execute(query, (job,)).fetchone()) is not None:
-                _finish(database, row, State.cancelled, self._clock(), expires)
+                finish(database, row, State.cancelled, self._clock(), expires)
         return self.get(job)
 
     def retry(self, job: str, owner: str | None, bounds: Bounds) -> QueuedJob:
@@ -370,7 +308,7 @@ class JobStore:
         with self._transaction() as database:
             known = self.get(job, owner)
             if known.state in (State.failed, State.cancelled):
-                _check_room(database, known.owner, bounds, 0)
+                check_room(database, known.owner, bounds, 0)
                 database.execute(
                     "UPDATE jobs SET state = 'queued', number = (SELECT MAX(number) + 1 FROM jobs), crashes = 0, "
                     "started = NULL, finished = NULL, expires = NULL, failure_code = NULL, failure_message = NULL, "
@@ -412,7 +350,7 @@ class JobStore:
         with self._transaction() as database:
             row = database.execute(f"SELECT * FROM jobs WHERE {where}", values).fetchone()
             if row is not None:
-                _finish(database, row, state, self._clock(), expires, failure)
+                finish(database, row, state, self._clock(), expires, failure)
                 database.execute("UPDATE jobs SET bytes = ? WHERE id = ?", (size, claim.job.id))
         return row is not None
 
@@ -445,60 +383,3 @@ class JobStore:
             database.execute("ROLLBACK")
             raise
         database.execute("COMMIT")
-
-
-_DIED = "The process that made it ended several times without a message; most likely it ran out of memory."
-
-
-def _finish(
-    database: sqlite3.Connection,
-    row: sqlite3.Row,
-    state: State,
-    now: float,
-    expires: float | None,
-    failure: Failure | None = None,
-) -> None:
-    """End a job, and queue the webhook that tells it, in the same transaction."""
-    code, message = (failure.code, failure.message) if failure else (None, None)
-    done = "progress = 1, " if state is State.succeeded else ""
-    database.execute(
-        f"UPDATE jobs SET state = ?, {done}finished = ?, expires = ?, failure_code = ?, failure_message = ?, "
-        "worker = NULL, lease = NULL, seconds_left = NULL WHERE id = ?",
-        (state.value, now, expires, code, message, row["id"]),
-    )
-    if row["webhook"]:
-        database.execute(
-            "INSERT INTO webhooks (job, event, target, due) VALUES (?, ?, ?, ?)",
-            (row["id"], state.value, row["webhook"], now),
-        )
-
-
-def _check_room(database: sqlite3.Connection, owner: str, bounds: Bounds, size: int) -> None:
-    waiting = "SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'running')"
-    if database.execute(waiting).fetchone()[0] >= bounds.waiting:
-        raise QueueFull("queue_full", f"{bounds.waiting} videos wait already, which is all there is room for.")
-    if bounds.of_owner is not None:
-        count = database.execute(f"{waiting} AND owner = ?", (owner,)).fetchone()[0]
-        if count >= bounds.of_owner:
-            raise QueueFull("too_many_jobs", f"{count} of your videos wait already, and no more may.")
-    used = database.execute("SELECT COALESCE(SUM(bytes), 0) FROM jobs").fetchone()[0]
-    if used + size > bounds.bytes:
-        raise QueueFull("storage_full", "The disk space for videos is used up. Delete some.")
-
-
-def _of_key(database: sqlite3.Connection, owner: str, key: str, digest: str) -> QueuedJob | None:
-    query = f"SELECT {_COLUMNS} FROM jobs WHERE owner = ? AND key = ?"
-    row = database.execute(query, (owner, key)).fetchone()
-    if row is None:
-        return None
-    if row["digest"] != digest:
-        raise KeyConflict("This idempotency key was used for another request. Take a new one.")
-    return _job(row)
-
-
-def _job(row: sqlite3.Row) -> QueuedJob:
-    plain = ("id", "owner", "priority", "created", "started", "finished", "attempts", "stage", "done", "total")
-    values = {name: row[name] for name in (*plain, "progress", "seconds_left", "previews", "position", "expires")}
-    failure = Failure(row["failure_code"], row["failure_message"]) if row["failure_code"] else None
-    request = VideoRequest.model_validate_json(row["request"])
-    return QueuedJob(state=State(row["state"]), request=request, failure=failure, **values)

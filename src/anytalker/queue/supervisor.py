@@ -93,11 +93,11 @@ class Supervisor:
 
     def _tick(self) -> None:
         settings = self.queue.settings
-        for job, worker in self.queue.store.overdue(settings.job_seconds):
+        for job, holder in self.queue.store.overdue(settings.job_seconds):
             message = f"It took more than {settings.job_seconds:g} s, which is all the time there is for a video."
             self.queue.store.give_up(job, Failure("timeout", message), settings.expires)
-            if worker in self.workers:
-                self.workers[worker].kill()
+            if holder in self.workers:
+                self.workers[holder].kill()
         for name, worker in self.workers.items():
             if worker.alive:
                 continue

@@ -136,7 +136,7 @@ class VideoQueue:
         bounds = bounds or self.settings.bounds
         if key is not None and (known := self.store.known(owner, key, digest)) is not None:
             return known
-        settled = request.settled(len(voices))
+        settled = request.with_people(len(voices))
         find_model(settled.model)
         self.store.check_room(owner, bounds)
         with self.incoming() as folder:
@@ -163,9 +163,9 @@ class VideoQueue:
         """
         return self.store.get(job, owner)
 
-    def list(self, owner: str | None = None, limit: int = 100, after: str | None = None) -> list[QueuedJob]:
+    def list(self, owner: str | None = None, limit: int = 100, after: str | None = None) -> Sequence[QueuedJob]:
         """Jobs, the newest first, from the one after `after` on."""
-        return self.store.list(owner, limit, after)
+        return self.store.jobs(owner, limit, after)
 
     def watch(self, job: str, owner: str | None = None, every: float = 0.2) -> Iterator[QueuedJob]:
         """A job at each of its moments, until it is over; looks every so many seconds.
@@ -231,13 +231,13 @@ class VideoQueue:
         path = self.folder_of(known.id) / name
         return path if path.is_file() else None
 
-    def inputs_of(self, job: QueuedJob) -> tuple[Path, list[Path]]:
+    def inputs_of(self, job: QueuedJob) -> tuple[Path, Sequence[Path]]:
         """The picture and the recordings of a job."""
         folder = self.folder_of(job.id)
         count = sum(1 for _ in folder.glob("voice-*.wav"))
         return folder / PICTURE, [folder / voice_name(number) for number in range(1, count + 1)]
 
-    def sweep(self) -> list[str]:
+    def sweep(self) -> Sequence[str]:
         """Delete jobs whose time is over, and folders that belong to none; ids of these jobs."""
         gone = []
         for job in self.store.expired():

@@ -177,7 +177,8 @@ class _Progress:
 
     def __init__(self, worker: Worker, claim: Claim, clock: Callable[[], float] = time.monotonic) -> None:
         self._worker, self._claim, self._clock = worker, claim, clock
-        self._began, self._first, self._said = clock(), None, (-1.0, "")
+        self._first: tuple[float, float] | None = None
+        self._said = -1.0, ""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Called after every step."""

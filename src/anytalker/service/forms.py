@@ -146,7 +146,7 @@ def _request(values: dict[str, str], audio: Sequence[UploadFile | None], models:
         given["script"] = values["script"]
         if voices:
             raise InputError("A script is spoken, so it needs no audio. Leave one of the two out.")
-    return checked(VideoRequest, given).settled(len(voices))
+    return checked(VideoRequest, given).with_people(len(voices))
 
 
 def _people(data: Any, audio: Sequence[UploadFile | None], script: bool) -> list[PersonRequest]:

@@ -125,6 +125,8 @@ async def create_video(request: Request, ours: Ours, who: Who, idempotency_key: 
         target = None
         if form.webhook is not None:
             target = await run_in_threadpool(check_target, *form.webhook, ours.settings.webhook_networks)
+        if idempotency_key is None:  # else it may be there already
+            await run_in_threadpool(ours.queue.store.check_room, who.owner, who.bounds(ours.queue.settings.bounds))
         with ours.waiting.one():
             async with ours.decoding:
                 return video_of(await run_in_threadpool(_submit, ours.queue, form, who, idempotency_key, target))
@@ -152,7 +154,7 @@ def list_videos(ours: Ours, who: Who, limit: Limit = 20, after: After = None, or
     """Your videos, the newest first, a page at a time: `after` is the last id of the page before."""
     if after is not None:
         ours.queue.get(after, who.owner)
-    found = ours.queue.store.list(who.owner, limit + 1, after, oldest_first=order == "asc")
+    found = ours.queue.store.jobs(who.owner, limit + 1, after, oldest_first=order == "asc")
     data = [video_of(job) for job in found[:limit]]
     first, last = (data[0].id, data[-1].id) if data else (None, None)
     return VideoList(data=data, has_more=len(found) > limit, first_id=first, last_id=last)
