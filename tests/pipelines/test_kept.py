@@ -67,7 +67,11 @@ def test_only_windows_that_hear_the_change_are_made_again(make, voice, first, tm
     assert "4 of 8 windows are made again." in said[-1]
     same = [bool(torch.equal(a, b)) for a, b in zip(before[0].transpose(0, 1), after[0].transpose(0, 1), strict=True)]
     assert same == [True] * 11 + [False] * 7
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["edited.json", "edited.latents.safetensors", "edited.mp4"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "edited.json",
+        "edited.latents.safetensors",
+        "edited.mp4",
+    ]
 
 
 def test_a_longer_voice_leaves_the_windows_before_it(make, voice, first, tmp_path) -> None:

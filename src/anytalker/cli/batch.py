@@ -69,7 +69,7 @@ def batch(
     check_loading(loading)
     if ray is not None and (device or workers):
         raise InputError("--ray takes the cluster's devices; leave out --device and --workers.")
-    devices = ray_devices(ray) if ray is not None else _devices(device, workers)
+    devices = ray_devices(ray) if ray is not None else devices_of(device, workers)
     with progress_bar("Making videos") as report:
         results = run_batch(known, model, output, devices, report, loading, jobs)
     failed = [result for result in results if result.reason]
@@ -94,7 +94,12 @@ def convert_jobs(
     typer.echo(f"{count} job{'s are' if count > 1 else ' is'} in {destination}.")
 
 
-def _devices(device: list[str] | None, workers: int | None) -> list[str]:
+def devices_of(device: list[str] | None, workers: int | None) -> list[str]:
+    """The devices that were asked for; without any every GPU, or so many times the CPU.
+
+    Raises:
+        InputError: if one can't be used here.
+    """
     import torch
 
     if workers is not None:

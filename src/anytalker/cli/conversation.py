@@ -150,8 +150,7 @@ def read_talk(
         InputError: for anything that can't be used.
     """
     from anytalker.media.pictures import load_image
-    from anytalker.pipelines.inputs import Voice, read_scene
-    from anytalker.pipelines.talk import cast_people, everybody
+    from anytalker.pipelines.talk import cast_people, everybody, scene_of
     from anytalker.timeline.streams import streams
 
     picture = load_image(image, at) if image is not None else None
@@ -164,11 +163,8 @@ def read_talk(
     heard = streams(timeline, ".", engine, say=say)
     if picture is None or people is None:
         return Talk(timeline, None, heard)
-    shown = [person.model_copy(update={"face": box}) for person, box in zip(timeline.people, people, strict=False)]
-    timeline = timeline.model_copy(update={"people": tuple(shown)})
-    voices = [Voice(person.name, stream) for person, stream in zip(timeline.people, heard, strict=True)]
-    scene = read_scene(picture, voices, people)
-    return Talk(timeline, replace(scene, timeline=timeline), heard)
+    scene = scene_of(picture, people, timeline, heard)
+    return Talk(scene.timeline or timeline, scene, heard)
 
 
 def with_subtitles(scene: Scene, subtitles: Subtitles | None, output: Path, force: bool) -> Scene:

@@ -347,6 +347,10 @@ class DenoisingRun:
         """Final latents (B, 16, n, h, w) that have not been taken yet, in order."""
         return list(self.wavefront.finished())
 
+    def estimate(self) -> torch.Tensor | None:
+        """Latents (B, 16, 2, h, w) of what the video will look like, see `Wavefront.estimate`."""
+        return self.wavefront.estimate()
+
     def state(self) -> dict[str, torch.Tensor]:
         """Where the run is, as tensors on the CPU; the noise's own state is not among them."""
         return self.wavefront.state()

@@ -181,7 +181,7 @@ class KeptSegment(Segment):
     ) -> None:
         super().__init__(start, stop, windows, latents, scheduler)
         self._noise, self._sigmas = latents, scheduler.sigmas
-        self.latents = final.to(latents)
+        self.latents = self.estimate = final.to(latents)
 
     def ready(self, step: int) -> bool:
         """Always."""
@@ -309,6 +309,20 @@ class Wavefront:
         if self._collected == 0 and self._picture is not None:
             yield self._picture.latents
         yield from (segment.latents for segment in self._segments.values())
+
+    def estimate(self) -> torch.Tensor | None:
+        """What the earliest window in the making will look like; None if there is none that has taken a step.
+
+        Returns:
+            (B, channels, 2, h, w): the picture's frame, and the frame in the middle of the window, without noise.
+        """
+        number = next((number for number, step in self.active.items() if step), None)
+        if number is None or self._picture is None:
+            return None
+        segments = self._segments_of(number)
+        frames = torch.cat([segment.estimate for segment in segments], dim=2)
+        middle = frames.shape[2] // 2
+        return torch.cat([self._picture.estimate, frames[:, :, middle : middle + 1]], dim=2)
 
     def finished(self) -> Iterator[torch.Tensor]:
         """Final latents (B, channels, n, h, w) that have not been collected yet, in order."""

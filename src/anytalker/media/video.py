@@ -17,6 +17,7 @@ from anytalker.conventions import SAMPLE_RATE
 from anytalker.errors import InputError
 from anytalker.files import atomic_path
 from anytalker.media.containers import open_media
+from anytalker.media.marks import add_synthetic_mark
 from anytalker.media.sound import Samples
 from anytalker.media.threads import consume_apart
 
@@ -108,7 +109,7 @@ def write_video(
         quality: constant rate factor of the encoder, lower is better.
         metadata: more tags, such as "title".
         preset: of the encoder: "superfast" takes a third of the time and makes files half as large again.
-        synthetic: whether "comment" and "description" say that the video is synthetic; False for cut footage alone.
+        synthetic: whether "comment", "description" and XMP say that the video is synthetic; False for cut footage.
         chapters: title, start and end in seconds of each, in order; a PyAV without `set_chapters` writes none.
 
     Raises:
@@ -122,20 +123,20 @@ def write_video(
     if synthetic:
         tags |= {"comment": synthetic_note(), "description": synthetic_note()}
     try:
-        with (
-            atomic_path(path) as partial,
-            av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as container,
-        ):
-            container.metadata.update(tags)
-            if chapters and hasattr(container, "set_chapters"):
-                container.set_chapters(_chapters(chapters))
-            # x264's macroblock trees give the same frames other bytes now and then.
-            encoder = {"crf": str(quality), "preset": preset, "x264-params": "mbtree=0"}
-            video = container.add_stream("libx264", rate=rate, options=encoder)
-            sound = None if samples is None else _SoundTrack(container, samples, sample_rate)
-            consume_apart(frames, lambda arriving: _encode_frames(container, video, arriving, rate, sound))
-            if sound is not None:
-                sound.finish()
+        with atomic_path(path) as partial:
+            with av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+                container.metadata.update(tags)
+                if chapters and hasattr(container, "set_chapters"):
+                    container.set_chapters(_chapters(chapters))
+                # x264's macroblock trees give the same frames other bytes now and then.
+                encoder = {"crf": str(quality), "preset": preset, "x264-params": "mbtree=0"}
+                video = container.add_stream("libx264", rate=rate, options=encoder)
+                sound = None if samples is None else _SoundTrack(container, samples, sample_rate)
+                consume_apart(frames, lambda arriving: _encode_frames(container, video, arriving, rate, sound))
+                if sound is not None:
+                    sound.finish()
+            if synthetic:
+                add_synthetic_mark(partial)
     except OSError as error:
         raise InputError(f"{path} can't be written: {error}. Choose another place or free some space.") from error
 

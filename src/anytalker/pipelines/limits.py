@@ -25,7 +25,7 @@ def check_number(name: str, value: float, low: float, high: float) -> float:
     """
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not low <= number <= high:
         raise InputError(f"{name} is {value}; it must be a number from {low:g} to {high:g}.")

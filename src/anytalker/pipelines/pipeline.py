@@ -32,7 +32,7 @@ from anytalker.pipelines.limits import check_strengths
 from anytalker.pipelines.options import GenerationOptions, SettledOptions, checked, record_of
 from anytalker.pipelines.outputs import NoiseSources, OutputType, TalkingVideos, check_outputs, finish, shared_out
 from anytalker.pipelines.parts import INTERVAL
-from anytalker.pipelines.prepared_video import PreparedVideo, Progress
+from anytalker.pipelines.prepared_video import PreparedVideo, Previews, Progress
 from anytalker.pipelines.python_options import PythonOptions, split_options
 from anytalker.pipelines.result import TalkingVideo, VideoFile
 from anytalker.pipelines.separators import separate_voices
@@ -278,14 +278,16 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, Stored, DiffusionPipeline
         generator: torch.Generator | None = None,
         on_progress: Progress | None = None,
         own: PythonOptions | None = None,
+        previews: Previews | None = None,
     ) -> PreparedVideo:
         """Encode inputs that were read, checked and resized before.
 
         Args:
             inputs: from `fit_scene`.
             options: how the video is made.
-            generator, on_progress: see `prepare`.
+            generator, on_progress: see `prepare`. What `on_progress` raises, which is called after every step, ends it.
             own: tensors and functions in place of the usual.
+            previews: pictures of the video while it is made, see `PreparedVideo`.
 
         Raises:
             InputError: if the model can't make a video of that length and size.
@@ -328,6 +330,7 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, Stored, DiffusionPipeline
             remark="\n".join(filter(None, remarks)),
             on_step_end=own.step_callback(self),
             interrupted=lambda: self._interrupt,
+            previews=previews,
         )
 
     def _recorded(self, separation: Any, compiled: bool | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.utils.torch_utils import empty_device_cache
+from PIL import Image
 
 from anytalker.denoising.denoiser import Conditioning, Denoiser, DenoisingRun
 from anytalker.denoising.noise import GivenNoise, Noise
@@ -34,6 +35,20 @@ from anytalker.pipelines.subtitles import burned
 from anytalker.processes import is_first
 
 Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Previews:
+    """Pictures of a video in the making.
+
+    Attributes:
+        show: called with a picture at the video's size.
+        every: steps from one to the next.
+    """
+
+    show: Callable[[Image.Image], None]
+    every: int = 1
+
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -57,6 +72,7 @@ class PreparedVideo:
         remark: what the user should know before the video is made, in lines.
         on_step_end: called after each step of a window.
         interrupted: asked after each step whether to end there, and while a file is written.
+        previews: shown by `to_file` while it denoises, where the autoencoder is on the device anyway; None: none.
     """
 
     vae: Any
@@ -73,6 +89,7 @@ class PreparedVideo:
     remark: str = ""
     on_step_end: Callable[[DenoisingRun], None] | None = None
     interrupted: Callable[[], bool] = lambda: False
+    previews: Previews | None = None
 
     def denoise(self) -> Iterator[torch.Tensor]:
         """Final latents (1, 16, n, h, w) in order, as soon as they are ready; interrupted, the others as they are."""
@@ -205,6 +222,18 @@ class PreparedVideo:
         if self.interrupted():
             raise KeyboardInterrupt("Interrupted.")
 
+    def _preview(self, run: DenoisingRun) -> None:
+        """Show what the video will look like, if it is time."""
+        if self.previews is None or self.memory != "high" or run.done % self.previews.every or run.done == run.total:
+            return
+        latents = run.estimate()
+        if latents is None:
+            return
+        with self.stopwatch.stage("preview"):
+            pixels = next(decode_chunks(self.vae, [latents]))[0, :, -1:].float().add_(1).div_(2).permute(1, 2, 3, 0)
+            if bool(torch.isfinite(pixels).all()):
+                self.previews.show(Image.fromarray(_on_cpu(pixels, True)[0]))
+
     def _denoise(self, parts: Parts, say: Callable[[str], None], kept: KeptWindows | None = None) -> list[torch.Tensor]:
         """Take all steps, from where the parts are on; returns the final latents that are not saved among them."""
         state, message = parts.load()
@@ -220,6 +249,7 @@ class PreparedVideo:
         while run.done < run.total:
             self._stop_if_interrupted()
             self._advance(run)
+            self._preview(run)
             unsaved += run.finished()
             if parts.due or (run.done == run.total and parts.exist):
                 parts.save(unsaved, run.state() | {"noise": self.noise.state()})

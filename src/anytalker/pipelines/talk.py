@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from anytalker.conditioning.timeline import speaking_spans
 from anytalker.conventions import SAMPLE_RATE, PixelBox
 from anytalker.errors import InputError
 from anytalker.media.recordings import combine
-from anytalker.pipelines.inputs import Inputs, Scene
+from anytalker.media.sound import Sound
+from anytalker.pipelines.inputs import Inputs, Scene, Voice, read_scene
 from anytalker.timeline.model import MAX_TURNS, Person, Timeline, Turn, TurnSound
 
 _SAME = 0.1
@@ -103,12 +105,32 @@ def cast_people(
     Raises:
         InputError: if there are more people than faces, or a face can't be found.
     """
-    known = _known(image, picture, say)
     count = len(timeline.people)
     given = [*(faces or ())][:count]
     choices = [*given, *(person.face for person in timeline.people[len(given) :])]
+    return cast_choices(image, picture, choices, say, list(faces or ())[count:])
+
+
+def cast_choices(
+    image: Image.Image | str | Path,
+    picture: Image.Image,
+    choices: Sequence[Any],
+    say: Callable[[str], None] = lambda message: None,
+    extra: Sequence[Any] = (),
+) -> People:
+    """Face boxes (x, y, width, height) for people some of whom have chosen, then of everybody who listens.
+
+    Args:
+        image, picture, say: see `everybody`.
+        choices: one a person, see `bind_faces`; None: the next from the left who is nobody else's choice.
+        extra: further choices, of people who listen; taken where everybody has chosen.
+
+    Raises:
+        InputError: if there are more people than faces, or a face can't be found.
+    """
+    known = _known(image, picture, say)
+    count = len(choices)
     chosen = [parse_face(choice) if isinstance(choice, str) else choice for choice in choices if choice is not None]
-    extra = list(faces or ())[count:]
     if len(chosen) == count:
         return People(bind_faces(picture, [*chosen, *extra], count, say, known))
     if not chosen:
@@ -122,6 +144,21 @@ def cast_people(
     others = iter(rest)
     people = [next(others) if choice is None else next(order) for choice in choices]
     return People([*people, *others])
+
+
+def scene_of(picture: Image.Image, people: People, timeline: Timeline, heard: Sequence[Sound]) -> Scene:
+    """The scene of a timeline.
+
+    Args:
+        picture: what is shown.
+        people: whose faces they are, see `cast_people`.
+        timeline: who says what when.
+        heard: one recording a person, see `anytalker.timeline.streams.streams`.
+    """
+    shown = [person.model_copy(update={"face": box}) for person, box in zip(timeline.people, people, strict=False)]
+    voices = [Voice(person.name, stream) for person, stream in zip(timeline.people, heard, strict=True)]
+    scene = read_scene(picture, voices, people)
+    return replace(scene, timeline=timeline.model_copy(update={"people": tuple(shown)}))
 
 
 def strengths_of(timeline: Timeline) -> tuple[float, ...] | None:

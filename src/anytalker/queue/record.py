@@ -1,0 +1,101 @@
+"""What is known of a job: its state, its progress and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from anytalker.errors import AnyTalkerError
+from anytalker.queue.request import VideoRequest
+
+
+class State(str, Enum):
+    """Where a job is."""
+
+    queued = "queued"
+    running = "running"
+    succeeded = "succeeded"
+    failed = "failed"
+    cancelled = "cancelled"
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more happens unless somebody asks for it."""
+        return self not in (State.queued, State.running)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a job failed: `code` for programs ("invalid_input", "out_of_memory", "worker_died", "timeout",
+    "internal_error"), `message` for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """A job as it is at a moment; times in seconds since 1970.
+
+    Attributes:
+        id: such as "video_1f0c…", the name of its folder, too.
+        state: where it is.
+        request: what is asked for.
+        owner: whose it is; others don't see it.
+        priority: of the jobs that wait, those of a higher one go first.
+        created, started, finished: times; None: not yet.
+        attempts: how often a worker has begun with it.
+        stage: "prepare", "denoise" or "decode" while it is running.
+        done, total: steps of the stage.
+        progress: share of the work, from 0 to 1.
+        seconds_left: until it is finished, as far as can be told.
+        previews: pictures of it that have been shown.
+        position: jobs that wait before it; None: it doesn't wait.
+        expires: when it is deleted.
+        failure: why it failed.
+    """
+
+    id: str
+    state: State
+    request: VideoRequest
+    owner: str
+    priority: int
+    created: float
+    started: float | None
+    finished: float | None
+    attempts: int
+    stage: str | None
+    done: int
+    total: int
+    progress: float
+    seconds_left: float | None
+    previews: int
+    position: int | None
+    expires: float | None
+    failure: Failure | None
+
+    @property
+    def changed(self) -> tuple[Any, ...]:
+        """What tells this moment of the job from another one."""
+        return self.state, self.stage, self.done, self.total, self.previews, self.position
+
+
+class UnknownJob(AnyTalkerError):
+    """There is no job of that id, or it belongs to somebody else."""
+
+
+class QueueFull(AnyTalkerError):
+    """No more jobs are taken for now.
+
+    Attributes:
+        reason: "queue_full", "too_many_jobs" of an owner, or "storage_full".
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class KeyConflict(AnyTalkerError):
+    """The idempotency key was used for another request."""

@@ -1,0 +1,237 @@
+"""A worker: a process that takes one job after another from the queue and makes its video, the model staying loaded."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from anytalker.errors import OUT_OF_MEMORY, AnyTalkerError, InputError
+from anytalker.failures import explain, is_out_of_memory
+from anytalker.files import atomic_path
+from anytalker.pipelines.loading_options import LoadingOptions
+from anytalker.queue.record import Failure
+from anytalker.queue.store import Claim
+from anytalker.queue.video_queue import PREVIEW, QueueSettings, VideoQueue, size_of
+
+_POLL = 0.2
+_SHARES = {"prepare": (0.0, 0.05), "denoise": (0.05, 0.9), "decode": (0.9, 1.0)}
+"""Shares of the work at which a stage begins and ends."""
+_REPORTED = 0.2
+"""Seconds from one report within a stage to the next."""
+log = logging.getLogger("anytalker.worker")
+
+
+class _NotOurs(BaseException):
+    """The job was cancelled, deleted or given to another worker; nothing on the way may take this for its own."""
+
+
+class _Stopping(BaseException):
+    """The worker is to end; the job goes back to the queue."""
+
+
+def run_worker(
+    folder: Path, settings: QueueSettings, name: str, device: str, loading: LoadingOptions = LoadingOptions()
+) -> None:
+    """Work until the process that started this one ends, or SIGTERM.
+
+    Args:
+        folder: of the queue.
+        settings: of the queue.
+        name: of the worker.
+        device: such as "cpu" or "cuda:0".
+        loading: what models are loaded with.
+    """
+    _end_with_parent()
+    worker = Worker(VideoQueue(folder, settings), name, device, loading)
+    signal.signal(signal.SIGTERM, lambda number, frame: worker.stop())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which then stops its workers
+    worker.run()
+
+
+def _end_with_parent() -> None:
+    """End this process at once when the one that started it does, even by kill -9."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch(sentinel: Any = parent.sentinel) -> None:
+        wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="parent").start()
+
+
+class Worker:
+    """Makes jobs one after another.
+
+    Args:
+        queue: where they are.
+        name: of the worker.
+        device: such as "cpu" or "cuda:0".
+        loading: what models are loaded with.
+    """
+
+    def __init__(
+        self, queue: VideoQueue, name: str, device: str = "cpu", loading: LoadingOptions = LoadingOptions()
+    ) -> None:
+        self.queue, self.name, self.device, self.loading = queue, name, device, loading
+        self.loaded: tuple[str, Any] | None = None
+        self._stopping = False
+
+    def stop(self) -> None:
+        """End at the next step; a job in the making goes back to the queue."""
+        self._stopping = True  # no lock: a signal may come while this thread holds it
+
+    def run(self) -> None:
+        """Load the first model, then take jobs until `stop`."""
+        if self.queue.settings.preload is not None:
+            with suppress(Exception):  # what is wrong with it is said to whoever asks for it
+                self._pipeline(self.queue.settings.preload)
+        while not self._stopping:
+            if not self.run_one():
+                time.sleep(_POLL)
+
+    def run_one(self) -> bool:
+        """Make the next job, if there is one; whether there was."""
+        settings = self.queue.settings
+        claim = self.queue.store.claim(self.name, settings.lease, self.loaded and self.loaded[0])
+        if claim is None:
+            return False
+        log.info("begun", extra={"job": claim.job.id, "attempt": claim.job.attempts})
+        with _Heartbeat(self.queue, claim):
+            self._make(claim)
+        return True
+
+    def _make(self, claim: Claim) -> None:
+        from anytalker.pipelines.prepared_video import Previews
+        from anytalker.queue.making import make
+
+        store, expires = self.queue.store, self.queue.settings.expires
+        folder = self.queue.folder_of(claim.job.id)
+        started = time.monotonic()
+        try:
+            pipeline = self._pipeline(claim.job.request.model)
+            progress = _Progress(self, claim)
+            previews = Previews(lambda picture: self._show(claim, picture), self.queue.settings.preview_every)
+            make(pipeline, claim.job.request, folder, progress, previews)
+        except _NotOurs:
+            log.info("dropped", extra={"job": claim.job.id})
+            return
+        except _Stopping:
+            store.release(claim)
+            return
+        except Exception as error:  # one broken job must not end the others
+            failure = failure_of(error, folder)
+            log.warning("failed", extra={"job": claim.job.id, "code": failure.code})
+            store.fail(claim, failure, size_of(folder), expires)
+            return
+        if store.succeed(claim, size_of(folder), expires):
+            log.info("finished", extra={"job": claim.job.id, "seconds": round(time.monotonic() - started, 2)})
+
+    def _pipeline(self, model: str) -> Any:
+        """The model, loaded; another one makes way for it."""
+        import torch
+
+        from anytalker.pipelines.ready import load_for
+
+        if self.loaded is None or self.loaded[0] != model:
+            self.loaded = None
+            if self.device == "cpu":
+                torch.set_num_threads(1)  # the same sums in the same order, however many processes there are
+            pipeline = load_for(model, self.device, self.loading)
+            pipeline.set_progress_bar_config(disable=True)
+            self.loaded = model, pipeline
+        return self.loaded[1]
+
+    def check(self, claim: Claim) -> None:
+        """End the work on a job that is not to be gone on with."""
+        if self._stopping:
+            raise _Stopping
+        if not self.queue.store.holds(claim):
+            raise _NotOurs
+
+    def _show(self, claim: Claim, picture: Image.Image) -> None:
+        with suppress(OSError), atomic_path(self.queue.folder_of(claim.job.id) / PREVIEW) as partial:
+            picture.save(partial, quality=85)
+        self.queue.store.count_preview(claim)
+
+
+class _Progress:
+    """Writes down how far a job is, and ends it if it is not wanted any more.
+
+    Args:
+        worker: that makes it.
+        claim: on the job.
+    """
+
+    def __init__(self, worker: Worker, claim: Claim, clock: Callable[[], float] = time.monotonic) -> None:
+        self._worker, self._claim, self._clock = worker, claim, clock
+        self._first: tuple[float, float] | None = None
+        self._said = -1.0, ""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Called after every step."""
+        self._worker.check(self._claim)
+        now = self._clock()
+        if stage == self._said[1] and now - self._said[0] < _REPORTED and done < total:
+            return
+        self._said = now, stage
+        low, high = _SHARES.get(stage, (0.0, 1.0))
+        share = low + (high - low) * done / max(1, total)
+        if stage == "denoise" and self._first is None:
+            self._first = now, share  # where it goes on after an interruption, the part before took no time
+        left = None
+        if self._first is not None and share > self._first[1]:
+            left = (now - self._first[0]) * (1 - share) / (share - self._first[1])
+        self._worker.queue.store.report(self._claim, stage, done, total, share, left)
+
+
+class _Heartbeat:
+    """Renews a claim from a thread of its own, so that long steps don't look like death."""
+
+    def __init__(self, queue: VideoQueue, claim: Claim) -> None:
+        self._queue, self._claim, self._over = queue, claim, threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True, name="heartbeat")
+
+    def _beat(self) -> None:
+        lease = self._queue.settings.lease
+        try:
+            while not self._over.wait(lease / 5) and self._queue.store.renew(self._claim, lease):
+                pass
+        finally:
+            self._queue.store.close()
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def failure_of(error: Exception, folder: Path) -> Failure:
+    """What the owner of a job is told of an error; what nobody expected goes to the log alone."""
+    if is_out_of_memory(error):
+        return Failure("out_of_memory", OUT_OF_MEMORY)
+    if isinstance(error, InputError):
+        return Failure("invalid_input", _without_paths(str(error), folder))
+    if isinstance(error, AnyTalkerError):
+        code = "out_of_memory" if str(error).startswith("Out of memory") else "failed"
+        return Failure(code, _without_paths(str(error), folder))
+    log.error(explain(error))
+    return Failure("internal_error", f"Something failed that should not ({type(error).__name__}); the log says more.")
+
+
+def _without_paths(message: str, folder: Path) -> str:
+    return message.replace(f"{folder}{os.sep}", "").replace(str(folder), "its folder")

@@ -1,0 +1,236 @@
+"""Webhooks: whoever asked for a video is told when it is over, signed as standardwebhooks.com says.
+
+The URL comes from a client, so it must not lead into the network of the service: only addresses of the public internet
+are connected to, the very ones that were checked (a second look-up could give others), and no redirect is followed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import http.client
+import ipaddress
+import json
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from anytalker.errors import InputError
+from anytalker.queue.record import UnknownJob
+from anytalker.queue.video_queue import VideoQueue
+from anytalker.service.schemas import Video, video_of
+from anytalker.service.settings import Network
+
+_PAUSES = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0)
+"""Seconds from one attempt to the next (the schedule of Standard Webhooks)."""
+_TIMEOUT = 10.0
+_LONGEST = 2000
+_WAIT = 1.0
+_TRANSLATED = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96")))
+"""Networks of IPv6 behind whose addresses others are hidden."""
+log = logging.getLogger("anytalker.webhooks")
+
+Resolve = Callable[[str, int], list[str]]
+
+
+def check_target(url: str, secret: str, allowed: Sequence[Network] = (), resolve: Resolve | None = None) -> str:
+    """Make sure that a webhook may be sent there; URL and secret as the queue keeps them.
+
+    Raises:
+        InputError: if the URL isn't one of the public internet, or the secret can't be one.
+    """
+    parts = _split(url)
+    _addresses(parts, allowed, resolve or resolved)
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_") + "==", validate=False) if secret[:6] == "whsec_" else b""
+    except (binascii.Error, ValueError):
+        key = b""
+    if not 24 <= len(key) <= 64:
+        raise InputError("webhook_secret must be whsec_ and the base64 of 24 to 64 random bytes.")
+    return json.dumps([url, secret])
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise InputError("webhook_url can't be understood.") from None
+    clean = url.isascii() and url.isprintable() and " " not in url and "\\" not in url and len(url) <= _LONGEST
+    if parts.scheme not in ("https", "http") or not parts.hostname or not clean or port == 0:
+        raise InputError("webhook_url must be an address such as https://example.com/videos.")
+    if parts.username is not None or parts.password is not None:
+        raise InputError("webhook_url must hold no name and password.")
+    return parts
+
+
+def resolved(host: str, port: int) -> list[str]:
+    """All addresses of a host."""
+    return sorted({str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)})
+
+
+def _addresses(parts: SplitResult, allowed: Sequence[Network], resolve: Resolve) -> list[str]:
+    """Addresses of a URL's host, all of them public or allowed.
+
+    Raises:
+        InputError: if there is none, or any is neither.
+    """
+    try:
+        found = resolve(str(parts.hostname), _port(parts))
+    except (OSError, UnicodeError):
+        found = []
+    if not found:
+        raise InputError("The host of webhook_url can't be found.")
+    for address in found:
+        if not is_public(address) and not any(_in(address, network) for network in allowed):
+            raise InputError("webhook_url leads to an address that isn't public, and is not called.")
+    return found
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def is_public(text: str) -> bool:
+    """Whether an address belongs to the public internet, and hides none that doesn't."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return is_public(str(address.ipv4_mapped))
+        if any(address in network for network in _TRANSLATED):
+            return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def _in(text: str, network: Network) -> bool:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return address.version == network.version and address in network
+
+
+def deliver(
+    url: str, secret: str, message: str, body: str, allowed: Sequence[Network] = (), resolve: Resolve = resolved
+) -> int:
+    """Send a webhook; the status of the answer.
+
+    Raises:
+        InputError: if it may not be sent there any more.
+        OSError, http.client.HTTPException: if it can't be sent.
+    """
+    from standardwebhooks import Webhook
+
+    parts = _split(url)
+    address = _addresses(parts, allowed, resolve)[0]
+    now = datetime.now(timezone.utc)
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "anytalker",
+        "Webhook-Id": message,
+        "Webhook-Timestamp": str(int(now.timestamp())),
+        "Webhook-Signature": Webhook(secret).sign(message, now, body),
+    }
+    connection = _Pinned(parts, address)
+    try:
+        connection.request("POST", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), body, headers)
+        answer = connection.getresponse()
+        answer.read(2**16)
+        return answer.status
+    finally:
+        connection.close()
+
+
+class _Pinned(http.client.HTTPConnection):
+    """A connection to an address that was checked, which speaks to the host of a URL."""
+
+    def __init__(self, parts: SplitResult, address: str) -> None:
+        host = str(parts.hostname)
+        super().__init__(f"[{host}]" if ":" in host else host, _port(parts), timeout=_TIMEOUT)
+        self._address, self._name = address, host
+        self._secure = parts.scheme == "https"
+        if self._secure:
+            self.default_port = 443
+
+    def connect(self) -> None:
+        """Connect to the address instead of looking the name up again."""
+        self.sock = socket.create_connection((self._address, self.port), _TIMEOUT)
+        if self._secure:
+            context = ssl.create_default_context()
+            self.sock = context.wrap_socket(self.sock, server_hostname=self._name)
+
+
+class Sender:
+    """Sends what is due from a thread of its own, for use with `with`.
+
+    Args:
+        queue: of whose jobs is told.
+        allowed: private networks that may be called, too.
+    """
+
+    def __init__(self, queue: VideoQueue, allowed: Sequence[Network] = ()) -> None:
+        self._queue, self._allowed = queue, allowed
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="webhooks")
+
+    def __enter__(self) -> Sender:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join(_TIMEOUT)
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            try:
+                self.send_due()
+            except Exception:
+                log.exception("webhooks")
+            self._over.wait(_WAIT)
+        self._queue.store.close()
+
+    def send_due(self) -> int:
+        """Send what is due; how many were sent."""
+        rows = self._queue.store.due_webhooks()
+        for row in rows:
+            if self._over.is_set():
+                break
+            # Taken before it is sent: an answer that is lost must not make it be sent again at once.
+            self._queue.store.postpone_webhook(row["number"], _pause(row["attempts"]))
+            if self._send(row):
+                self._queue.store.postpone_webhook(row["number"], None)
+        return len(rows)
+
+    def _send(self, row: Any) -> bool:
+        """Whether it has arrived, or never will."""
+        url, secret = json.loads(row["target"])
+        video: Video | None = None
+        with suppress(UnknownJob):
+            video = video_of(self._queue.get(row["job"]))
+        name = {"succeeded": "completed"}.get(row["event"], row["event"])
+        stamp = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        data = {"id": row["job"], "status": name} if video is None else video.model_dump(mode="json")
+        body = json.dumps({"type": f"video.{name}", "timestamp": stamp, "data": data})
+        try:
+            status = deliver(url, secret, f"msg_{row['job']}_{row['number']}", body, self._allowed)
+        except InputError:
+            return True
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            log.info("not delivered", extra={"job": row["job"], "why": type(error).__name__})
+            return _pause(row["attempts"]) is None
+        log.info("told", extra={"job": row["job"], "status": status})
+        return 200 <= status < 300 or status == 410
+
+
+def _pause(attempts: int) -> float | None:
+    return _PAUSES[attempts] if attempts < len(_PAUSES) else None

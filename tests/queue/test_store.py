@@ -1,0 +1,204 @@
+"""The jobs' file: claims, leases, order, room; each change a transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from anytalker.queue.record import Failure, KeyConflict, QueueFull, State, UnknownJob
+from anytalker.queue.request import VideoRequest
+from anytalker.queue.store import Bounds, JobStore
+
+LEASE = 30.0
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path, clock) -> JobStore:
+    return JobStore(tmp_path / "jobs.sqlite3", clock)
+
+
+def add(store: JobStore, name: str, owner: str = "anna", bounds: Bounds | None = None, **more):
+    model = more.pop("model", "tiny")
+    return store.add(name, VideoRequest(model=model, seed=7), owner, bounds or Bounds(), **more)
+
+
+def test_a_job_is_what_was_asked_for(store, clock) -> None:
+    job = add(store, "one")
+    assert (job.state, job.owner, job.request.seed, job.created, job.position) == (
+        State.queued,
+        "anna",
+        7,
+        clock.now,
+        0,
+    )
+
+
+def test_others_jobs_are_unknown(store) -> None:
+    add(store, "one")
+    with pytest.raises(UnknownJob):
+        store.get("one", "ben")
+    with pytest.raises(UnknownJob):
+        store.cancel("one", "ben", None)
+    assert store.jobs("ben") == []
+
+
+def test_jobs_go_by_priority_and_age(store) -> None:
+    for name, priority in (("one", 0), ("two", 5), ("three", 0)):
+        add(store, name, priority=priority)
+    assert [store.get(name).position for name in ("one", "two", "three")] == [1, 0, 2]
+    assert [store.claim("w", LEASE).job.id for _ in range(3)] == ["two", "one", "three"]
+    assert store.claim("w", LEASE) is None
+
+
+def test_a_loaded_model_goes_first_until_somebody_waits_too_long(store, clock) -> None:
+    add(store, "other", model="14b")
+    add(store, "same")
+    assert store.claim("w", LEASE, loaded="tiny").job.id == "same"
+    add(store, "same again")
+    clock.now += 301
+    add(store, "same once more")
+    assert store.claim("w", LEASE, loaded="tiny").job.id == "other"
+
+
+def test_a_job_is_claimed_once_however_many_ask(store) -> None:
+    for number in range(20):
+        add(store, f"job {number}")
+
+    def take(worker: int) -> list[str]:
+        taken = []
+        while (claim := store.claim(f"w{worker}", LEASE)) is not None:
+            taken.append(claim.job.id)
+        return taken
+
+    with ThreadPoolExecutor(4) as threads:
+        taken = [job for jobs in threads.map(take, range(4)) for job in jobs]
+    assert sorted(taken) == sorted(f"job {number}" for number in range(20))
+
+
+def test_a_lease_that_runs_out_is_given_to_another_and_the_first_can_not_finish(store, clock) -> None:
+    add(store, "one")
+    first = store.claim("w1", LEASE)
+    clock.now += LEASE / 2
+    assert store.renew(first, LEASE)
+    clock.now += LEASE / 2 + 1
+    assert store.recover(None, 3, None) == []
+    clock.now += LEASE
+    assert store.recover(None, 3, None) == ["one"]
+    second = store.claim("w1", LEASE)
+    assert second.job.attempts == 2
+    assert not store.holds(first)
+    assert not store.succeed(first, 1, None)
+    assert store.succeed(second, 1, None)
+    assert not store.succeed(second, 1, None)
+    assert store.get("one").state is State.succeeded
+
+
+def test_a_job_that_takes_its_workers_with_it_fails_in_the_end(store) -> None:
+    add(store, "one")
+    for _ in range(2):
+        store.claim("w", LEASE)
+        assert store.recover("w", 3, None) == ["one"]
+    store.claim("w", LEASE)
+    store.recover("w", None, None)  # killed with the service: doesn't count
+    assert store.get("one").state is State.queued
+    store.claim("w", LEASE)
+    store.recover("w", 3, None)
+    assert (store.get("one").state, store.get("one").failure.code) == (State.failed, "worker_died")
+
+
+def test_a_cancelled_job_is_nobodys(store) -> None:
+    add(store, "one")
+    claim = store.claim("w", LEASE)
+    assert store.cancel("one", "anna", None).state is State.cancelled
+    assert not store.holds(claim)
+    assert not store.report(claim, "denoise", 1, 2, 0.5, 1.0)
+    assert not store.fail(claim, Failure("failed", "late"), 1, None)
+    assert store.get("one").failure is None
+    assert store.cancel("one", "anna", None).state is State.cancelled
+
+
+def test_a_released_job_keeps_its_place(store) -> None:
+    add(store, "one")
+    add(store, "two")
+    assert store.release(store.claim("w", LEASE))
+    assert store.claim("w", LEASE).job.id == "one"
+
+
+def test_a_job_is_tried_again_behind_the_others(store) -> None:
+    add(store, "one")
+    store.fail(store.claim("w", LEASE), Failure("failed", "why"), 1, None)
+    add(store, "two")
+    again = store.retry("one", "anna", Bounds())
+    assert (again.state, again.failure, again.position) == (State.queued, None, 1)
+    add(store, "three")
+    assert [store.get(name).position for name in ("two", "one", "three")] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "reason"),
+    [
+        (Bounds(waiting=1), "queue_full"),
+        (Bounds(of_owner=1), "too_many_jobs"),
+        (Bounds(bytes=150), "storage_full"),
+    ],
+)
+def test_a_full_queue_says_what_is_full(store, bounds, reason) -> None:
+    add(store, "one", bounds=bounds, size=100)
+    with pytest.raises(QueueFull) as caught:
+        add(store, "two", bounds=bounds, size=100)
+    assert caught.value.reason == reason
+    assert [job.id for job in store.jobs()] == ["one"]
+
+
+def test_others_have_room_where_one_has_none(store) -> None:
+    add(store, "one", bounds=Bounds(of_owner=1))
+    add(store, "two", "ben", bounds=Bounds(of_owner=1))
+
+
+def test_a_key_gives_the_first_job_and_no_other_request_may_have_it(store) -> None:
+    add(store, "one", key="k", digest="d")
+    assert add(store, "two", key="k", digest="d").id == "one"
+    with pytest.raises(KeyConflict):
+        add(store, "three", key="k", digest="other")
+    assert add(store, "four", "ben", key="k", digest="other").id == "four"
+
+
+def test_what_was_committed_is_there_for_another_process(store, tmp_path) -> None:
+    add(store, "one")
+    claim = store.claim("w", LEASE)
+    store.report(claim, "denoise", 3, 4, 0.7, 2.5)
+    reopened = JobStore(tmp_path / "jobs.sqlite3")
+    job = reopened.get("one")
+    assert (job.state, job.stage, job.done, job.total, job.seconds_left) == (State.running, "denoise", 3, 4, 2.5)
+
+
+def test_a_change_that_fails_changes_nothing(store) -> None:
+    add(store, "one")
+    with pytest.raises(sqlite3.IntegrityError):
+        add(store, "one")
+    assert store.counts()[State.queued] == 1
+
+
+def test_pages_of_a_list(store) -> None:
+    for number in range(5):
+        add(store, f"job {number}")
+    first = store.jobs("anna", limit=2)
+    assert [job.id for job in first] == ["job 4", "job 3"]
+    assert [job.id for job in store.jobs("anna", limit=9, after=first[-1].id)] == ["job 2", "job 1", "job 0"]

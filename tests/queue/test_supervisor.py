@@ -1,0 +1,100 @@
+"""Workers as processes: one that is killed is replaced, and what it was making is finished, once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from filelock import FileLock
+
+from anytalker.queue import supervisor as module
+from anytalker.queue.record import QueuedJob, State
+from anytalker.queue.request import VideoRequest
+from anytalker.queue.supervisor import Supervisor
+from anytalker.queue.video_queue import VIDEO, QueueSettings, VideoQueue
+from tests.processes import begin_at_once
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch) -> None:
+    begin_at_once(monkeypatch)
+    monkeypatch.setattr(module, "_TICK", 0.05)
+
+
+def moment_of(queue: VideoQueue, job: str, wanted) -> QueuedJob:
+    """The first moment of a job that is as wanted."""
+    ends = time.monotonic() + 120
+    for moment in queue.watch(job, every=0.02):
+        if wanted(moment):
+            return moment
+        assert time.monotonic() < ends, moment
+    return queue.get(job)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_replaced_and_its_job_finished_once(queue, picture, voice) -> None:
+    asked = VideoRequest(max_frames=9, num_inference_steps=12)
+    jobs = [queue.submit(asked.model_copy(update={"seed": seed}), picture, [voice]).id for seed in (1, 2)]
+    with Supervisor(queue) as supervisor:
+        moment_of(queue, jobs[0], lambda moment: moment.stage == "denoise" and moment.done > 0)
+        first = supervisor.workers["0-cpu"].process
+        os.kill(first.pid, signal.SIGKILL)
+        ended = [moment_of(queue, job, lambda moment: moment.state.over) for job in jobs]
+        assert [job.state for job in ended] == [State.succeeded] * 2
+        assert [job.attempts for job in ended] == [2, 1]
+        assert all(queue.file(job, VIDEO).stat().st_size > 1000 for job in jobs)
+        left = {path.name for path in queue.folder_of(jobs[0]).iterdir()}
+        assert left == {"image.png", "voice-1.wav", "preview.jpg", "video.mp4", "video.json"}
+        last = supervisor.workers["0-cpu"].process
+    assert not last.is_alive()
+
+
+@pytest.mark.slow
+def test_a_job_that_takes_too_long_is_given_up_and_the_next_one_made(tmp_path, picture, voice) -> None:
+    queue = VideoQueue(tmp_path / "data", QueueSettings(job_seconds=3600))
+    endless = queue.submit(VideoRequest(num_inference_steps=1000), picture, [voice]).id
+    after = queue.submit(VideoRequest(max_frames=9, num_inference_steps=1), picture, [voice]).id
+    with Supervisor(queue):
+        moment_of(queue, endless, lambda moment: moment.stage == "denoise")
+        object.__setattr__(queue.settings, "job_seconds", 0.0)
+        given_up = moment_of(queue, endless, lambda moment: moment.state.over)
+        object.__setattr__(queue.settings, "job_seconds", 3600.0)
+        assert (given_up.state, given_up.failure.code) == (State.failed, "timeout")
+        assert moment_of(queue, after, lambda moment: moment.state.over).state is State.succeeded
+
+
+def test_what_a_killed_service_was_making_waits_again(queue, picture, voice, monkeypatch) -> None:
+    job = queue.submit(VideoRequest(), picture, [voice]).id
+    for _ in range(queue.settings.crashes + 1):
+        queue.store.claim("0-cpu", 60)
+        with monkeypatch.context() as patched:
+            patched.setattr(module._Process, "start", lambda self, arguments: None)
+            with Supervisor(queue):
+                moment_of(queue, job, lambda moment: moment.state is State.queued)
+        assert queue.get(job).failure is None
+
+
+def test_only_one_process_has_workers(queue, monkeypatch) -> None:
+    started = []
+    monkeypatch.setattr(module._Process, "start", lambda self, arguments: started.append(arguments))
+    with FileLock(queue.folder / "workers.lock"), Supervisor(queue) as supervisor:
+        time.sleep(0)
+        assert not supervisor._take_lock()
+        assert started == []
+
+
+def test_jobs_whose_time_is_over_are_swept_up_with_their_files(tmp_path, picture, voice) -> None:
+    queue = VideoQueue(tmp_path / "data", QueueSettings(keep_seconds=-1.0))
+    kept = queue.submit(VideoRequest(), picture, [voice]).id
+    over = queue.submit(VideoRequest(), picture, [voice]).id
+    queue.cancel(over)
+    orphan = queue.folder_of("video_" + "0" * 24)
+    young = queue.folder_of("video_" + "1" * 24)
+    orphan.mkdir()
+    young.mkdir()
+    os.utime(orphan, (0, 0))
+    assert queue.sweep() == [over]
+    assert [job.id for job in queue.list()] == [kept]
+    assert {path.name for path in queue.folder_of(kept).parent.iterdir()} == {kept, young.name}

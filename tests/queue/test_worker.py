@@ -1,0 +1,116 @@
+"""From a request to a finished video: a worker in this process, with the miniature."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from anytalker.errors import InputError
+from anytalker.queue import worker as module
+from anytalker.queue.record import State
+from anytalker.queue.request import PersonRequest, VideoRequest
+from anytalker.queue.video_queue import PREVIEW, RECORD, VIDEO, QueueSettings
+from anytalker.queue.worker import Worker, failure_of
+
+SHORT = {"max_frames": 9, "num_inference_steps": 2}
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """The miniature as a worker has it; loaded once."""
+    worker = Worker(None, "loader")
+    worker._pipeline("tiny")
+    return worker.loaded
+
+
+@pytest.fixture
+def worker(queue, loaded) -> Worker:
+    """A worker that has the miniature."""
+    one = Worker(queue, "w")
+    one.loaded = loaded
+    return one
+
+
+def test_a_request_becomes_a_video_with_its_record_and_a_preview(queue, worker, picture, voice) -> None:
+    people = (PersonRequest(voice=1, order=2, name="Anna"), PersonRequest(order=1))
+    job = queue.submit(VideoRequest(seed=3, people=people, **SHORT), picture, [voice])
+    assert queue.file(job.id, VIDEO) is None
+    assert worker.run_one()
+    job = queue.get(job.id)
+    assert (job.state, job.progress, job.failure) == (State.succeeded, 1.0, None)
+    record = json.loads(queue.file(job.id, RECORD).read_text())
+    assert (record["frames"], record["seed"], record["settings"]["num_inference_steps"]) == (9, 3, 2)
+    first, second = record["persons"]
+    assert (first["audio"], second["audio"]) == ("Anna", None)
+    assert first["box_xywh"][0] > second["box_xywh"][0]
+    assert queue.file(job.id, VIDEO).stat().st_size > 1000
+    with Image.open(queue.file(job.id, PREVIEW)) as preview:
+        assert preview.size == (record["width"], record["height"])
+    names = {path.name for path in queue.folder_of(job.id).iterdir()}
+    assert names == {"image.png", "voice-1.wav", "preview.jpg", "video.mp4", "video.json"}
+    assert not worker.run_one()
+
+
+def test_a_script_is_spoken(queue, worker, picture) -> None:
+    people = (PersonRequest(name="Ben", order=1),)
+    job = queue.submit(VideoRequest(script="Anna: Hi!\n\nBen: Hello!", people=people, **SHORT), picture)
+    worker.run_one()
+    assert queue.get(job.id).state is State.succeeded
+    record = json.loads(queue.file(job.id, RECORD).read_text())
+    assert [person["name"] for person in record["timeline"]["people"]] == ["Anna", "Ben"]
+    assert record["persons"][0]["box_xywh"][0] > record["persons"][1]["box_xywh"][0]
+
+
+def test_a_cancelled_job_stops_at_the_next_step_and_leaves_no_video(queue, worker, picture, voice, monkeypatch) -> None:
+    job = queue.submit(VideoRequest(**SHORT | {"num_inference_steps": 6}), picture, [voice])
+    steps = []
+    check = Worker.check
+
+    def cancel_at_the_second(self, claim) -> None:
+        steps.append(len(steps))
+        if len(steps) == 5:  # prepare twice, denoise 0, 1, 2
+            queue.cancel(job.id)
+        check(self, claim)
+
+    monkeypatch.setattr(module.Worker, "check", cancel_at_the_second)
+    worker.run_one()
+    assert len(steps) == 5
+    assert queue.get(job.id).state is State.cancelled
+    assert not list(queue.folder_of(job.id).glob("video*"))
+
+
+def test_a_worker_that_is_stopped_gives_its_job_back(queue, worker, picture, voice) -> None:
+    job = queue.submit(VideoRequest(**SHORT), picture, [voice])
+    worker.stop()
+    worker.run_one()
+    assert queue.get(job.id).state is State.queued
+
+
+def test_a_job_that_can_not_be_made_says_why_without_a_path(queue, worker, picture, voice) -> None:
+    people = (PersonRequest(voice=1, order=9),)
+    job = queue.submit(VideoRequest(people=people, **SHORT), picture, [voice])
+    worker.run_one()
+    job = queue.get(job.id)
+    assert (job.state, job.failure.code) == (State.failed, "invalid_input")
+    assert "9" in job.failure.message
+    assert str(queue.folder) not in job.failure.message
+
+
+def test_what_nobody_expected_is_not_told_to_the_owner(tmp_path) -> None:
+    failure = failure_of(ValueError(f"secret in {tmp_path}"), tmp_path)
+    assert (failure.code, "secret" in failure.message) == ("internal_error", False)
+    assert failure_of(InputError(f"{tmp_path}/image.png is bad"), tmp_path).message == "image.png is bad"
+    assert failure_of(MemoryError(), tmp_path).code == "out_of_memory"
+
+
+def test_a_worker_loads_a_model_before_there_is_a_job(tmp_path, monkeypatch) -> None:
+    from anytalker.queue.video_queue import VideoQueue
+
+    one = Worker(VideoQueue(tmp_path / "other", QueueSettings(preload="tiny")), "w")
+    asked = []
+    monkeypatch.setattr(one, "_pipeline", asked.append)
+    one.stop()
+    one.run()
+    assert asked == ["tiny"]
