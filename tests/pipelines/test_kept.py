@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from anytalker.denoising.denoiser import Denoiser
-from anytalker.denoising.wavefront import KeptWindows
+from anytalker.denoising.segments import KeptWindows
 from anytalker.errors import InputError
 from anytalker.loading.scheduler import make_scheduler
 from anytalker.media.destination import latents_path

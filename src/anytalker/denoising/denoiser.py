@@ -17,7 +17,8 @@ import torch
 from anytalker.conditioning.audio_features import VoiceWindows
 from anytalker.denoising.guidance import Branch, Guidance, branch_inputs
 from anytalker.denoising.schedule import set_timesteps
-from anytalker.denoising.wavefront import KeptWindows, NoiseSource, Stepped, Wavefront
+from anytalker.denoising.segments import KeptWindows, NoiseSource, Stepped
+from anytalker.denoising.wavefront import Wavefront
 from anytalker.denoising.windows import Window, plan_windows
 from anytalker.hardware.acceleration import compile_blocks, fit_cache, forget_cached, tell_step
 from anytalker.models.face_regions import FaceRegions

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from anytalker.conventions import SAMPLE_RATE
-from anytalker.denoising.wavefront import KeptWindows
+from anytalker.denoising.segments import KeptWindows
 from anytalker.denoising.windows import Window
 from anytalker.errors import InputError
 from anytalker.files import atomic_path

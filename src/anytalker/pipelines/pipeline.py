@@ -312,8 +312,7 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, Stored, DiffusionPipeline
         if self.compile_where_it_pays:
             denoiser.compiled = self._compiling_pays(denoiser, conditioning)
         self.begin_call(settled.guidance_scale, settled.num_inference_steps, own.attention_kwargs)
-        recorded = record_of(settled, settings, strengths) | own.recorded | self.recorded_adapters
-        recorded |= self._recorded(separation, denoiser.compiled)
+        unusual = self._recorded(separation, denoiser.compiled)
         remarks = [missing, window_remark(inputs.frames, settings) if options.window is None else None]
         return PreparedVideo(
             vae=self.vae,
@@ -322,7 +321,7 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, Stored, DiffusionPipeline
             conditioning=conditioning,
             noise=self.noise_for(conditioning, generator, own.latents),
             model=settings.name,
-            choices=recorded | self.variant,
+            choices=record_of(settled, settings, strengths) | own.recorded | unusual,
             modules=self.components,
             memory=self.memory,
             report=report,
@@ -338,7 +337,8 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, Stored, DiffusionPipeline
         sampler = type(self.scheduler).__name__
         usual = sampler == UniPCMultistepScheduler.__name__
         found = {"separation": separation, "compiled": compiled or None, "scheduler": None if usual else sampler}
-        return {name: value for name, value in found.items() if value is not None}
+        unusual = {name: value for name, value in found.items() if value is not None}
+        return unusual | self.recorded_adapters | self.variant
 
     def denoiser(
         self, options: SettledOptions, settings: PipelineSettings, strengths: tuple[float, ...] | None

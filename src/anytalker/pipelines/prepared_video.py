@@ -18,7 +18,7 @@ from PIL import Image
 
 from anytalker.denoising.denoiser import Conditioning, Denoiser, DenoisingRun
 from anytalker.denoising.noise import GivenNoise, Noise
-from anytalker.denoising.wavefront import KeptWindows
+from anytalker.denoising.segments import KeptWindows
 from anytalker.errors import AnyTalkerError, InputError
 from anytalker.failures import is_out_of_memory
 from anytalker.files import write_json_atomic
