@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, DiffusionPipeline, SchedulerMixin, UniPCMultistepScheduler
+from diffusers.hooks.group_offloading import _is_group_offload_enabled
 from PIL import Image
 
 from anytalker.denoising.denoiser import Conditioning, Denoiser
@@ -349,7 +350,7 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, Stored, DiffusionPipeline
             guidance,
             settings.window,
             settings.window_overlap,
-            keep_contexts=self.memory != "low",
+            keep_contexts=self.memory != "low" and not _is_group_offload_enabled(self.transformer),
         )
 
     def _compiling_pays(self, denoiser: Denoiser, conditioning: Conditioning) -> bool:
