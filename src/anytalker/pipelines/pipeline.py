@@ -94,6 +94,11 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, Stored, DiffusionPipeline
         self._settings = settings
         self.register_to_config(settings=asdict(settings))
 
+    @property
+    def block_components(self) -> dict[str, Any]:
+        """Components and settings for `update_components` of a pipeline of `anytalker.pipelines.blocks`."""
+        return {**self.components, "settings": asdict(self.settings)}
+
     # Long because editors complete the options of a call from its signature.
     def __call__(
         self,
