@@ -48,7 +48,7 @@ def settings_of(components: Any) -> PipelineSettings:
 
 
 class Step(ModularPipelineBlocks):
-    """A step that reads, needs and writes values by their names, and uses parts of the model; others may derive theirs."""
+    """A step that reads, needs and writes values by their names, and uses parts of the model."""
 
     model_name = "anytalker"
     parts: ClassVar[tuple[str, ...]] = ()
@@ -178,7 +178,8 @@ class DenoiseStep(Step):
         steps, window = settled.num_inference_steps, (settings.window, settings.window_overlap)
         denoiser = Denoiser(transformer, components.scheduler, steps, guidance, *window)
         condition = state.condition
-        noise = Noise(transformer.config.out_channels, *condition.shape[3:], condition, state.generator)
+        height, width = condition.shape[3:]
+        noise = Noise(transformer.config.out_channels, height, width, condition, state.generator)
         run, latents = denoiser.begin(noise, conditioning), []
         while run.done < run.total:
             run.advance()

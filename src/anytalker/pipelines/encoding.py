@@ -49,9 +49,9 @@ class Encoders:
         prompt_embeds, null_embeds = self.encode_prompt(prompt, negative_prompt)
         seen = self.encode_scene(inputs)
         voices = self.encode_voices(inputs).to(seen["condition"])
-        return Conditioning(
-            prompt_embeds=prompt_embeds, negative_prompt_embeds=null_embeds, audio_embeds=voices, **seen
-        )
+        texts = {"prompt_embeds": prompt_embeds, "negative_prompt_embeds": null_embeds}
+        found: dict[str, Any] = {**texts, **seen, "audio_embeds": voices}
+        return Conditioning(**found)
 
     def encode_scene(self, inputs: Inputs) -> dict[str, torch.Tensor]:
         """What of a `Conditioning` comes from the picture and the faces, by its names."""
