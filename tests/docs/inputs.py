@@ -8,6 +8,8 @@ import wave
 from pathlib import Path
 
 import numpy as np
+import torch
+from safetensors.torch import save_file
 
 from anytalker.media.pictures import load_image
 from anytalker.media.recordings import load_audio, write_wave
@@ -111,9 +113,24 @@ def add_dataset(folder: Path) -> None:
     make_dataset(folder / "footage", folder / "dataset")
 
 
+def add_adapters(folder: Path) -> None:
+    """Two adapters for the miniature, with Wan's names."""
+    generator = torch.Generator().manual_seed(0)
+    for name in ("style", "motion"):
+        sides = {"lora_A": (2, 192), "lora_B": (192, 2)}
+        save_file(
+            {
+                f"diffusion_model.blocks.0.self_attn.q.{side}.weight": 0.1 * torch.randn(shape, generator=generator)
+                for side, shape in sides.items()
+            },
+            folder / f"{name}.safetensors",
+        )
+
+
 ADDED = {
     "conversations.md": add_conversation,
     "curation.md": add_dataset,
+    "diffusers.md": add_adapters,
     "inputs.md": add_recordings,
     "memory_and_batches.md": add_jobs,
     "models.md": add_models,

@@ -57,7 +57,7 @@ NOT_RUN = {
 GENERATE = "anytalker generate --image two.png --audio anna.wav --audio ben.wav"
 RUN_ONCE = {"anytalker demo": False, "anytalker doctor": False, GENERATE: False}
 """Commands that several pages print and one run is enough for, and whether they ran."""
-SLOW_PAGES = {"README.md", "index.md", "memory_and_batches.md", "training.md"}
+SLOW_PAGES = {"README.md", "diffusers.md", "index.md", "memory_and_batches.md", "training.md"}
 SHORT_RUN = 100
 """A run of fewer steps only shows that it works, which a tenth of them shows too."""
 

@@ -100,6 +100,24 @@ def test_a_card_is_written_from_the_record(pipeline, tmp_path, monkeypatch) -> N
         pipeline.push_to_hub("me/talk", record={"model": 1})
 
 
+def test_a_repository_is_downloaded_unless_there_is_such_a_folder(folder, monkeypatch, tmp_path) -> None:
+    asked = []
+
+    def snapshot(name, **options):
+        asked.append((name, options["revision"]))
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    assert AnyTalkerPipeline.from_pretrained("me/talk", revision="main").settings.name == "small"
+    assert asked == [("me/talk", "main")]
+    monkeypatch.chdir(folder.parent.parent)
+    assert AnyTalkerPipeline.from_pretrained(f"{folder.parent.name}/small").settings.name == "small"
+    assert len(asked) == 1
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="no folder nobody/gone, and as a repository of the hub"):
+        AnyTalkerPipeline.from_pretrained("nobody/gone", local_files_only=True, cache_dir=tmp_path)
+
+
 def test_quantization_configurations_reach_the_transformer(folder, monkeypatch) -> None:
     """What quantizes is not in the tests' environment: what it is handed is looked at instead."""
     from anytalker.models.transformer import AnyTalkerTransformer3DModel

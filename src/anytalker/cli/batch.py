@@ -88,7 +88,7 @@ def convert_jobs(
     destination: Annotated[Path, typer.Argument(help="Where the jobs go.")],
 ) -> None:
     """Write the jobs of other projects in the form of ours, to look at and to change."""
-    from anytalker.jobs.peers import write_jobs
+    from anytalker.jobs.convert import write_jobs
 
     count = write_jobs(source, destination)
     typer.echo(f"{count} job{'s are' if count > 1 else ' is'} in {destination}.")

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from anytalker.errors import InputError
-from anytalker.files import write_json_atomic
 
 _AUDIO, _PICTURES = "cond_audio", ("cond_image", "cond_video")
 _MODES = {"para": "pad", "add": "concat"}
@@ -80,27 +79,6 @@ def peers_jobs(value: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield from ((f"{name}-{number}", one) for number, one in enumerate(value, start=1))
     elif isinstance(value, Mapping) and value and all(map(is_peers, value.values())):
         yield from value.items()
-
-
-def write_jobs(source: Path, destination: Path) -> int:
-    """Write the jobs of a file, of whatever form, as a file of ours, with whole paths; how many there are.
-
-    Raises:
-        InputError: if the file can't be read, or one of its jobs is of no known form.
-        AnyTalkerError: if there is something already.
-    """
-    from anytalker.jobs.job import read_jobs
-
-    jobs = read_jobs(source)
-    if destination.exists():
-        raise InputError(f"{destination} is there already; choose another name or remove it.")
-    values = {
-        name: job.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-        | {"audio": [None if path is None else str(path) for path in job.audio]}
-        for name, job in jobs.items()
-    }
-    write_json_atomic(destination, values)
-    return len(values)
 
 
 def _faces(boxes: Mapping[str, Any], people: Sequence[str]) -> tuple[list[Any], int]:

@@ -45,10 +45,18 @@ class Encoders:
             prompt: text, or its embeddings (1, tokens, channels).
             negative_prompt: the same for the null branch; None: the model's null text.
         """
-        latent_frames = (inputs.frames - 1) // 4 + 1
-        width, height = inputs.image.size
         # In the order of `model_cpu_offload_seq`: each part sends away the one before it.
         prompt_embeds, null_embeds = self.encode_prompt(prompt, negative_prompt)
+        seen = self.encode_scene(inputs)
+        voices = self.encode_voices(inputs).to(seen["condition"])
+        texts = {"prompt_embeds": prompt_embeds, "negative_prompt_embeds": null_embeds}
+        found: dict[str, Any] = {**texts, **seen, "audio_embeds": voices}
+        return Conditioning(**found)
+
+    def encode_scene(self, inputs: Inputs) -> dict[str, torch.Tensor]:
+        """What of a `Conditioning` comes from the picture and the faces, by its names."""
+        latent_frames = (inputs.frames - 1) // 4 + 1
+        width, height = inputs.image.size
         picture, faces = self.seen(inputs)
         images = self.encode_images([picture, *(crop_face(picture, box) for box in faces)])
         pixels = to_video_tensor(picture) if picture is inputs.image else resized_video_tensor(picture, height, width)
@@ -56,15 +64,12 @@ class Encoders:
         latents = condition_latents(self.vae, pixels, latent_frames, self.settings.condition)
         mask = self.picture_mask(inputs, latents.shape[2]).to(latents)
         masks = face_token_masks(faces, height, width, 1, picture=picture.size)
-        return Conditioning(
-            condition=torch.cat([mask, latents], dim=1),
-            prompt_embeds=prompt_embeds,
-            negative_prompt_embeds=null_embeds,
-            image_embeds=images[:1],
-            face_embeds=images[None, 1:],
-            audio_embeds=self.encode_voices(inputs).to(latents),
-            face_masks=masks[None].to(latents).expand(-1, -1, latent_frames, -1, -1),
-        )
+        return {
+            "condition": torch.cat([mask, latents], dim=1),
+            "image_embeds": images[:1],
+            "face_embeds": images[None, 1:],
+            "face_masks": masks[None].to(latents).expand(-1, -1, latent_frames, -1, -1),
+        }
 
     def seen(self, inputs: Inputs) -> tuple[Image.Image, list[PixelBox]]:
         """The picture that encoders and masks are made of, and the faces in it, see `PipelineSettings.prepared`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,28 @@ from anytalker.media.video import RunRecord
 from anytalker.models.settings import PipelineSettings
 
 CARD = "README.md"
+_REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _SHOWN = ("max_area", "fps", "num_inference_steps", "guidance_scale", "shift", "window", "trained_on")
+
+
+def downloaded(model: str | Path, **options: Any) -> str | Path:
+    """The folder of a repository of the hub, "owner/name"; anything else, and folders of that name, as they are.
+
+    Raises:
+        InputError: if it can't be downloaded.
+    """
+    if not isinstance(model, str) or not _REPOSITORY.fullmatch(model) or Path(model).exists():
+        return model
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return snapshot_download(model, **options)
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise InputError(
+            f"There is no folder {model}, and as a repository of the hub it can't be downloaded: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
 
 
 def read_record(record: RunRecord | Mapping[str, Any] | str | Path) -> RunRecord:
@@ -57,9 +79,8 @@ def model_card(repo_id: str, settings: PipelineSettings, record: RunRecord | Non
         "",
         "```python",
         "from anytalker import AnyTalkerPipeline",
-        "from huggingface_hub import snapshot_download",
         "",
-        f'pipeline = AnyTalkerPipeline.from_pretrained(snapshot_download("{repo_id}"))',
+        f'pipeline = AnyTalkerPipeline.from_pretrained("{repo_id}")',
         'pipeline("two.png", ["anna.wav", "ben.wav"]).save("talk.mp4")',
         "```",
         "",

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, DiffusionPipeline, SchedulerMixin, UniPCMultistepScheduler
+from diffusers.hooks.group_offloading import _is_group_offload_enabled
 from PIL import Image
 
 from anytalker.denoising.denoiser import Conditioning, Denoiser
@@ -92,6 +93,11 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, Stored, DiffusionPipeline
     def settings(self, settings: PipelineSettings) -> None:
         self._settings = settings
         self.register_to_config(settings=asdict(settings))
+
+    @property
+    def block_components(self) -> dict[str, Any]:
+        """Components and settings for `update_components` of a pipeline of `anytalker.pipelines.blocks`."""
+        return {**self.components, "settings": asdict(self.settings)}
 
     # Long because editors complete the options of a call from its signature.
     def __call__(
@@ -358,7 +364,7 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, Stored, DiffusionPipeline
             guidance,
             settings.window,
             settings.window_overlap,
-            keep_contexts=self.memory != "low",
+            keep_contexts=self.memory != "low" and not _is_group_offload_enabled(self.transformer),
         )
 
     def _compiling_pays(self, denoiser: Denoiser, conditioning: Conditioning) -> bool:

@@ -12,7 +12,7 @@ from anytalker.loading.quiet import quiet_bars
 from anytalker.loading.separator import find_separator
 from anytalker.media.video import RunRecord
 from anytalker.models.settings import PipelineSettings
-from anytalker.pipelines.hub import CARD, model_card, push, read_record
+from anytalker.pipelines.hub import CARD, downloaded, model_card, push, read_record
 
 if TYPE_CHECKING:
     import torch
@@ -36,16 +36,22 @@ class Stored:
         dtype: torch.dtype | None = None,
         quantization_config: Any = None,
         progress: bool = False,
+        revision: str | None = None,
+        token: str | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
         **parts: Any,
     ) -> Self:
-        """Load a model by its name ("tiny" comes with the package) or from a folder.
+        """Load a model by its name ("tiny" comes with the package), from a folder or from the hub.
 
         Args:
-            model: "tiny", or a folder written by `save_pretrained`.
+            model: "tiny", a folder written by `save_pretrained`, or a repository of the hub, "owner/name", which is
+                downloaded unless there is such a folder.
             torch_dtype, dtype: the floating point type of the large parts, by either name; None: float32.
             quantization_config: of diffusers, for the transformer and the text encoder: a `PipelineQuantizationConfig`,
                 or one such as `TorchAoConfig` for the transformer.
             progress: show the bars of diffusers and transformers.
+            revision, token, cache_dir, local_files_only: of a repository.
             parts: components to take instead of the model's, such as `scheduler`.
 
         Raises:
@@ -56,6 +62,8 @@ class Stored:
             raise InputError(f"There is no option or part {sorted(unknown)[0]!r}; the parts are {', '.join(PARTS)}.")
         kind = {"torch_dtype": torch_dtype or dtype} if torch_dtype or dtype else {}
         names = [name for name in PARTS if name not in parts]
+        download = {"revision": revision, "token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
+        model = downloaded(model, **download)
         with quiet_bars(not progress):
             loaded = load_components(model, names=names, quantization_config=quantization_config, **kind)
         pipeline = cls(**loaded | parts)
