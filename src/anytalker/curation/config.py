@@ -94,9 +94,21 @@ class ClipsConfig(_Part):
 
 
 class SoundConfig(_Part):
-    """Music and noise: `min_ratio` is the least ratio of speech to what is heard in pauses, in dB."""
+    """Music and noise.
+
+    Attributes:
+        min_ratio: least ratio of speech to what is heard in pauses, in dB.
+        min_quality: least quality of the sound by DNSMOS, from 1 to 5; None: it isn't judged.
+    """
 
     min_ratio: float = Field(default=12.0, ge=-20, le=60)
+    min_quality: float | None = Field(default=None, ge=1, le=5)
+
+
+class TextConfig(_Part):
+    """Text on screen: `max_share` of a clip in which it may lie over a mouth; None: it isn't looked for."""
+
+    max_share: Share | None = None
 
 
 class DuplicatesConfig(_Part):
@@ -134,6 +146,7 @@ class CurationConfig(_Part):
     speech: SpeechConfig = SpeechConfig()
     sync: SyncConfig = SyncConfig()
     clips: ClipsConfig = ClipsConfig()
+    text: TextConfig = TextConfig()
     sound: SoundConfig = SoundConfig()
     duplicates: DuplicatesConfig = DuplicatesConfig()
     split: SplitConfig = SplitConfig()
