@@ -15,7 +15,11 @@ from anytalker.curation.run import curate
 from anytalker.curation.sound_quality import sound_quality
 from anytalker.curation.stages.sound import SoundStage
 from anytalker.curation.stages.text import TextStage, find_text
+from anytalker.curation.work import FileWork, _sound
+from anytalker.errors import InputError
+from anytalker.media.sound import Sound
 from anytalker.miniature.voices.speech import random_utterance
+from tests.curation.test_footage import write_footage
 
 
 class Still:
@@ -82,6 +86,27 @@ def test_dnsmos_hears_noise_behind_a_voice() -> None:
     assert 1 <= sound_quality(np.clip(voice + noise, -1, 1)) + 0.5 < sound_quality(voice) <= 5
     with pytest.raises(ValueError, match="no sound"):
         sound_quality(np.zeros(0, np.float32))
+
+
+def test_voices_are_taken_out_of_the_sound_of_a_whole_file(tmp_path, monkeypatch) -> None:
+    path = write_footage(tmp_path / "talk.mkv", [number / 25 for number in range(25)], sound_from=0.0)
+    network = tmp_path / "network.onnx"
+    network.write_bytes(b"")
+    monkeypatch.setattr("anytalker.curation.cleaning.VocalSeparator", lambda _: lambda sound: Sound(0.5 * sound[:]))
+    heard = []
+    for settings in ({}, {"sound": {"separator": str(network)}}):
+        work = FileWork(path, tmp_path / "dataset", CurationConfig.model_validate(settings))
+        work.folder.mkdir(parents=True)
+        heard.append(_sound(work)[:])
+    assert np.abs(heard[0]).max() > 0.5
+    np.testing.assert_allclose(heard[1], 0.5 * heard[0], atol=1e-4)
+
+
+def test_a_separator_that_is_missing_is_named_before_any_work(tmp_path) -> None:
+    config = CurationConfig.model_validate({"sound": {"separator": str(tmp_path / "missing.onnx")}})
+    with pytest.raises(InputError, match=r"no separator .*missing\.onnx"):
+        curate([], tmp_path / "dataset", config)
+    assert not (tmp_path / "dataset").exists()
 
 
 def test_a_part_that_is_missing_is_named_before_any_work(tmp_path, monkeypatch) -> None:

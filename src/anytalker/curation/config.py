@@ -99,10 +99,13 @@ class SoundConfig(_Part):
     Attributes:
         min_ratio: least ratio of speech to what is heard in pauses, in dB.
         min_quality: least quality of the sound by DNSMOS, from 1 to 5; None: it isn't judged.
+        separator: takes voices out of music and noise before anything listens: "Kim_Vocal_2", once downloaded, or the
+            path of an ONNX file; None: the sound stays as it is.
     """
 
     min_ratio: float = Field(default=12.0, ge=-20, le=60)
     min_quality: float | None = Field(default=None, ge=1, le=5)
+    separator: str | None = None
 
 
 class TextConfig(_Part):

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from anytalker.curation.captioner import check_captioner
+from anytalker.curation.cleaning import find_separator
 from anytalker.curation.config import CurationConfig
 from anytalker.curation.dataset import Dataset, assemble, forget_others, write_dataset
 from anytalker.curation.engine import Progress, run_here, run_on_ray
@@ -55,6 +56,8 @@ def _check_parts(config: CurationConfig) -> None:
     for module, setting in wanted.items():
         if setting is not None and find_spec(module) is None:
             raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+    if config.sound.separator is not None:
+        find_separator(config.sound.separator)
     if config.captions.model is not None:
         check_captioner(config.captions.model)
 

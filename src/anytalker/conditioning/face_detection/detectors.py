@@ -114,7 +114,7 @@ def _full_range_network(weights: str) -> Any:
 
     network = FaceNetwork().eval().requires_grad_(False)
     network.load_state_dict({key: value.float() for key, value in load_file(weights).items()})
-    return network.to(memory_format=torch.channels_last)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _ours(box: np.ndarray) -> np.ndarray:

@@ -15,6 +15,8 @@ TextFinder = Callable[[np.ndarray], np.ndarray]
 """Finds text in a picture, uint8 RGB (H, W, 3): boxes (N, 4), left, top, right, bottom in pixels."""
 
 _EVERY = 25
+_LARGEST_PICTURE = 960
+"""Longer side in pixels of the pictures that text is looked for in."""
 _MOUTH = (0.2, 0.6, 0.8, 1.0)
 """Where a mouth is in a face's box, brows to chin: left, top, right, bottom as shares of it."""
 _TOUCH = 0.1
@@ -71,4 +73,11 @@ def find_text(picture: np.ndarray) -> np.ndarray:
 def _rapidocr() -> Any:
     from rapidocr import RapidOCR
 
-    return RapidOCR(params={"Global.log_level": "error"})
+    return RapidOCR(
+        params={
+            "Global.log_level": "error",
+            "Det.limit_type": "max",
+            "Det.limit_side_len": _LARGEST_PICTURE,
+            "EngineConfig.onnxruntime.intra_op_num_threads": 1,
+        }
+    )
