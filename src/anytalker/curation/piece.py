@@ -166,11 +166,15 @@ class Pictures:
 
     def _read(self) -> None:
         """Keep all frames, or every fifth, or none."""
-        first = next(self._footage.frames(self._start, self._end), None)
-        share = 0.0 if first is None else first.nbytes * (self._end - self._start) / _CACHED_BYTES
-        self._every = 1 if share <= 1 else _THIN if share <= _THIN else 0
-        if self._every:
-            self._kept = list(self._footage.frames(self._start, self._end, every=self._every))
+        self._every = 0
+        for number, frame in enumerate(self._footage.frames(self._start, self._end)):
+            if number == 0:
+                share = frame.nbytes * (self._end - self._start) / _CACHED_BYTES
+                self._every = 1 if share <= 1 else _THIN if share <= _THIN else 0
+            if not self._every:
+                return
+            if number % self._every == 0:
+                self._kept.append(frame)
 
 
 class Stage(Protocol):

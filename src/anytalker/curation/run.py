@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from anytalker.curation.captioner import check_captioner
+from anytalker.curation.cleaning import find_separator
 from anytalker.curation.config import CurationConfig
 from anytalker.curation.dataset import Dataset, assemble, forget_others, write_dataset
 from anytalker.curation.engine import Progress, run_here, run_on_ray
@@ -46,6 +48,18 @@ def find_footage(places: Sequence[Path]) -> list[Path]:
     if not found:
         raise InputError(f"{', '.join(map(str, places))} holds no videos ({', '.join(VIDEO_SUFFIXES)}).")
     return sorted(path.resolve() for path in found)
+
+
+def _check_parts(config: CurationConfig) -> None:
+    """Make sure that all optional parts are there which the settings ask for."""
+    wanted = {"rapidocr": config.text.max_share, "speechmos": config.sound.min_quality}
+    for module, setting in wanted.items():
+        if setting is not None and find_spec(module) is None:
+            raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+    if config.sound.separator is not None:
+        find_separator(config.sound.separator)
+    if config.captions.model is not None:
+        check_captioner(config.captions.model)
 
 
 def _is_video(path: Path) -> bool:
@@ -90,10 +104,10 @@ def curate(
 
     Raises:
         InputError: if the folder can't be used, another curation is writing to it, or a model can't be loaded.
+        ModuleNotFoundError: if the settings ask for a part of the extra `quality`, and it is not installed.
     """
     check_dataset(folder, footage)
-    if config.captions.model is not None:
-        check_captioner(config.captions.model)
+    _check_parts(config)
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     with exclusive(folder / FOLDER / "lock", f"Another curation is writing to {folder}. Wait for it to end."):
         write_json_atomic(folder / _MARK, {"config": config.model_dump(mode="json")})

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from anytalker.curation.captioner import caption_picture
+from anytalker.curation.cleaning import write_voices
 from anytalker.curation.config import CurationConfig
 from anytalker.curation.export import KeptClip, export_clip
 from anytalker.curation.footage import FPS, Footage, StoredSound
@@ -163,8 +164,12 @@ def _opened(folder: Path) -> tuple[Survey, StoredSound]:
 
 def _sound(work: FileWork) -> StoredSound:
     """The file's sound, decoded unless that was done."""
-    path = work.folder / SOUND
-    return StoredSound(path) if path.is_file() else StoredSound.write(path, Footage(work.path, work.limit).sound())
+    path, footage, separator = work.folder / SOUND, Footage(work.path, work.limit), work.config.sound.separator
+    if path.is_file():
+        return StoredSound(path)
+    if separator is not None:
+        return write_voices(path, footage, separator)
+    return StoredSound.write(path, footage.sound())
 
 
 def write_result(path: Path, value: BaseModel) -> None:

@@ -15,6 +15,7 @@ def default_stages(config: CurationConfig) -> list[Stage]:
     from anytalker.curation.stages.sound import SoundStage
     from anytalker.curation.stages.speakers import SpeakersStage
     from anytalker.curation.stages.sync import SyncStage
+    from anytalker.curation.stages.text import TextStage
 
     return [
         BordersStage(),
@@ -23,5 +24,6 @@ def default_stages(config: CurationConfig) -> list[Stage]:
         SpeakersStage(config.speech, config.sync),
         ClipsStage(config.clips, config.speech),
         SyncStage(config.sync),
+        TextStage(config.text),
         SoundStage(config.sound),
     ]

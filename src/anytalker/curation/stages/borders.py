@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import cv2
 import numpy as np
 
 from anytalker.curation.piece import Dropped, Piece
@@ -24,8 +25,9 @@ class BordersStage:
         """The piece with its `crop`, or dropped if it is black throughout."""
         brightest = np.zeros((0, 0), np.uint8)
         for frame in piece.frames(_EVERY):
-            largest = frame.max(axis=2)
-            brightest = largest if not brightest.size else np.maximum(brightest, largest)
+            red, green, blue = cv2.split(frame)
+            largest = cv2.max(red, cv2.max(green, blue))  # many times faster than NumPy's
+            brightest = largest if not brightest.size else cv2.max(brightest, largest)
         if not brightest.size:
             yield piece.drop(self.name, "no frame of it can be decoded")
             return
