@@ -114,3 +114,33 @@ def test_a_worker_loads_a_model_before_there_is_a_job(tmp_path, monkeypatch) -> 
     one.stop()
     one.run()
     assert asked == ["tiny"]
+
+
+def test_a_video_is_labelled_and_signed(tmp_path, loaded, picture, voice) -> None:
+    c2pa = pytest.importorskip("c2pa")
+    pytest.importorskip("cryptography")
+    import numpy as np
+
+    from anytalker.media.credentials import Credentials
+    from anytalker.media.video import read_video
+    from anytalker.queue.video_queue import VideoQueue
+    from tests.media.certificates import write_certificate
+
+    frames = []
+    for name, settings in (
+        ("plain", QueueSettings()),
+        ("marked", QueueSettings(label="AI-generated", credentials=Credentials(*write_certificate(tmp_path)))),
+    ):
+        queue = VideoQueue(tmp_path / name, settings)
+        one = Worker(queue, "w")
+        one.loaded = loaded
+        job = queue.submit(VideoRequest(**SHORT | {"num_inference_steps": 1}), picture, [voice])
+        one.run_one()
+        assert queue.get(job.id).failure is None
+        frames.append(read_video(queue.file(job.id, VIDEO))[0].astype(int))
+    said = json.loads(c2pa.Reader(str(queue.file(job.id, VIDEO))).json())
+    assert said["active_manifest"]
+    height, width = frames[0].shape[1:3]
+    apart = np.abs(frames[1] - frames[0]).mean(axis=(0, 3))
+    assert apart[: height // 12, : width // 8].mean() > 20
+    assert apart[height // 2 :].mean() < 2

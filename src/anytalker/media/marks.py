@@ -1,7 +1,7 @@
 """The mark of synthetic media in an MP4, as programs read it: IPTC's digital source type, in XMP.
 
-An MP4 is a list of boxes. XMP is one of them, of the kind "uuid" (XMP specification part 3, 2.1.3), and may stand at the
-end, so that nothing before it moves.
+An MP4 is a list of boxes. XMP is one of them, of the kind "uuid" (XMP specification part 3, 2.1.3), and may stand at
+the end, so that nothing before it moves.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from anytalker.models.latents import CHUNK, decode_chunks
 from anytalker.pipelines.inputs import Inputs
 from anytalker.pipelines.parts import INTERVAL, VIDEO, Parts, identity_of
 from anytalker.pipelines.result import TalkingVideo, VideoFile
-from anytalker.pipelines.subtitles import burned
+from anytalker.pipelines.subtitles import burned, labelled
 from anytalker.processes import is_first
 
 Progress = Callable[[str, int, int], None]
@@ -67,6 +67,7 @@ class PreparedVideo:
         report: called as (stage, done, total).
         stopwatch: seconds by stage.
         remark: what the user should know before the video is made, in lines.
+        label: text in the corner of every frame that is written, such as "AI-generated"; None: none.
         previews: shown by `to_file` while it denoises, where the autoencoder is on the device anyway; None: none.
     """
 
@@ -83,6 +84,7 @@ class PreparedVideo:
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     remark: str = ""
     previews: Previews | None = None
+    label: str | None = None
 
     def denoise(self) -> Iterator[torch.Tensor]:
         """Final latents (1, 16, n, h, w) in order, as soon as they are ready."""
@@ -223,11 +225,11 @@ class PreparedVideo:
         return unsaved
 
     def _frames(self, latents: Iterable[torch.Tensor]) -> Iterator[np.ndarray]:
-        """What is written: uint8 chunks (t, H, W, 3), with subtitles if they are wanted."""
+        """What is written: uint8 chunks (t, H, W, 3), with subtitles and a label if they are wanted."""
         frames = self.decode(latents, eight_bit=True)
-        if self.inputs.timeline is None or self.inputs.subtitles != "burn":
-            return frames
-        return burned(frames, self.inputs.timeline, self.inputs.fps)
+        if self.inputs.timeline is not None and self.inputs.subtitles == "burn":
+            frames = burned(frames, self.inputs.timeline, self.inputs.fps)
+        return frames if self.label is None else labelled(frames, self.label)
 
     def _together(self, path: Path, fingerprint: str | None) -> VideoFile:
         """Make the video with other processes; the first one writes it, at once and without parts."""

@@ -29,6 +29,7 @@ def make(
     folder: Path,
     on_progress: Progress,
     previews: Previews | None = None,
+    label: str | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> Path:
     """Make a job's video in its folder, or go on with it.
@@ -39,6 +40,7 @@ def make(
         folder: with the picture and the recordings.
         on_progress: called as (stage, done, total) after every step; what it raises ends the work.
         previews: pictures on the way.
+        label: in the corner of every frame.
         say: told what the user should know.
 
     Raises:
@@ -52,7 +54,7 @@ def make(
     inputs = fit_scene(scene, pipeline.settings, options)
     generator = torch.Generator().manual_seed(request.seed)
     prepared = pipeline.prepare_inputs(inputs, options, generator, on_progress, previews)
-    return prepared.to_file(folder / VIDEO, say).path
+    return replace(prepared, label=label).to_file(folder / VIDEO, say).path
 
 
 def scene_of_request(request: VideoRequest, folder: Path, say: Callable[[str], None]) -> Scene:

@@ -124,7 +124,9 @@ class Worker:
             pipeline = self._pipeline(claim.job.request.model)
             progress = _Progress(self, claim)
             previews = Previews(lambda picture: self._show(claim, picture), self.queue.settings.preview_every)
-            make(pipeline, claim.job.request, folder, progress, previews)
+            made = make(pipeline, claim.job.request, folder, progress, previews, self.queue.settings.label)
+            if self.queue.settings.credentials is not None:
+                self.queue.settings.credentials.sign(made)
         except _NotOurs:
             log.info("dropped", extra={"job": claim.job.id})
             return
