@@ -22,6 +22,9 @@ from anytalker.timeline.script import parse_script
 from anytalker.timeline.spoken import timeline_of_script
 from anytalker.timeline.streams import streams
 
+_SAVED = 5.0
+"""Seconds from one saving of an unfinished video to the next: a service may be killed often."""
+
 
 def make(
     pipeline: AnyTalkerPipeline,
@@ -54,7 +57,7 @@ def make(
     inputs = fit_scene(scene, pipeline.settings, options)
     generator = torch.Generator().manual_seed(request.seed)
     prepared = pipeline.prepare_inputs(inputs, options, generator, on_progress, previews)
-    return replace(prepared, label=label).to_file(folder / VIDEO, say).path
+    return replace(prepared, label=label).to_file(folder / VIDEO, say, _SAVED).path
 
 
 def scene_of_request(request: VideoRequest, folder: Path, say: Callable[[str], None]) -> Scene:

@@ -44,7 +44,7 @@ class QueueSettings:
         decoding: what decoding the files of a job may take.
         keep_seconds: that a job and its video are kept once it has ended; None: until it is deleted.
         job_seconds: that a job may run.
-        crashes: after which a job that takes its worker's process with it is given up.
+        crashes: after which a job is given up that takes its worker's process with it and gets no further.
         lease: seconds without a sign of life after which a worker is taken for dead.
         preview_every: steps from one picture of a video in the making to the next.
         label: visible in the corner of every frame, such as "AI-generated"; None: none.
