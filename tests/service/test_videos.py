@@ -13,6 +13,8 @@ from tests.service.conftest import bearer, finish
 
 WAITING = {"object": "video", "status": "queued", "progress": 0, "queue_position": 0, "model": "tiny", "error": None}
 
+pytestmark = pytest.mark.usefixtures("undecoded")
+
 
 def test_a_video_is_queued_and_looked_at(client, form, queue) -> None:
     answer = client.post("/v1/videos", **form(seed=5, max_frames=9, steps=1, prompt="they talk"))
