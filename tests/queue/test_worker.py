@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from anytalker.errors import InputError
+from anytalker.media.video import read_video
 from anytalker.queue import worker as module
 from anytalker.queue.record import State
 from anytalker.queue.request import PersonRequest, VideoRequest
@@ -48,6 +50,9 @@ def test_a_request_becomes_a_video_with_its_record_and_a_preview(queue, worker, 
     assert queue.file(job.id, VIDEO).stat().st_size > 1000
     with Image.open(queue.file(job.id, PREVIEW)) as preview:
         assert preview.size == (record["width"], record["height"])
+        shown = np.asarray(preview.convert("L"), dtype=float).ravel()
+    last = read_video(queue.file(job.id, VIDEO))[0][-1].mean(axis=2).ravel()
+    assert np.corrcoef(shown, last)[0, 1] > 0.9  # noise would have nothing of it
     names = {path.name for path in queue.folder_of(job.id).iterdir()}
     assert names == {"image.png", "voice-1.wav", "preview.jpg", "video.mp4", "video.json"}
     assert not worker.run_one()
@@ -120,7 +125,6 @@ def test_a_video_is_labelled_and_signed(tmp_path, loaded, picture, voice) -> Non
     c2pa = pytest.importorskip("c2pa")
     pytest.importorskip("cryptography")
     from anytalker.media.credentials import Credentials
-    from anytalker.media.video import read_video
     from anytalker.queue.video_queue import VideoQueue
     from tests.media.certificates import write_certificate
 
