@@ -70,5 +70,5 @@ def test_memory_and_time_end(folder, tmp_path, voice) -> None:
     Image.new("RGB", (6000, 5000)).save(tmp_path / "large.png", compress_level=1)
     wide = replace(BOUNDS, pixels=10**9)
     for bounds in (replace(wide, memory=300 * 2**20), replace(wide, seconds=0)):
-        with pytest.raises(InputError, match="to decode|damaged"):
+        with pytest.raises(InputError, match=r"to decode|damaged"):
             decode(folder, tmp_path / "large.png", [voice], bounds=bounds)
