@@ -202,7 +202,9 @@ def kills(options: argparse.Namespace) -> None:
                    for number in range(options.jobs)]  # fmt: skip
         killed: Counter[str] = Counter()
         for number in range(options.kills):
-            time.sleep(rng.uniform(0.5, options.longest))
+            if number % 4 < 3:  # a worker needs long to start; three of four kills find it at work
+                wait_for_work(server)
+            time.sleep(rng.uniform(0, options.longest))
             workers = server.workers()
             if number % 2 and workers:
                 os.kill(workers[0], signal.SIGKILL)
@@ -218,6 +220,17 @@ def kills(options: argparse.Namespace) -> None:
                 client.wait(id)
         server.end()
         check_all(folder / "data", ids)
+
+
+def wait_for_work(server: Server) -> None:
+    """Wait until a job is denoised, or all are over."""
+    with Client(server.address, timeout=300) as client:
+        while True:
+            videos = client.list(100)
+            stages = [(video.data["steps"] or {}).get("stage") for video in videos]
+            if "denoise" in stages or all(video.over for video in videos):
+                return
+            time.sleep(0.1)
 
 
 def cancel(options: argparse.Namespace) -> None:
@@ -250,7 +263,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=20)
     parser.add_argument("--room", type=int, default=15, help="videos that may wait, for `load`")
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--longest", type=float, default=12.0, help="seconds between two kills at most")
+    parser.add_argument("--longest", type=float, default=8.0, help="seconds that a kill waits at most")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     {"load": load, "memory": memory, "kills": kills, "cancel": cancel}[options.what](options)

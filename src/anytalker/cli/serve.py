@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,10 +12,22 @@ from anytalker.cli.options import takes
 from anytalker.errors import InputError
 from anytalker.pipelines.loading_options import LoadingOptions
 
+if TYPE_CHECKING:
+    from anytalker.media.credentials import Credentials
+
+
+class _ServeGroup(RunGroup):
+    """The group of `serve`, which runs without any argument, too, and whose help is that of running."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take no arguments, or --help, for those of `run`."""
+        return super().parse_args(ctx, ["run", *args] if args in ([], ["--help"]) else args)
+
+
 commands = typer.Typer(
-    cls=RunGroup,
+    cls=_ServeGroup,
     help="Make videos for others over HTTP:  anytalker serve [--port PORT]",
-    invoke_without_command=True,
+    no_args_is_help=False,
     rich_markup_mode=None,
 )
 keys = typer.Typer(help="Who may use the service.", no_args_is_help=True, rich_markup_mode=None)
@@ -68,6 +80,14 @@ def serve_run(
     webhook_network: Annotated[
         list[str] | None, typer.Option(metavar="NETWORK", help="A private network that webhooks may go to, too.")
     ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="A text in the corner of every frame, such as 'AI-generated'.")
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="Sign videos (C2PA): certificate and those that vouch for it.")
+    ] = None,
+    certificate_key: Annotated[Path | None, typer.Option(metavar="PEM", help="Its private key.")] = None,
+    certificate_algorithm: Annotated[str, typer.Option(help="Of the key: es256, ps256, ed25519, …")] = "es256",
 ) -> None:
     """Make videos for others over HTTP, one after another, until Ctrl-C. Jobs that wait go on at the next start."""
     for name, value, low, high in (
@@ -105,6 +125,8 @@ def serve_run(
         decoding=DecodingBounds(audio_seconds=max_seconds),
         keep_seconds=keep_days * 86400,
         job_seconds=max_job_seconds,
+        label=_label(label),
+        credentials=_credentials(certificate, certificate_key, certificate_algorithm),
         preload=models[0],
     )
     _serve(data or data_folder(), settings, kept, device, loading)
@@ -133,6 +155,25 @@ def _serve(folder: Path, settings: object, kept: object, device: list[str] | Non
         serve(app, settings, ready)  # type: ignore[arg-type]
     except KeyboardInterrupt:
         typer.echo("Stopped. Videos that wait go on at the next start.", err=True)
+
+
+def _label(text: str | None) -> str | None:
+    fits = text is None or (0 < len(text.strip()) <= 40 and text.isprintable() and max(map(ord, text)) < 592)
+    if not fits:
+        raise InputError(f"--label is {text!r}; it must be 1 to 40 Latin letters.")
+    return text
+
+
+def _credentials(certificate: Path | None, key: Path | None, algorithm: str) -> Credentials | None:
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise InputError("--certificate and --certificate-key belong together.")
+    from anytalker.media.credentials import Credentials
+
+    found = Credentials(certificate.absolute(), key.absolute(), algorithm)
+    found.check()
+    return found
 
 
 def _check_models(models: tuple[str, ...], loading: LoadingOptions) -> None:

@@ -109,7 +109,7 @@ def write_video(
         quality: constant rate factor of the encoder, lower is better.
         metadata: more tags, such as "title".
         preset: of the encoder: "superfast" takes a third of the time and makes files half as large again.
-        synthetic: whether "comment", "description" and XMP say that the video is synthetic; False for cut footage.
+        synthetic: whether metadata says that the video is synthetic (comment, description, XMP); False for cut footage.
         chapters: title, start and end in seconds of each, in order; a PyAV without `set_chapters` writes none.
 
     Raises:

@@ -31,7 +31,7 @@ from anytalker.pipelines.inputs import Inputs
 from anytalker.pipelines.kept import keep_latents, read_earlier
 from anytalker.pipelines.parts import INTERVAL, VIDEO, Parts, identity_of
 from anytalker.pipelines.result import TalkingVideo, VideoFile
-from anytalker.pipelines.subtitles import burned
+from anytalker.pipelines.subtitles import burned, labelled
 from anytalker.processes import is_first
 
 Progress = Callable[[str, int, int], None]
@@ -72,6 +72,7 @@ class PreparedVideo:
         remark: what the user should know before the video is made, in lines.
         on_step_end: called after each step of a window.
         interrupted: asked after each step whether to end there, and while a file is written.
+        label: text in the corner of every frame that is written, such as "AI-generated"; None: none.
         previews: shown by `to_file` while it denoises, where the autoencoder is on the device anyway; None: none.
     """
 
@@ -90,6 +91,7 @@ class PreparedVideo:
     on_step_end: Callable[[DenoisingRun], None] | None = None
     interrupted: Callable[[], bool] = lambda: False
     previews: Previews | None = None
+    label: str | None = None
 
     def denoise(self) -> Iterator[torch.Tensor]:
         """Final latents (1, 16, n, h, w) in order, as soon as they are ready; interrupted, the others as they are."""
@@ -257,11 +259,11 @@ class PreparedVideo:
         return unsaved
 
     def _frames(self, latents: Iterable[torch.Tensor]) -> Iterator[np.ndarray]:
-        """What is written: uint8 chunks (t, H, W, 3), with subtitles if they are wanted."""
+        """What is written: uint8 chunks (t, H, W, 3), with subtitles and a label if they are wanted."""
         frames = self._unless_interrupted(self.decode(latents, eight_bit=True))
-        if self.inputs.timeline is None or self.inputs.subtitles != "burn":
-            return frames
-        return burned(frames, self.inputs.timeline, self.inputs.fps)
+        if self.inputs.timeline is not None and self.inputs.subtitles == "burn":
+            frames = burned(frames, self.inputs.timeline, self.inputs.fps)
+        return frames if self.label is None else labelled(frames, self.label)
 
     def _unless_interrupted(self, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         for chunk in chunks:

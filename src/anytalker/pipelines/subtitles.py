@@ -72,6 +72,26 @@ def burned(chunks: Iterable[np.ndarray], timeline: Timeline, fps: float) -> Iter
         yield frames
 
 
+def labelled(chunks: Iterable[np.ndarray], text: str) -> Iterator[np.ndarray]:
+    """Frames with a short text in the upper left corner, such as "AI-generated".
+
+    Args:
+        chunks: uint8 (t, H, W, 3), in order.
+        text: in Latin letters.
+    """
+    drawn: tuple[np.ndarray, np.ndarray] | None = None
+    for chunk in chunks:
+        frames = np.array(chunk)
+        if drawn is None:
+            height, width = frames.shape[1:3]
+            font = ImageFont.load_default(size=max(_LEAST, height // _SHARE))
+            drawn = _drawn((text,), min(width, round(font.getlength(text) * 1.1) + 8), height)
+        color, opacity = drawn
+        corner = frames[:, : color.shape[0], : color.shape[1]]
+        corner[:] = np.round(corner * (1 - opacity) + color * opacity)
+        yield frames
+
+
 def _drawn(lines: tuple[str, ...], width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
     """Colours (h, W, 3) and opacities (h, W, 1) in [0, 1] of the band at the bottom."""
     size = max(_LEAST, height // _SHARE)

@@ -22,6 +22,9 @@ from anytalker.timeline.script import parse_script
 from anytalker.timeline.spoken import timeline_of_script
 from anytalker.timeline.streams import streams
 
+_SAVED = 5.0
+"""Seconds from one saving of an unfinished video to the next: a service may be killed often."""
+
 
 def make(
     pipeline: AnyTalkerPipeline,
@@ -29,6 +32,7 @@ def make(
     folder: Path,
     on_progress: Progress,
     previews: Previews | None = None,
+    label: str | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> Path:
     """Make a job's video in its folder, or go on with it.
@@ -39,6 +43,7 @@ def make(
         folder: with the picture and the recordings.
         on_progress: called as (stage, done, total) after every step; what it raises ends the work.
         previews: pictures on the way.
+        label: in the corner of every frame.
         say: told what the user should know.
 
     Raises:
@@ -52,7 +57,7 @@ def make(
     inputs = fit_scene(scene, pipeline.settings, options)
     generator = torch.Generator().manual_seed(request.seed)
     prepared = pipeline.prepare_inputs(inputs, options, generator, on_progress, previews=previews)
-    return prepared.to_file(folder / VIDEO, say).path
+    return replace(prepared, label=label).to_file(folder / VIDEO, say, _SAVED).path
 
 
 def scene_of_request(request: VideoRequest, folder: Path, say: Callable[[str], None]) -> Scene:

@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     expires REAL,
     attempts INTEGER NOT NULL DEFAULT 0,
     crashes INTEGER NOT NULL DEFAULT 0,
+    reached REAL NOT NULL DEFAULT 0,
     worker TEXT,
     lease REAL,
     stage TEXT,

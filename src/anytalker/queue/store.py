@@ -249,8 +249,8 @@ class JobStore:
 
         Args:
             worker: that is dead; None: any whose lease has run out.
-            most_crashes: a job that has taken so many workers with it fails; None: its worker was killed with the
-                whole service, which doesn't count.
+            most_crashes: a job fails that has taken so many workers with it, one after another, without getting
+                further than before; None: its worker was killed with the whole service, which doesn't count.
             expires: when a failed one is deleted.
 
         Returns:
@@ -261,12 +261,13 @@ class JobStore:
             query = f"SELECT * FROM jobs WHERE {condition}"
             rows = database.execute(query, (self._clock() if worker is None else worker,)).fetchall()
             for row in rows:
-                crashes = row["crashes"] + (most_crashes is not None)
+                further = row["progress"] > row["reached"]
+                crashes = (0 if further else row["crashes"]) + 1 if most_crashes is not None else row["crashes"]
                 if most_crashes is not None and crashes >= most_crashes:
                     finish(database, row, State.failed, self._clock(), expires, Failure("worker_died", DIED))
                 database.execute(
-                    "UPDATE jobs SET crashes = ?, worker = NULL, lease = NULL, seconds_left = NULL, "
-                    "state = CASE state WHEN 'running' THEN 'queued' ELSE state END WHERE id = ?",
+                    "UPDATE jobs SET crashes = ?, reached = MAX(reached, progress), worker = NULL, lease = NULL, "
+                    "seconds_left = NULL, state = CASE state WHEN 'running' THEN 'queued' ELSE state END WHERE id = ?",
                     (crashes, row["id"]),
                 )
         return [row["id"] for row in rows]
@@ -311,8 +312,8 @@ class JobStore:
                 check_room(database, known.owner, bounds, 0)
                 database.execute(
                     "UPDATE jobs SET state = 'queued', number = (SELECT MAX(number) + 1 FROM jobs), crashes = 0, "
-                    "started = NULL, finished = NULL, expires = NULL, failure_code = NULL, failure_message = NULL, "
-                    "stage = NULL, done = 0, total = 0, progress = 0 WHERE id = ?",
+                    "reached = 0, started = NULL, finished = NULL, expires = NULL, failure_code = NULL, "
+                    "failure_message = NULL, stage = NULL, done = 0, total = 0, progress = 0 WHERE id = ?",
                     (job,),
                 )
         return self.get(job)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from anytalker.errors import InputError
 from anytalker.loading.locate import find_model
+from anytalker.media.credentials import Credentials
 from anytalker.queue.decoding import PICTURE, DecodingBounds, decode, voice_name
 from anytalker.queue.record import QueuedJob, State, UnknownJob
 from anytalker.queue.request import VideoRequest
@@ -43,9 +44,11 @@ class QueueSettings:
         decoding: what decoding the files of a job may take.
         keep_seconds: that a job and its video are kept once it has ended; None: until it is deleted.
         job_seconds: that a job may run.
-        crashes: after which a job that takes its worker's process with it is given up.
+        crashes: after which a job is given up that takes its worker's process with it and gets no further.
         lease: seconds without a sign of life after which a worker is taken for dead.
         preview_every: steps from one picture of a video in the making to the next.
+        label: visible in the corner of every frame, such as "AI-generated"; None: none.
+        credentials: with which videos are signed; None: they aren't.
         preload: model that workers load before there is a job; None: the first job's.
     """
 
@@ -56,6 +59,8 @@ class QueueSettings:
     crashes: int = 6
     lease: float = 60.0
     preview_every: int = 1
+    label: str | None = None
+    credentials: Credentials | None = None
     preload: str | None = None
 
     @property
