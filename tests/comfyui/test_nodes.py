@@ -21,7 +21,7 @@ from tests.comfyui.executor import Comfy, InterruptProcessingException, built_in
 from tests.test_cli import run
 
 PACK = Path(__file__).parents[2] / "comfyui"
-FRAMES, SEED = 13, 1
+FRAMES, SEED, STEPS = 9, 1, 2
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def workflow(name: str, **changes) -> dict:
     read = json.loads((PACK / "example_workflows" / name).read_text())
     (sampler,) = [node for node in read["nodes"] if node["type"] == "AnyTalkerSampler"]
     assert sampler["widgets_values"][1] == SEED
-    sampler["widgets_values"][5] = FRAMES
+    sampler["widgets_values"][3], sampler["widgets_values"][5] = STEPS, FRAMES
     return read
 
 
@@ -78,7 +78,18 @@ def test_a_workflow_gives_the_frames_of_the_command_line(folder, tmp_path, monke
     assert (0, 1) in host.shown
     assert any(value == total > 1 for value, total in host.shown)
     monkeypatch.chdir(folder)
-    end = ["--seed", SEED, "--max-frames", FRAMES, "--device", "cpu", "--output", tmp_path / "talk.mp4"]
+    end = [
+        "--seed",
+        SEED,
+        "--steps",
+        STEPS,
+        "--max-frames",
+        FRAMES,
+        "--device",
+        "cpu",
+        "--output",
+        tmp_path / "talk.mp4",
+    ]
     assert run("generate", *arguments, *end) == 0
     write_video(tmp_path / "comfy.mp4", video["images"].numpy(), 24.0, video["audio"]["waveform"][0, 0].numpy())
     expected, shown = read_video(tmp_path / "talk.mp4")[0], read_video(tmp_path / "comfy.mp4")[0]

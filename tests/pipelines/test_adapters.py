@@ -42,11 +42,12 @@ def model() -> AnyTalkerTransformer3DModel:
 
 
 def lora(transformer, seed: int = 0) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Random matrices down and up by Wan's names of the layers, for all that public adapters change."""
+    """Random matrices down and up by Wan's names, for all layers that public adapters change, of some blocks."""
     names, generator = Names(transformer.config.audio_face_layout), torch.Generator().manual_seed(seed)
     shapes = {name: parameter.shape for name, parameter in transformer.named_parameters()}
     found = {}
-    for block in range(transformer.config.num_layers):
+    depth = transformer.config.num_layers
+    for block in sorted({0, 1, depth // 2, depth - 1}):
         for layer in LAYERS:
             height, width = shapes[names.ours(f"blocks.{block}.{layer}.weight")]
             sizes = ((RANK, width), (height, RANK))

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import inspect
 
+import diffusers
 import numpy as np
 import pytest
 import torch
 from diffusers import FasterCacheConfig, FirstBlockCacheConfig, PyramidAttentionBroadcastConfig, TaylorSeerCacheConfig
+from packaging.version import Version
 from PIL import Image
 
 from anytalker import AnyTalkerPipeline, InputError
@@ -169,6 +171,8 @@ def test_offloading_gives_the_same(pipe, kind) -> None:
     other = make_pipeline()
     other.set_progress_bar_config(disable=True)
     cpu = torch.device("cpu")
+    if kind == "group offload" and Version(diffusers.__version__) < Version("0.41") and not torch.cuda.is_available():
+        pytest.skip("diffusers 0.40 asks for an accelerator")
     if kind == "model offload":
         other.enable_model_cpu_offload(device=cpu)
     else:

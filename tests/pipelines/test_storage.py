@@ -54,8 +54,8 @@ def test_parts_are_given_and_a_scheduler_is_kept(folder, tmp_path, pipeline) -> 
         AnyTalkerPipeline.from_pretrained(folder, unet=None)
 
 
-def test_loading_is_quiet_unless_bars_are_wanted(folder, capfd) -> None:
-    AnyTalkerPipeline.from_pretrained(folder)
+def test_loading_and_saving_are_quiet_unless_bars_are_wanted(folder, capfd, tmp_path) -> None:
+    AnyTalkerPipeline.from_pretrained(folder).save_pretrained(tmp_path)
     assert capfd.readouterr().err == ""
     AnyTalkerPipeline.from_pretrained(folder, progress=True)
     assert "%" in capfd.readouterr().err

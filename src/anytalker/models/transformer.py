@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from diffusers.hooks import HookRegistry
 from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
 from diffusers.loaders import PeftAdapterMixin
 from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
@@ -374,6 +375,8 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
             AnyTalkerTransformerBlock, TransformerBlockMetadata(return_hidden_states_index=0)
         )
         super().enable_cache(config)
+        # Before diffusers 0.42 the hooks of an earlier cache are remembered in place of these.
+        HookRegistry.check_if_exists_or_initialize(self)._child_registries_cache = None
 
     def make_context(
         self,

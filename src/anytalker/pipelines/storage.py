@@ -80,7 +80,8 @@ class Stored:
         Raises:
             InputError: see `push_to_hub`.
         """
-        save_components(Path(save_directory), dict(self.components), self.settings)
+        with quiet_bars():
+            save_components(Path(save_directory), dict(self.components), self.settings)
         if push_to_hub:
             self.push_to_hub(options.pop("repo_id", Path(save_directory).name), **options)
 
