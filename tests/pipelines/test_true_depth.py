@@ -68,10 +68,10 @@ def psnr(one: np.ndarray, two: np.ndarray) -> float:
 
 def test_windows_and_half_precision(model, tmp_path) -> None:
     pipeline = AnyTalkerPipeline.from_pretrained(model)
-    exact = make(pipeline, 13)
-    assert np.abs(exact - make(pipeline, 13, window="none")).max() > 1e-4
+    exact = make(pipeline, 13, num_inference_steps=2)
+    assert np.abs(exact - make(pipeline, 13, num_inference_steps=2, window="none")).max() > 1e-4
     half = AnyTalkerPipeline.from_pretrained(model, torch_dtype=torch.bfloat16)
-    assert psnr(make(half, 13), exact) > HALF_PSNR
+    assert psnr(make(half, 13, num_inference_steps=2), exact) > HALF_PSNR
     said: list[str] = []
     made = half.generate_to(tmp_path / "talk.mp4", say=said.append, **inputs(17), num_inference_steps=1)
     assert said == [
@@ -81,7 +81,9 @@ def test_windows_and_half_precision(model, tmp_path) -> None:
     assert made.choices["window"] == 2
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("model", "dtype"), [("A", torch.bfloat16), ("B", torch.float32)], indirect=["model"], ids=["A-half", "B-float"]
+)
 def test_less_memory_gives_the_same_video(model, dtype) -> None:
     low, balanced = (AnyTalkerPipeline.from_pretrained(model, torch_dtype=dtype) for _ in range(2))
     stream_layers(low, torch.device("cpu")).memory = "low"
@@ -99,7 +101,10 @@ def test_caches_adapters_and_small_weights(model, tmp_path) -> None:
     calibration = {key: value for key, value in inputs().items() if key not in ("image", "audio")}
     ratios = measure_magnitudes(pipeline, inputs()["image"], inputs()["audio"], steps=4, **calibration)
     write_magnitudes(pipeline, own / SETTINGS_FILE, ratios)
-    for cache in ("first-block", "magcache", "taylorseer"):
+    caches = (
+        ("first-block", "magcache", "taylorseer") if len(pipeline.transformer.blocks) == DEPTH["A"] else ("magcache",)
+    )
+    for cache in caches:
         frames = make(load_pipeline(str(own), "cpu", acceleration=Acceleration(cache)), num_inference_steps=4)
         assert np.abs(frames - exact).mean() < 0.1 * exact.std(), cache
     generator = torch.Generator().manual_seed(0)
@@ -123,6 +128,7 @@ def test_conversion_there_and_back(model, tmp_path) -> None:
     assert all(torch.equal(value, second[key]) for key, value in first.items())
 
 
+@pytest.mark.parametrize("model", ["B"], indirect=True)
 def test_the_command_line(model, tmp_path, write_wave, tone, monkeypatch, capsys) -> None:
     inputs()["image"].save(tmp_path / "two.png")
     voice = write_wave(tone)

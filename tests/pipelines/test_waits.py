@@ -11,7 +11,7 @@ from anytalker.loading.scheduler import make_scheduler
 from tests.models.test_transformer import small_inputs, small_model
 from tests.pipelines.waits import Waits
 
-GUIDANCE = Guidance(3.0, 2.0, strengths=(0.5, 1.5), interval=(0.0, 0.9))
+GUIDANCE = Guidance(3.0, 2.0, strengths=(0.5, 1.5), interval=(0.0, 0.7))
 
 
 @pytest.mark.parametrize("layout", ["A", "B"])
@@ -34,7 +34,7 @@ def test_no_step_waits_after_the_first(layout: str, changes: dict) -> None:
     )
     settings = {"guidance": GUIDANCE, "window": 3, "window_overlap": 1} | changes
     denoiser = Denoiser(
-        small_model(audio_face_layout=layout, num_layers=1).to("meta"), make_scheduler(3.0), 6, **settings
+        small_model(audio_face_layout=layout, num_layers=1).to("meta"), make_scheduler(3.0), 4, **settings
     )
     run = denoiser.begin(lambda start, stop: torch.empty(1, 16, stop - start, 8, 8, device="meta"), conditioning)
     waited: dict[tuple[int, int], dict[str, int]] = {}
@@ -46,4 +46,4 @@ def test_no_step_waits_after_the_first(layout: str, changes: dict) -> None:
     windows = len(run.wavefront.windows)
     assert windows > 1
     assert all(waited[number, 0] for number in range(windows))  # faces are found, so the counter counts
-    assert not any(seen for (_, step), seen in waited.items() if step not in (0, 5))  # at 5 guidance ends
+    assert not any(seen for (_, step), seen in waited.items() if step not in (0, 3))  # at 3 guidance ends
