@@ -1,0 +1,226 @@
+"""The page: what is on it, and what happens at a click. Jobs go to the queue; gradio only shows them."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from anytalker.errors import AnyTalkerError
+from anytalker.failures import explain
+from anytalker.studio import fill, shown, words
+from anytalker.studio.cast import Cast, Desk
+from anytalker.studio.estimate import estimate
+from anytalker.studio.rows import Choices, Row, models_here, submit
+from anytalker.studio.videos import Videos
+
+_PER_PERSON = 4
+"""Components of a row: name, voice, listens, starts."""
+log = logging.getLogger("anytalker.studio")
+
+
+def page(desk: Desk) -> gr.Blocks:
+    """The page on a queue.
+
+    Args:
+        desk: where files of the page lie, and the queue.
+    """
+    with gr.Blocks(title=words.TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, 7 * 86400)) as made:
+        Page(desk, made)
+    return made.queue(default_concurrency_limit=4, api_open=False)
+
+
+# Long because what is on the page and what happens there is read together.
+class Page:
+    """The components of the page and their handlers, inside of `gr.Blocks`.
+
+    Args:
+        desk: see `page`.
+        made: the blocks.
+    """
+
+    def __init__(self, desk: Desk, made: gr.Blocks) -> None:
+        self.desk = desk
+        self.cast, self.corner, self.job = gr.State(None), gr.State(None), gr.State(None)
+        gr.Markdown(f"# {words.TITLE}\n\n{words.INTRO}")
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=3, min_width=320):
+                self._picture()
+                self._voices()
+                self._settings()
+            with gr.Column(scale=2, min_width=320):
+                videos = Videos(self, made)
+        self.videos = videos
+        self._connect()
+
+    def _picture(self) -> None:
+        gr.Markdown(f"## {words.PICTURE}")
+        with gr.Row(equal_height=True):
+            self.upload = gr.File(
+                label=words.DROP_PICTURE, file_types=["image", "video"], type="filepath", height=120, scale=3
+            )
+            self.example = gr.Button(words.EXAMPLE, scale=1, min_width=140)
+        self.problem = gr.HTML("")
+        self.marked = gr.Image(
+            label=words.FACES, interactive=False, visible=False, format="png", buttons=[], elem_id="people"
+        )
+        modes = [(words.CLICK_PICK, "pick"), (words.CLICK_DRAW, "draw")]
+        self.mode = gr.Radio(modes, value="pick", label=words.CLICK, visible=False)
+
+    def _voices(self) -> None:
+        gr.Markdown(f"## {words.VOICES}")
+        with gr.Tabs():
+            with gr.Tab(words.TAB_LANES):
+                self.empty = gr.Markdown(words.NO_LANES)
+                self.lanes = gr.Column()
+            with gr.Tab(words.TAB_SCRIPT):
+                self.script = gr.Textbox(label=words.SCRIPT, value=words.SCRIPT_EXAMPLE, lines=4, max_lines=20)
+                self.speak = gr.Button(words.SPEAK)
+            with gr.Tab(words.TAB_RECORDING):
+                self.recording = gr.Audio(label=words.RECORDING, type="filepath", sources=["upload", "microphone"])
+                self.tell_apart = gr.Button(words.TELL_APART)
+        self.filled = gr.HTML("")
+
+    def _settings(self) -> None:
+        gr.Markdown(f"## {words.SETTINGS}")
+        usual = Choices()
+        preset = gr.Radio(list(words.PRESETS), value=usual.preset, label=words.QUALITY)
+        with gr.Accordion(words.MORE, open=False):
+            model = gr.Dropdown(models_here(), value=usual.model, label=words.MODEL)
+            seed = gr.Number(usual.seed, label=words.SEED, precision=0, minimum=0)
+            prompt = gr.Textbox(usual.prompt, label=words.PROMPT, max_length=2000)
+            seconds = gr.Number(usual.seconds, label=words.SECONDS, minimum=0)
+        self.choices = [preset, model, seed, prompt, seconds]
+        self.consent = gr.Checkbox(False, label=words.CONSENT)
+        self.estimate = gr.HTML("")
+        self.generate = gr.Button(words.GENERATE, variant="primary", size="lg", elem_id="generate")
+
+    def told(self, handler: Callable[..., dict[Any, Any]]) -> Callable[..., dict[Any, Any]]:
+        """A handler that says on the page why it failed; nothing else changes then."""
+
+        @functools.wraps(handler)
+        def safe(*arguments: Any) -> dict[Any, Any]:
+            try:
+                return {self.problem: ""} | handler(*arguments)
+            except AnyTalkerError as error:
+                return {self.problem: shown.message(str(error))}
+            except Exception as error:
+                log.error(explain(error))
+                return {self.problem: shown.message(words.BROKEN)}
+
+        return safe
+
+    def _connect(self) -> None:
+        """What happens, besides in the rows."""
+        people = [self.cast, self.marked, self.mode, self.empty, self.problem, self.consent, self.corner, self.filled]
+        self.people = people
+        self.upload.upload(self.told(self._on_picture), self.upload, people)
+        self.example.click(self.told(self._on_example), None, people)
+        self.marked.select(self.told(self._on_click), [self.cast, self.mode, self.corner], people)
+        self.speak.click(self.told(self._on_script), [self.cast, self.script], people)
+        self.tell_apart.click(self.told(self._on_recording), [self.cast, self.recording], people)
+        with self.lanes:
+            gr.render(inputs=[self.cast], show_progress="hidden")(self._rows)
+
+    def show(self, cast: Cast, note: str = "") -> dict[Any, Any]:
+        """The page with a picture and its people."""
+        return {
+            self.cast: cast,
+            self.marked: gr.update(value=cast.marked(), visible=True),
+            self.mode: gr.update(visible=True),
+            self.empty: gr.update(visible=not cast.members),
+            self.corner: None,
+            self.filled: shown.message(note, problem=False),
+        }
+
+    def _on_picture(self, upload: str | None) -> dict[Any, Any]:
+        if upload is None:
+            return {}
+        cast = self.desk.cast_of(self.desk.checked(upload))
+        return self.show(cast, "" if cast.members else words.NO_FACE) | {self.consent: False}
+
+    def _on_example(self) -> dict[Any, Any]:
+        return self.show(self.desk.example()) | {self.consent: True}
+
+    def _on_click(self, cast: Cast, mode: str, corner: tuple[int, int] | None, where: gr.SelectData) -> dict[Any, Any]:
+        x, y = map(round, where.index)
+        if mode == "pick":
+            return self.show(cast.clicked(x, y))
+        if corner is None:
+            return {self.corner: (x, y), self.filled: shown.message(words.FIRST_CORNER, problem=False)}
+        return {self.corner: None} | self.show(cast.drawn(corner, (x, y)))
+
+    def _on_script(self, cast: Cast | None, script: str) -> dict[Any, Any]:
+        return self.show(fill.from_script(self.desk, cast, script), words.FILLED)
+
+    def _on_recording(self, cast: Cast | None, recording: str | None) -> dict[Any, Any]:
+        return self.show(fill.from_recording(self.desk, cast, recording or ""), words.FILLED)
+
+    def _rows(self, cast: Cast | None) -> None:
+        """A row a person."""
+        components: list[Any] = []
+        for number, member in enumerate(cast.members if cast else (), start=1):
+            with gr.Group(), gr.Row(equal_height=True):
+                with gr.Column(scale=1, min_width=200):
+                    name = gr.Textbox(
+                        member.name, label=words.NAME.format(number=number), key=f"name-{member.id}", max_length=100
+                    )
+                    listens = gr.Checkbox(
+                        member.listens, label=words.LISTENS.format(number=number), key=f"listens-{member.id}"
+                    )
+                    starts = gr.Number(
+                        0, label=words.STARTS.format(number=number), minimum=0, step=0.1, key=f"starts-{member.id}"
+                    )
+                with gr.Column(scale=2, min_width=280):
+                    voice = gr.Audio(
+                        member.voice,
+                        label=words.VOICE.format(number=number),
+                        type="filepath",
+                        sources=["upload", "microphone"],
+                        key=f"voice-{member.id}",
+                        buttons=[],
+                    )
+            components += [name, voice, listens, starts]
+        self._connect_rows(components)
+
+    def _connect_rows(self, components: list[Any]) -> None:
+        names, voices = components[0::_PER_PERSON], components[1::_PER_PERSON]
+        listens, starts = components[2::_PER_PERSON], components[3::_PER_PERSON]
+        shows = [one.blur for one in names] + [one.submit for one in names] + [one.change for one in listens]
+        if shows:
+            gr.on(shows, self._on_rows, [self.cast, *names, *listens], self.marked, show_progress="hidden", queue=False)
+        changes = [one.change for one in [*voices, *listens, *starts, *self.choices]]
+        inputs = [self.cast, self.consent, *self.choices, *components]
+        gr.on(changes, self._on_choices, inputs, self.estimate, show_progress="hidden", trigger_mode="always_last")
+        self.generate.click(self.told(self._on_generate), inputs, [self.job, self.problem, self.videos.other])
+
+    def _on_rows(self, cast: Cast, *values: Any) -> Any:
+        """The picture with the names of the rows."""
+        count = len(values) // 2
+        if cast is None or count != len(cast.members):
+            return gr.skip()
+        return cast.marked(list(values[:count]), list(values[count:]))
+
+    def _on_choices(self, cast: Cast | None, consent: bool, *values: Any) -> str:
+        try:
+            return shown.message(estimate(self.desk.queue, *self._read(values)), problem=False)
+        except (AnyTalkerError, TypeError, ValueError):
+            return ""
+
+    def _on_generate(self, cast: Cast | None, consent: bool, *values: Any) -> dict[Any, Any]:
+        rows, choices = self._read(values)
+        job = submit(self.desk.queue, cast, rows, choices, consent)
+        return {self.job: job.id, self.videos.other: None}
+
+    def _read(self, values: tuple[Any, ...]) -> tuple[list[Row], Choices]:
+        """The rows and choices on the page."""
+        preset, model, seed, prompt, seconds = values[: len(self.choices)]
+        rest = values[len(self.choices) :]
+        rows = [
+            Row(name, None if voice is None else str(self.desk.checked(voice)), bool(listens), starts or 0.0)
+            for name, voice, listens, starts in zip(*(rest[k::_PER_PERSON] for k in range(_PER_PERSON)), strict=True)
+        ]
+        return rows, Choices(preset, model, seed or 0, prompt, seconds or 0.0)

@@ -1,0 +1,72 @@
+"""Every string of the page, in one place; another language is another such file."""
+
+from __future__ import annotations
+
+TITLE = "AnyTalker studio"
+INTRO = "A picture, a voice for each person in it, and they talk. Everything stays on this computer."
+PICTURE = "1. Picture"
+DROP_PICTURE = "Drop a picture here, or press Enter to choose one"
+EXAMPLE = "Try the example"
+FACES = "The people in the picture"
+CLICK = "A click on the picture"
+CLICK_PICK, CLICK_DRAW = "adds or removes a person", "draws a face: two corners"
+FIRST_CORNER = "One corner is set. Click the opposite one."
+NO_FACE = "No face was found. Click on each face in the picture."
+NOBODY = "Drop a picture first, or try the example."
+VOICES = "2. Voices"
+TAB_LANES, TAB_SCRIPT, TAB_RECORDING = "A recording each", "From a script", "From one recording"
+NO_LANES = "Each person in the picture gets a row here."
+PERSON = "Person {number}"
+NAME = "Name of person {number}"
+VOICE = "Voice of person {number}"
+LISTENS = "Person {number} only listens"
+STARTS = "Voice {number} starts at second"
+SCRIPT = "Script: a line for each turn, such as “Anna: Hello, Ben!”"
+SCRIPT_EXAMPLE = "Anna: Hello, Ben! How are you?\nBen: Very well. And you?"
+SPEAK = "Speak it into the rows"
+RECORDING = "One recording of everybody"
+TELL_APART = "Tell the voices apart"
+FILLED = "Done: every person's voice is in their row. Listen, change, then generate."
+SETTINGS = "3. Video"
+QUALITY = "Quality"
+PRESETS = {"Draft": 0.5, "Good": 1.0, "Best": 2.0}
+"""Names and shares of the model's usual number of steps."""
+MORE = "More settings"
+MODEL, SEED, PROMPT, SECONDS = "Model", "Seed", "Prompt", "Seconds at most (0: as long as the voices)"
+CONSENT = "Everyone shown and heard has agreed to this video, or is drawn"
+NEEDS_CONSENT = "Tick that everyone has agreed to this video."
+NO_VOICE = "Nobody has a voice yet. Give at least one person a recording."
+GENERATE, CANCEL, RETRY, DELETE = "Generate", "Cancel", "Try again", "Delete"
+ESTIMATE_USUAL = "About {time}, going by earlier videos."
+ESTIMATE_HOURS = "Roughly {hours:.0f} hours on this computer without a GPU."
+ESTIMATE_NONE = "The first video tells how long this computer takes."
+MEMORY = "Needs about {memory:.1f} GiB of memory; {free:.1f} GiB are free."
+RESULT = "Your video"
+NOTHING_YET = "Your video will appear here. You may close this page while it is made."
+STATES = {
+    "queued": "Waiting",
+    "running": "Being made",
+    "succeeded": "Ready",
+    "failed": "Failed",
+    "cancelled": "Cancelled",
+}
+STAGES = {"prepare": "Looking at picture and voices", "denoise": "Making the video", "decode": "Writing the video"}
+LOADING = "Loading the model"
+STEP = "step {done} of {total}"
+BEFORE = {0: "next in line", 1: "one video before it"}
+BEFORE_MANY = "{count} videos before it"
+LEFT = "about {time} left"
+PROGRESS, PREVIEW, VIDEO = "Progress", "Preview of the video being made", "Video of {who}"
+DOWNLOAD_VIDEO, DOWNLOAD_RECORD = "Download the MP4", "Download the record"
+GALLERY = "Past videos"
+NO_VIDEOS = "None yet."
+WATCH, AGAIN, COMPARE, STOP_COMPARING = "Watch", "Again with these settings", "Compare", "Stop comparing"
+PLAY_BOTH = "Play both"
+WATCH_OF, AGAIN_OF, COMPARE_OF = "Watch {who}", "Again: {who}", "Compare {who}"
+MORE_VIDEOS = "Show more"
+STEPS_OF = "{steps} steps"
+SEED_OF = "seed {seed}"
+GONE = "That video is no longer there."
+BROKEN = "That did not work. The terminal says more."
+DATE = "%d %b %H:%M"
+MINUTES, LONG_MINUTES = "{seconds:.0f} s", "{minutes:.0f} min"
