@@ -17,7 +17,7 @@ from anytalker.errors import InputError
 from anytalker.queue.decoding import PICTURE
 from anytalker.queue.record import UnknownJob
 from anytalker.queue.supervisor import Supervisor
-from anytalker.queue.video_queue import PREVIEW, RECORD, VIDEO, VideoQueue
+from anytalker.queue.video_queue import LOCAL, PREVIEW, RECORD, VIDEO, VideoQueue
 from anytalker.service.guard import Guard
 from anytalker.service.settings import ServiceSettings, check_address
 from anytalker.studio import words
@@ -25,7 +25,7 @@ from anytalker.studio.cast import Desk
 from anytalker.studio.shown import FILES
 
 _KINDS = {VIDEO: "video/mp4", RECORD: "application/json", PREVIEW: "image/jpeg"}
-_THUMBNAIL = "thumbnail.jpg"
+_SMALL = {"thumbnail.jpg": (240, 160), "poster.jpg": (960, 720)}
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; connect-src 'self' data: blob:; "
@@ -125,10 +125,10 @@ def file_of(queue: VideoQueue, job: str, name: str) -> Response:
         HTTPException: if there is no such file.
     """
     try:
-        if name == _THUMBNAIL:
-            queue.get(job)
-            return Response(_small(queue.folder_of(job) / PICTURE), media_type="image/jpeg")
-        path = queue.file(job, name) if name in _KINDS else None
+        if name in _SMALL:
+            queue.get(job, LOCAL)
+            return Response(_small(queue.folder_of(job) / PICTURE, _SMALL[name]), media_type="image/jpeg")
+        path = queue.file(job, name, LOCAL) if name in _KINDS else None
     except (UnknownJob, OSError):
         path = None
     if path is None:
@@ -136,12 +136,12 @@ def file_of(queue: VideoQueue, job: str, name: str) -> Response:
     return FileResponse(path, media_type=_KINDS[name])
 
 
-def _small(path: Path) -> bytes:
+def _small(path: Path, size: tuple[int, int]) -> bytes:
     from PIL import Image
 
     with Image.open(path) as image:
         small = image.convert("RGB")
-    small.thumbnail((240, 160))
+    small.thumbnail(size)
     written = BytesIO()
     small.save(written, "JPEG")
     return written.getvalue()

@@ -84,7 +84,7 @@ class Cast:
         """
         inside = [one for one in self.members if _holds(one.box, x, y)]
         if inside:
-            return replace(self, members=tuple(one for one in self.members if one not in inside[-1:]))
+            return self.without(inside[-1].id)
         from anytalker.conditioning.faces import detect_people
 
         image = self.opened()
@@ -95,6 +95,10 @@ class Cast:
             side = sides[len(sides) // 2]
             box = (x - side // 2, y - side // 2, side, side)
         return self.with_box(box)
+
+    def without(self, who: str) -> Cast:
+        """Without the person of that id."""
+        return replace(self, members=tuple(one for one in self.members if one.id != who))
 
     def drawn(self, first: tuple[int, int], second: tuple[int, int]) -> Cast:
         """With another person, whose face has these two corners.

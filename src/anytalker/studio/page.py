@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from anytalker.errors import AnyTalkerError
+from anytalker.errors import AnyTalkerError, InputError
 from anytalker.failures import explain
 from anytalker.studio import fill, shown, words
 from anytalker.studio.cast import Cast, Desk
@@ -60,15 +60,17 @@ class Page:
         gr.Markdown(f"## {words.PICTURE}")
         with gr.Row(equal_height=True):
             self.upload = gr.File(
-                label=words.DROP_PICTURE, file_types=["image", "video"], type="filepath", height=120, scale=3
+                label=words.DROP_PICTURE, file_types=["image", "video"], type="filepath", height=160, scale=3
             )
             self.example = gr.Button(words.EXAMPLE, scale=1, min_width=140)
-        self.problem = gr.HTML("")
+        self.problem = gr.HTML("", elem_classes="said")
         self.marked = gr.Image(
             label=words.FACES, interactive=False, visible=False, format="png", buttons=[], elem_id="people"
         )
         modes = [(words.CLICK_PICK, "pick"), (words.CLICK_DRAW, "draw")]
-        self.mode = gr.Radio(modes, value="pick", label=words.CLICK, visible=False)
+        with gr.Row(visible=False) as self.tools:
+            self.mode = gr.Radio(modes, value="pick", label=words.CLICK, scale=3, min_width=260)
+            self.box = gr.Textbox(label=words.BOX, placeholder="120, 80, 90, 90", scale=2, min_width=200, max_length=60)
 
     def _voices(self) -> None:
         gr.Markdown(f"## {words.VOICES}")
@@ -82,7 +84,7 @@ class Page:
             with gr.Tab(words.TAB_RECORDING):
                 self.recording = gr.Audio(label=words.RECORDING, type="filepath", sources=["upload", "microphone"])
                 self.tell_apart = gr.Button(words.TELL_APART)
-        self.filled = gr.HTML("")
+        self.filled = gr.HTML("", elem_classes="said")
 
     def _settings(self) -> None:
         gr.Markdown(f"## {words.SETTINGS}")
@@ -95,7 +97,7 @@ class Page:
             seconds = gr.Number(usual.seconds, label=words.SECONDS, minimum=0)
         self.choices = [preset, model, seed, prompt, seconds]
         self.consent = gr.Checkbox(False, label=words.CONSENT)
-        self.estimate = gr.HTML("")
+        self.estimate = gr.HTML("", elem_classes="said")
         self.generate = gr.Button(words.GENERATE, variant="primary", size="lg", elem_id="generate")
 
     def told(self, handler: Callable[..., dict[Any, Any]]) -> Callable[..., dict[Any, Any]]:
@@ -115,11 +117,22 @@ class Page:
 
     def _connect(self) -> None:
         """What happens, besides in the rows."""
-        people = [self.cast, self.marked, self.mode, self.empty, self.problem, self.consent, self.corner, self.filled]
+        people = [
+            self.cast,
+            self.marked,
+            self.tools,
+            self.box,
+            self.empty,
+            self.problem,
+            self.consent,
+            self.corner,
+            self.filled,
+        ]
         self.people = people
         self.upload.upload(self.told(self._on_picture), self.upload, people)
         self.example.click(self.told(self._on_example), None, people)
         self.marked.select(self.told(self._on_click), [self.cast, self.mode, self.corner], people)
+        self.box.submit(self.told(self._on_box), [self.cast, self.box], people)
         self.speak.click(self.told(self._on_script), [self.cast, self.script], people)
         self.tell_apart.click(self.told(self._on_recording), [self.cast, self.recording], people)
         with self.lanes:
@@ -130,7 +143,8 @@ class Page:
         return {
             self.cast: cast,
             self.marked: gr.update(value=cast.marked(), visible=True),
-            self.mode: gr.update(visible=True),
+            self.tools: gr.update(visible=True),
+            self.box: "",
             self.empty: gr.update(visible=not cast.members),
             self.corner: None,
             self.filled: shown.message(note, problem=False),
@@ -153,6 +167,13 @@ class Page:
             return {self.corner: (x, y), self.filled: shown.message(words.FIRST_CORNER, problem=False)}
         return {self.corner: None} | self.show(cast.drawn(corner, (x, y)))
 
+    def _on_box(self, cast: Cast, text: str) -> dict[Any, Any]:
+        try:
+            x, y, width, height = (round(float(number)) for number in text.split(","))
+        except (ValueError, OverflowError) as error:
+            raise InputError(words.BOX_WRONG) from error
+        return self.show(cast.with_box((x, y, width, height)))
+
     def _on_script(self, cast: Cast | None, script: str) -> dict[Any, Any]:
         return self.show(fill.from_script(self.desk, cast, script), words.FILLED)
 
@@ -174,6 +195,10 @@ class Page:
                     starts = gr.Number(
                         0, label=words.STARTS.format(number=number), minimum=0, step=0.1, key=f"starts-{member.id}"
                     )
+                    remove = gr.Button(words.REMOVE.format(number=number), size="sm")
+                    remove.click(
+                        self.told(lambda cast, who=member.id: self.show(cast.without(who))), self.cast, self.people
+                    )
                 with gr.Column(scale=2, min_width=280):
                     voice = gr.Audio(
                         member.voice,
@@ -181,6 +206,7 @@ class Page:
                         type="filepath",
                         sources=["upload", "microphone"],
                         key=f"voice-{member.id}",
+                        interactive=True,
                         buttons=[],
                     )
             components += [name, voice, listens, starts]

@@ -33,7 +33,8 @@ def _finished(job: QueuedJob) -> str:
     label = escape(words.VIDEO.format(who=title(job)), quote=True)
     return (
         f"<div class='job' data-state='succeeded'><p class='state'>{who}: {escape(settings(job))}</p>"
-        f"<video controls loop playsinline preload='metadata' src='{place}/video.mp4' aria-label='{label}'></video>"
+        f"<video controls loop playsinline preload='auto' poster='{place}/poster.jpg' "
+        f"src='{place}/video.mp4' aria-label='{label}'></video>"
         f"<p class='downloads'><a href='{place}/video.mp4' download='{job.id}.mp4'>{escape(words.DOWNLOAD_VIDEO)}</a> "
         f"<a href='{place}/video.json' download='{job.id}.json'>{escape(words.DOWNLOAD_RECORD)}</a></p></div>"
     )

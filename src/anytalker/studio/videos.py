@@ -47,7 +47,7 @@ class Videos:
         page = self.page
         looked = [page.job, self.other, self.last, self.jobs, self.count]
         seen = [page.job, self.view, self.last, self.jobs, self.cancel, self.retry, self.delete, self.alone, self.more]
-        quiet = {"show_progress": "hidden", "queue": False}
+        quiet = {"show_progress": "hidden", "concurrency_limit": None}
         made.load(self._look, looked, seen, **quiet)
         gr.Timer(_EVERY).tick(self._look, looked, seen, **quiet)
         gr.on([page.job.change, self.other.change, self.count.change], self._look, looked, seen, **quiet)
