@@ -45,7 +45,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Cast:
-    """A picture and its people, from left to right as they were found; those who were added come last.
+    """A picture and its people, from left to right.
 
     Attributes:
         picture: path of the picture, as PNG.
@@ -114,18 +114,22 @@ class Cast:
         """With another person, whose face is there, as far as it lies in the picture.
 
         Raises:
-            InputError: see `drawn`.
+            InputError: see `drawn`; or if somebody is there already.
         """
         from anytalker.conditioning.faces import check_boxes
 
         width, height = self.opened().size
         left, top = max(0, box[0]), max(0, box[1])
         right, bottom = min(width, box[0] + box[2]), min(height, box[1] + box[3])
-        checked = check_boxes([(left, top, right - left, bottom - top)], (width, height))[0]
+        new = (left, top, right - left, bottom - top)
+        checked = check_boxes([new], (width, height))[0]
+        for one in self.members:
+            check_boxes([one.box, new], (width, height))
         taken = {one.name for one in self.members}
         numbers = range(1, len(self.members) + 2)
         name = next(name for number in numbers if (name := words.PERSON.format(number=number)) not in taken)
-        return replace(self, members=(*self.members, Member(checked, name)))
+        members = sorted((*self.members, Member(checked, name)), key=lambda one: one.box[0] + one.box[2] / 2)
+        return replace(self, members=tuple(members))
 
 
 def _holds(box: PixelBox, x: int, y: int) -> bool:

@@ -19,6 +19,9 @@ from anytalker.studio.videos import Videos
 
 _PER_PERSON = 4
 """Components of a row: name, voice, listens, starts."""
+_TO_VIDEO = (
+    "() => document.querySelector('#problem p') || document.querySelector('#video').scrollIntoView({block: 'nearest'})"
+)
 log = logging.getLogger("anytalker.studio")
 
 
@@ -45,6 +48,7 @@ class Page:
     def __init__(self, desk: Desk, made: gr.Blocks) -> None:
         self.desk = desk
         self.cast, self.corner, self.job = gr.State(None), gr.State(None), gr.State(None)
+        self.names = gr.State({})
         gr.Markdown(f"# {words.TITLE}\n\n{words.INTRO}")
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=320):
@@ -60,10 +64,14 @@ class Page:
         gr.Markdown(f"## {words.PICTURE}")
         with gr.Row(equal_height=True):
             self.upload = gr.File(
-                label=words.DROP_PICTURE, file_types=["image", "video"], type="filepath", height=160, scale=3
+                label=words.DROP_PICTURE,
+                file_types=["image", "video"],
+                type="filepath",
+                height=160,
+                scale=3,
+                min_width=300,
             )
             self.example = gr.Button(words.EXAMPLE, scale=1, min_width=140)
-        self.problem = gr.HTML("", elem_classes="said")
         self.marked = gr.Image(
             label=words.FACES, interactive=False, visible=False, format="png", buttons=[], elem_id="people"
         )
@@ -89,16 +97,17 @@ class Page:
     def _settings(self) -> None:
         gr.Markdown(f"## {words.SETTINGS}")
         usual = Choices()
-        preset = gr.Radio(list(words.PRESETS), value=usual.preset, label=words.QUALITY)
+        preset = gr.Radio(list(words.PRESETS), value=usual.preset, label=words.QUALITY, interactive=True)
         with gr.Accordion(words.MORE, open=False):
-            model = gr.Dropdown(models_here(), value=usual.model, label=words.MODEL)
-            seed = gr.Number(usual.seed, label=words.SEED, precision=0, minimum=0)
-            prompt = gr.Textbox(usual.prompt, label=words.PROMPT, max_length=2000)
-            seconds = gr.Number(usual.seconds, label=words.SECONDS, minimum=0)
+            model = gr.Dropdown(models_here(), value=usual.model, label=words.MODEL, interactive=True)
+            seed = gr.Number(usual.seed, label=words.SEED, interactive=True, precision=0, minimum=0)
+            prompt = gr.Textbox(usual.prompt, label=words.PROMPT, interactive=True, max_length=2000)
+            seconds = gr.Number(usual.seconds, label=words.SECONDS, interactive=True, minimum=0)
         self.choices = [preset, model, seed, prompt, seconds]
-        self.consent = gr.Checkbox(False, label=words.CONSENT)
+        self.consent = gr.Checkbox(False, label=words.CONSENT, interactive=True)
         self.estimate = gr.HTML("", elem_classes="said")
         self.generate = gr.Button(words.GENERATE, variant="primary", size="lg", elem_id="generate")
+        self.problem = gr.HTML("", elem_id="problem", elem_classes="said")
 
     def told(self, handler: Callable[..., dict[Any, Any]]) -> Callable[..., dict[Any, Any]]:
         """A handler that says on the page why it failed; nothing else changes then."""
@@ -131,18 +140,20 @@ class Page:
         self.people = people
         self.upload.upload(self.told(self._on_picture), self.upload, people)
         self.example.click(self.told(self._on_example), None, people)
-        self.marked.select(self.told(self._on_click), [self.cast, self.mode, self.corner], people)
-        self.box.submit(self.told(self._on_box), [self.cast, self.box], people)
+        self.marked.select(self.told(self._on_click), [self.cast, self.names, self.mode, self.corner], people)
+        self.box.submit(self.told(self._on_box), [self.cast, self.names, self.box], people)
         self.speak.click(self.told(self._on_script), [self.cast, self.script], people)
         self.tell_apart.click(self.told(self._on_recording), [self.cast, self.recording], people)
+        self.generate.click(self.told(self._on_nobody), self.cast, self.problem)
         with self.lanes:
             gr.render(inputs=[self.cast], show_progress="hidden")(self._rows)
 
-    def show(self, cast: Cast, note: str = "") -> dict[Any, Any]:
-        """The page with a picture and its people."""
+    def show(self, cast: Cast, note: str = "", names: dict[str, str] | None = None) -> dict[Any, Any]:
+        """The page with a picture and its people; `names` are those that their rows have by now."""
+        shown_names = [(names or {}).get(one.id, one.name) for one in cast.members]
         return {
             self.cast: cast,
-            self.marked: gr.update(value=cast.marked(), visible=True),
+            self.marked: gr.update(value=cast.marked(shown_names), visible=True),
             self.tools: gr.update(visible=True),
             self.box: "",
             self.empty: gr.update(visible=not cast.members),
@@ -159,20 +170,22 @@ class Page:
     def _on_example(self) -> dict[Any, Any]:
         return self.show(self.desk.example()) | {self.consent: True}
 
-    def _on_click(self, cast: Cast, mode: str, corner: tuple[int, int] | None, where: gr.SelectData) -> dict[Any, Any]:
+    def _on_click(
+        self, cast: Cast, names: dict[str, str], mode: str, corner: tuple[int, int] | None, where: gr.SelectData
+    ) -> dict[Any, Any]:
         x, y = map(round, where.index)
         if mode == "pick":
-            return self.show(cast.clicked(x, y))
+            return self.show(cast.clicked(x, y), names=names)
         if corner is None:
             return {self.corner: (x, y), self.filled: shown.message(words.FIRST_CORNER, problem=False)}
-        return {self.corner: None} | self.show(cast.drawn(corner, (x, y)))
+        return self.show(cast.drawn(corner, (x, y)), names=names)
 
-    def _on_box(self, cast: Cast, text: str) -> dict[Any, Any]:
+    def _on_box(self, cast: Cast, names: dict[str, str], text: str) -> dict[Any, Any]:
         try:
             x, y, width, height = (round(float(number)) for number in text.split(","))
         except (ValueError, OverflowError) as error:
             raise InputError(words.BOX_WRONG) from error
-        return self.show(cast.with_box((x, y, width, height)))
+        return self.show(cast.with_box((x, y, width, height)), names=names)
 
     def _on_script(self, cast: Cast | None, script: str) -> dict[Any, Any]:
         return self.show(fill.from_script(self.desk, cast, script), words.FILLED)
@@ -180,24 +193,41 @@ class Page:
     def _on_recording(self, cast: Cast | None, recording: str | None) -> dict[Any, Any]:
         return self.show(fill.from_recording(self.desk, cast, recording or ""), words.FILLED)
 
+    def _on_nobody(self, cast: Cast | None) -> dict[Any, Any]:
+        if cast is None or not cast.members:
+            raise InputError(words.NOBODY)
+        return {self.problem: gr.skip()}
+
     def _rows(self, cast: Cast | None) -> None:
         """A row a person."""
         components: list[Any] = []
         for number, member in enumerate(cast.members if cast else (), start=1):
-            with gr.Group(), gr.Row(equal_height=True):
+            with gr.Group(elem_classes="lane"), gr.Row(equal_height=True):
                 with gr.Column(scale=1, min_width=200):
                     name = gr.Textbox(
-                        member.name, label=words.NAME.format(number=number), key=f"name-{member.id}", max_length=100
+                        member.name,
+                        label=words.NAME.format(number=number),
+                        key=f"name-{member.id}",
+                        max_length=100,
+                        interactive=True,
                     )
                     listens = gr.Checkbox(
-                        member.listens, label=words.LISTENS.format(number=number), key=f"listens-{member.id}"
+                        member.listens,
+                        label=words.LISTENS.format(number=number),
+                        key=f"listens-{member.id}",
+                        interactive=True,
                     )
                     starts = gr.Number(
-                        0, label=words.STARTS.format(number=number), minimum=0, step=0.1, key=f"starts-{member.id}"
+                        0,
+                        label=words.STARTS.format(number=number),
+                        key=f"starts-{member.id}",
+                        minimum=0,
+                        step=0.1,
+                        interactive=True,
                     )
                     remove = gr.Button(words.REMOVE.format(number=number), size="sm")
                     remove.click(
-                        self.told(lambda cast, who=member.id: self.show(cast.without(who))), self.cast, self.people
+                        self.told(functools.partial(self._on_remove, member.id)), [self.cast, self.names], self.people
                     )
                 with gr.Column(scale=2, min_width=280):
                     voice = gr.Audio(
@@ -210,7 +240,11 @@ class Page:
                         buttons=[],
                     )
             components += [name, voice, listens, starts]
-        self._connect_rows(components)
+        if components:
+            self._connect_rows(components)
+
+    def _on_remove(self, who: str, cast: Cast, names: dict[str, str]) -> dict[Any, Any]:
+        return self.show(cast.without(who), names=names)
 
     def _connect_rows(self, components: list[Any]) -> None:
         names, voices = components[0::_PER_PERSON], components[1::_PER_PERSON]
@@ -221,14 +255,16 @@ class Page:
         changes = [one.change for one in [*voices, *listens, *starts, *self.choices]]
         inputs = [self.cast, self.consent, *self.choices, *components]
         gr.on(changes, self._on_choices, inputs, self.estimate, show_progress="hidden", trigger_mode="always_last")
-        self.generate.click(self.told(self._on_generate), inputs, [self.job, self.problem, self.videos.other])
+        begun = self.generate.click(self.told(self._on_generate), inputs, [self.job, self.problem, self.videos.other])
+        begun.then(None, js=_TO_VIDEO)
 
     def _on_rows(self, cast: Cast, *values: Any) -> Any:
-        """The picture with the names of the rows."""
+        """The picture with the names of the rows, and these."""
         count = len(values) // 2
         if cast is None or count != len(cast.members):
-            return gr.skip()
-        return cast.marked(list(values[:count]), list(values[count:]))
+            return gr.skip(), gr.skip()
+        names = dict(zip((one.id for one in cast.members), values[:count], strict=True))
+        return cast.marked(list(values[:count]), list(values[count:])), names
 
     def _on_choices(self, cast: Cast | None, consent: bool, *values: Any) -> str:
         try:

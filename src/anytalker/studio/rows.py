@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from anytalker.conventions import SAMPLE_RATE
 from anytalker.errors import InputError
 from anytalker.queue.decoding import PICTURE, decode
@@ -118,18 +120,30 @@ def submit(queue: VideoQueue, cast: Cast | None, rows: Sequence[Row], choices: C
         raise InputError(words.NO_VOICE)
     if not consent:
         raise InputError(words.NEEDS_CONSENT)
-    people, recordings, starts = [], [], []
+    try:
+        request, recordings, starts = _request(cast, rows, voices, choices)
+    except ValidationError as error:
+        raise InputError(f"{error.errors()[0]['msg'].removeprefix('Value error, ').rstrip('.')}.") from error
+    with queue.incoming() as folder:
+        if any(starts):
+            recordings = _delayed(queue, folder, cast.picture, recordings, starts)
+        return queue.submit(request, cast.picture, recordings)
+
+
+def _request(
+    cast: Cast, rows: Sequence[Row], voices: Sequence[str | None], choices: Choices
+) -> tuple[VideoRequest, list[str], list[float]]:
+    """What is asked of the queue, the recordings, and when each starts."""
+    people: list[PersonRequest] = []
+    recordings: list[str] = []
+    starts: list[float] = []
     for member, row, voice in zip(cast.members, rows, voices, strict=True):
         if voice is not None:
             recordings.append(voice)
             starts.append(_checked_start(row.starts))
         number = None if voice is None else len(recordings)
         people.append(PersonRequest(voice=number, box=member.box, name=row.name.strip() or None))
-    request = VideoRequest(people=tuple(people), **choices.options())
-    with queue.incoming() as folder:
-        if any(starts):
-            recordings = _delayed(queue, folder, cast.picture, recordings, starts)
-        return queue.submit(request, cast.picture, recordings)
+    return VideoRequest(people=tuple(people), **choices.options()), recordings, starts
 
 
 def _checked_start(seconds: float | None) -> float:
