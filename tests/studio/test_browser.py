@@ -134,7 +134,7 @@ def test_a_newcomer_makes_a_video(tab_of, picture, tmp_path) -> None:
     page.locator("input[type=file]").first.set_input_files(str(picture))
     for number, name in enumerate(("anna", "ben"), start=1):
         page.get_by_label(words.NAME.format(number=number)).fill(name.title())
-        row = page.locator(".lane").nth(number - 1)
+        row = page.locator(".lane", has=page.get_by_label(words.NAME.format(number=number))).first
         row.locator("input[type=file]").set_input_files(str(tmp_path / f"{name}.wav"))
         row.get_by_test_id(f"waveform-{words.VOICE.format(number=number)}").wait_for()
     page.get_by_label(words.CONSENT).check()

@@ -250,8 +250,8 @@ class Page:
         names, voices = components[0::_PER_PERSON], components[1::_PER_PERSON]
         listens, starts = components[2::_PER_PERSON], components[3::_PER_PERSON]
         shows = [one.blur for one in names] + [one.submit for one in names] + [one.change for one in listens]
-        if shows:
-            gr.on(shows, self._on_rows, [self.cast, *names, *listens], self.marked, show_progress="hidden", queue=False)
+        shown_rows = [self.cast, *names, *listens]
+        gr.on(shows, self._on_rows, shown_rows, [self.marked, self.names], show_progress="hidden", queue=False)
         changes = [one.change for one in [*voices, *listens, *starts, *self.choices]]
         inputs = [self.cast, self.consent, *self.choices, *components]
         gr.on(changes, self._on_choices, inputs, self.estimate, show_progress="hidden", trigger_mode="always_last")
