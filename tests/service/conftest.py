@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from anytalker.queue import video_queue
 from anytalker.queue.decoding import DecodingBounds
 from anytalker.queue.store import Bounds
 from anytalker.queue.video_queue import RECORD, VIDEO, QueueSettings, VideoQueue
@@ -23,27 +26,43 @@ ADDRESS = "http://127.0.0.1:8000"
 SETTINGS = ServiceSettings(limits=Limits(upload=3 * 2**20))
 
 
+def open_queue(folder: Path) -> VideoQueue:
+    """An empty queue with room for little."""
+    decoding = DecodingBounds(seconds=20, memory=2 * 2**30, pixels=4_000_000, audio_seconds=20)
+    return VideoQueue(folder, QueueSettings(bounds=Bounds(waiting=60), decoding=decoding))
+
+
+@contextmanager
+def client_for(queue: VideoQueue, **changes: Any) -> Iterator[TestClient]:
+    """A client of a service with other settings than usual."""
+    app = create_app(queue, replace(SETTINGS, **changes))
+    with TestClient(app, base_url=ADDRESS, raise_server_exceptions=False) as client:
+        yield client
+
+
+def copied(folder: Path, image: Path, voices: Sequence[Path], *given: Any) -> None:
+    """Instead of decoding uploads, which has tests of its own."""
+    for path, name in zip([image, *voices], ["image.png", "voice-1.wav", "voice-2.wav"], strict=False):
+        shutil.copy(path, folder / name)
+
+
+@pytest.fixture
+def undecoded(monkeypatch) -> None:
+    """Uploads are kept as they are, without a process."""
+    monkeypatch.setattr(video_queue, "decode", copied)
+
+
 @pytest.fixture
 def queue(tmp_path) -> VideoQueue:
     """An empty queue with room for little."""
-    decoding = DecodingBounds(seconds=20, memory=2 * 2**30, pixels=4_000_000, audio_seconds=20)
-    return VideoQueue(tmp_path / "data", QueueSettings(bounds=Bounds(waiting=60), decoding=decoding))
+    return open_queue(tmp_path / "data")
 
 
 @pytest.fixture
 def client_of(queue) -> Iterator[Callable[..., TestClient]]:
     """Makes a client of a service with other settings."""
-    open_ones = []
-
-    def make(**changes: Any) -> TestClient:
-        app = create_app(queue, replace(SETTINGS, **changes))
-        client = TestClient(app, base_url=ADDRESS, raise_server_exceptions=False)
-        open_ones.append(client.__enter__())
-        return open_ones[-1]
-
-    yield make
-    for client in open_ones:
-        client.__exit__(None, None, None)
+    with ExitStack() as stack:
+        yield lambda **changes: stack.enter_context(client_for(queue, **changes))
 
 
 @pytest.fixture

@@ -9,15 +9,18 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.testclient import TestClient
 
-from tests.service.conftest import bearer, files_in
+from anytalker.queue.video_queue import VideoQueue
+from tests.service.conftest import bearer, client_for, files_in, open_queue
 
 ID = "video_" + "0" * 24
 VIDEOS = "/v1/videos"
@@ -255,15 +258,34 @@ UPLOADS: dict[str, tuple[Callable[[bytes, bytes], list[Any]], set[int]]] = {
 METHODS = ("PUT", "PATCH", "OPTIONS", "TRACE", "CONNECT", "HEAD", "DELETE", "BREW")
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Where the service keeps its files."""
+    return tmp_path_factory.mktemp("service")
+
+
+@pytest.fixture(scope="module")
+def queue(folder) -> VideoQueue:
+    """One queue for the whole table."""
+    return open_queue(folder / "data")
+
+
+@pytest.fixture(scope="module")
+def client(queue) -> Iterator[TestClient]:
+    """One service for the whole table."""
+    with client_for(queue) as one:
+        yield one
+
+
 @pytest.fixture
-def harmless(client, queue, tmp_path):
+def harmless(client, queue, folder):
     """Checks an answer, and that nothing has changed but for videos that were taken."""
-    before = files_in(tmp_path)
+    before = files_in(folder)
 
     def check(answer: Any, allowed: set[int]) -> None:
         text = answer.text
         assert answer.status_code in allowed, (answer.status_code, text)
-        for told in ("Traceback", str(tmp_path), "site-packages", 'File "', "sqlite"):
+        for told in ("Traceback", str(folder), "site-packages", 'File "', "sqlite"):
             assert told not in text
         if answer.status_code >= 400 and text:
             assert set(answer.json()["error"]) == {"code", "message"}
@@ -276,7 +298,7 @@ def harmless(client, queue, tmp_path):
             assert SCRIPT.encode() not in kept
             assert ARCHIVE not in kept
             queue.delete(job.id)
-        left = {name for name in files_in(tmp_path) if not name.startswith("data/jobs.sqlite3")}
+        left = {name for name in files_in(folder) if not name.startswith("data/jobs.sqlite3")}
         assert left <= before
         assert client.get("/healthz").json()["queued"] == 0
 

@@ -19,6 +19,8 @@ PAGE = ROOT / "docs" / "service.md"
 PRINTED = "http://127.0.0.1:8000"
 TEXT = PAGE.read_text(encoding="utf-8")
 
+pytestmark = pytest.mark.usefixtures("undecoded")
+
 
 @pytest.fixture
 def folder(tmp_path, picture, voice, monkeypatch) -> Path:

@@ -20,6 +20,8 @@ from anytalker.service.keys import ApiKeys
 from anytalker.service.settings import ServiceSettings, check_address
 from tests.service.conftest import SETTINGS, finish
 
+pytestmark = pytest.mark.usefixtures("undecoded")
+
 
 @pytest.fixture
 def address(queue, monkeypatch) -> Iterator[str]:

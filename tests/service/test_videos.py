@@ -9,9 +9,12 @@ from PIL import Image
 
 from anytalker.queue.record import Failure
 from anytalker.queue.video_queue import PREVIEW
+from anytalker.service.settings import Limits
 from tests.service.conftest import bearer, finish
 
 WAITING = {"object": "video", "status": "queued", "progress": 0, "queue_position": 0, "model": "tiny", "error": None}
+
+pytestmark = pytest.mark.usefixtures("undecoded")
 
 
 def test_a_video_is_queued_and_looked_at(client, form, queue) -> None:
@@ -187,3 +190,14 @@ def test_a_log_holds_no_contents(client, form, caplog) -> None:
 def test_the_description_names_the_fields(client, text) -> None:
     operation = client.get("/openapi.json").json()["paths"]["/v1/videos"]["post"]
     assert text in operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+
+
+def test_streams_have_room_again(client_of, form, queue) -> None:
+    client = client_of(limits=Limits(streams=1))
+    id = client.post("/v1/videos", **form()).json()["id"]
+    queue.cancel(id)
+    for _ in range(3):
+        assert "event: cancelled" in client.get(f"/v1/videos/{id}/events").text
+    client.app.state.service.streams._free = 0
+    answer = client.get(f"/v1/videos/{id}/events")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "busy")

@@ -19,6 +19,8 @@ from tests.service.conftest import finish
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 LOCAL = (ipaddress.ip_network("127.0.0.0/8"),)
 
+pytestmark = pytest.mark.usefixtures("undecoded")
+
 
 @pytest.fixture
 def receiver() -> Iterator[HTTPServer]:

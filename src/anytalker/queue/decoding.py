@@ -124,7 +124,8 @@ def _bound(bounds: DecodingBounds) -> None:
             (resource.RLIMIT_FSIZE, largest),
             (resource.RLIMIT_CORE, 0),
         ):
-            resource.setrlimit(name, (value, value))
+            with suppress(ValueError, OSError):  # some systems know a limit but can't set it
+                resource.setrlimit(name, (value, value))
 
 
 def _decode_all(task: dict[str, Any], bounds: DecodingBounds) -> None:

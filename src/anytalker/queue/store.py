@@ -312,8 +312,8 @@ class JobStore:
                 check_room(database, known.owner, bounds, 0)
                 database.execute(
                     "UPDATE jobs SET state = 'queued', number = (SELECT MAX(number) + 1 FROM jobs), crashes = 0, "
-                    "reached = 0, started = NULL, finished = NULL, expires = NULL, failure_code = NULL, failure_message = NULL, "
-                    "stage = NULL, done = 0, total = 0, progress = 0 WHERE id = ?",
+                    "reached = 0, started = NULL, finished = NULL, expires = NULL, failure_code = NULL, "
+                    "failure_message = NULL, stage = NULL, done = 0, total = 0, progress = 0 WHERE id = ?",
                     (job,),
                 )
         return self.get(job)

@@ -29,6 +29,8 @@ _SHARES = {"prepare": (0.0, 0.05), "denoise": (0.05, 0.9), "decode": (0.9, 1.0)}
 """Shares of the work at which a stage begins and ends."""
 _REPORTED = 0.2
 """Seconds from one report within a stage to the next."""
+_NICE = 5
+"""How far a worker on the CPU stands back, so that the service answers while a video is made."""
 log = logging.getLogger("anytalker.worker")
 
 
@@ -53,6 +55,8 @@ def run_worker(
         loading: what models are loaded with.
     """
     _end_with_parent()
+    if device == "cpu" and hasattr(os, "nice"):
+        os.nice(_NICE)
     worker = Worker(VideoQueue(folder, settings), name, device, loading)
     signal.signal(signal.SIGTERM, lambda number, frame: worker.stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which then stops its workers

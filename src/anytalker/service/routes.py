@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 import anyio
@@ -26,11 +27,11 @@ from anytalker.service.schemas import STATUSES, Deleted, Health, Refusal, Video,
 from anytalker.service.settings import ServiceSettings
 from anytalker.service.webhooks import check_target
 
-_EVERY = 0.3
+_EVERY = 0.4
 """Seconds from one look at a job to the next, for its events."""
 _PING = 15
-_WAITING = 16
-"""Requests whose files are, or wait to be, decoded."""
+_UPLOADS = 32
+"""Requests whose files arrive, or wait to be decoded."""
 routes = APIRouter()
 
 
@@ -44,6 +45,15 @@ class Places:
     def __init__(self, count: int) -> None:
         self._free = count
 
+    def check(self) -> None:
+        """Make sure that there is a place.
+
+        Raises:
+            QueueFull: if all are taken.
+        """
+        if self._free <= 0:
+            raise QueueFull("busy", "There are too many requests of this kind right now.")
+
     @contextmanager
     def one(self) -> Iterator[None]:
         """Hold a place.
@@ -51,8 +61,7 @@ class Places:
         Raises:
             QueueFull: if all are taken.
         """
-        if self._free <= 0:
-            raise QueueFull("busy", "There are too many requests of this kind right now.")
+        self.check()
         self._free -= 1
         try:
             yield
@@ -76,12 +85,12 @@ class Service:
     supervisor: Supervisor | None
     access: Access
     metrics: Metrics
-    waiting: Places = field(init=False)
+    uploads: Places = field(init=False)
     streams: Places = field(init=False)
     decoding: anyio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
-        self.waiting, self.streams = Places(_WAITING), Places(self.settings.limits.streams)
+        self.uploads, self.streams = Places(_UPLOADS), Places(self.settings.limits.streams)
         self.decoding = anyio.Semaphore(self.settings.limits.decoding)
 
     @property
@@ -90,11 +99,11 @@ class Service:
         return self.supervisor.alive if self.supervisor is not None else 0
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     return request.app.state.service
 
 
-def _client(request: Request) -> Client:
+async def _client(request: Request) -> Client:  # in the loop's thread, as buckets need it
     return request.app.state.service.access(request)
 
 
@@ -120,14 +129,14 @@ async def create_video(request: Request, ours: Ours, who: Who, idempotency_key: 
     """Queue a video. A second request with the same Idempotency-Key gets the video of the first one."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
         raise HTTPException(415, "The body must be multipart/form-data.")
-    async with request.form(max_files=64, max_fields=128, max_part_size=2**20) as data:
-        form = await run_in_threadpool(read_form, data, ours.settings.models, ours.settings.limits)
-        target = None
-        if form.webhook is not None:
-            target = await run_in_threadpool(check_target, *form.webhook, ours.settings.webhook_networks)
-        if idempotency_key is None:  # else it may be there already
-            await run_in_threadpool(ours.queue.store.check_room, who.owner, who.bounds(ours.queue.settings.bounds))
-        with ours.waiting.one():
+    with ours.uploads.one():
+        async with request.form(max_files=64, max_fields=128, max_part_size=2**20) as data:
+            form = await run_in_threadpool(read_form, data, ours.settings.models, ours.settings.limits)
+            target = None
+            if form.webhook is not None:
+                target = await run_in_threadpool(check_target, *form.webhook, ours.settings.webhook_networks)
+            if idempotency_key is None:  # else it may be there already
+                await run_in_threadpool(ours.queue.store.check_room, who.owner, who.bounds(ours.queue.settings.bounds))
             async with ours.decoding:
                 return video_of(await run_in_threadpool(_submit, ours.queue, form, who, idempotency_key, target))
 
@@ -189,51 +198,58 @@ def retry_video(id: Id, ours: Ours, who: Who) -> Video:
     return video_of(ours.queue.retry(id, who.owner, who.bounds(ours.queue.settings.bounds)))
 
 
-def _send(ours: Service, who: Client, id: str, name: str, kind: str) -> FileResponse:
+def _file(ours: Service, who: Client, id: str, name: str) -> FilePath:
     path = ours.queue.file(id, name, who.owner)
     if path is None:
         status = STATUSES[ours.queue.get(id, who.owner).state]
         raise HTTPException(409, f"There is nothing to send: the video is {status}.")
-    return FileResponse(path, media_type=kind, filename=f"{id}{path.suffix}")
+    return path
+
+
+def _whole(path: FilePath, kind: str) -> Response:
+    """A small file at once: it may be replaced or deleted meanwhile."""
+    try:
+        return Response(path.read_bytes(), media_type=kind)
+    except FileNotFoundError:
+        raise HTTPException(404, "The video was deleted.") from None
 
 
 @routes.get("/v1/videos/{id}/content", responses=_refusals(404, 409) | _content("video/mp4"), response_class=Response)
 def get_content(id: Id, ours: Ours, who: Who) -> FileResponse:
     """The video as MP4."""
-    return _send(ours, who, id, VIDEO, "video/mp4")
+    return FileResponse(_file(ours, who, id, VIDEO), media_type="video/mp4", filename=f"{id}.mp4")
 
 
 @routes.get(
     "/v1/videos/{id}/record", responses=_refusals(404, 409) | _content("application/json"), response_class=Response
 )
-def get_record(id: Id, ours: Ours, who: Who) -> FileResponse:
+def get_record(id: Id, ours: Ours, who: Who) -> Response:
     """How the video was made: settings, people, timeline."""
-    return _send(ours, who, id, RECORD, "application/json")
+    return _whole(_file(ours, who, id, RECORD), "application/json")
 
 
 @routes.get("/v1/videos/{id}/preview", responses=_refusals(404, 409) | _content("image/jpeg"), response_class=Response)
-def get_preview(id: Id, ours: Ours, who: Who) -> FileResponse:
+def get_preview(id: Id, ours: Ours, who: Who) -> Response:
     """A picture of the video as it will look, while it is made."""
-    return _send(ours, who, id, PREVIEW, "image/jpeg")
+    return _whole(_file(ours, who, id, PREVIEW), "image/jpeg")
 
 
 @routes.get("/v1/videos/{id}/events", responses=_refusals(404) | _content("text/event-stream"), response_class=Response)
 async def get_events(id: Id, ours: Ours, who: Who) -> EventSourceResponse:
     """The video at each of its moments, as server-sent events named by its status, until it is over."""
     await run_in_threadpool(ours.queue.get, id, who.owner)
-    place = ExitStack()
-    place.enter_context(ours.streams.one())
-    events = _events(ours.queue, id, who.owner, place)
+    ours.streams.check()
+    events = _events(ours, id, who.owner)
     return EventSourceResponse(events, ping=_PING, headers={"X-Accel-Buffering": "no"})
 
 
-async def _events(queue: VideoQueue, id: str, owner: str, place: ExitStack) -> AsyncIterator[dict[str, Any]]:
+async def _events(ours: Service, id: str, owner: str) -> AsyncIterator[dict[str, Any]]:
     """A job's moments; looked up again and again, since another process may change them."""
     last = None
-    with place:
+    with ours.streams.one():
         while True:
             try:
-                moment = await run_in_threadpool(queue.get, id, owner)
+                moment = await run_in_threadpool(ours.queue.get, id, owner)
             except UnknownJob:
                 yield {"event": "deleted", "data": "{}"}
                 return
