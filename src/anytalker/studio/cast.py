@@ -201,7 +201,7 @@ class Desk:
         from anytalker.miniature.demo import demo_scene
 
         picture, boxes, voices = demo_scene(len(_EXAMPLE_NAMES), _EXAMPLE_SECONDS, 0)
-        members = []
+        members: list[Member] = []
         with self.place() as folder:
             picture.save(folder / PICTURE)
             for name, box, voice in zip(_EXAMPLE_NAMES, boxes, voices, strict=True):

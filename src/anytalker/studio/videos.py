@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import gradio as gr
 
 from anytalker.queue.record import QueuedJob, State, UnknownJob
 from anytalker.queue.video_queue import LOCAL
 from anytalker.studio import shown, words
+from anytalker.studio.cast import Cast, Desk
 from anytalker.studio.rows import again
-
-if TYPE_CHECKING:
-    from anytalker.studio.page import Page
 
 _EVERY = 1.0
 """Seconds from one look at the queue to the next."""
 _CARDS = 6
+
+
+class Around(Protocol):
+    """What the rest of the page has: its components, and how it is filled."""
+
+    desk: Desk
+    job: gr.State
+    people: list[Any]
+    choices: list[Any]
+    consent: gr.Checkbox
+    problem: gr.HTML
+
+    def told(self, handler: Callable[..., dict[Any, Any]]) -> Callable[..., dict[Any, Any]]:
+        """A handler that says on the page why it failed."""
+
+    def show(self, cast: Cast) -> dict[Any, Any]:
+        """The page with a picture and its people."""
 
 
 class Videos:
@@ -27,7 +43,7 @@ class Videos:
         made: the blocks.
     """
 
-    def __init__(self, page: Page, made: gr.Blocks) -> None:
+    def __init__(self, page: Around, made: gr.Blocks) -> None:
         self.page, self.queue = page, page.desk.queue
         self.other, self.last = gr.State(None), gr.State(None)
         self.jobs, self.count = gr.State(()), gr.State(_CARDS)
@@ -47,7 +63,7 @@ class Videos:
         page = self.page
         looked = [page.job, self.other, self.last, self.jobs, self.count]
         seen = [page.job, self.view, self.last, self.jobs, self.cancel, self.retry, self.delete, self.alone, self.more]
-        quiet = {"show_progress": "hidden", "concurrency_limit": None}
+        quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
         made.load(self._look, looked, seen, **quiet)
         gr.Timer(_EVERY).tick(self._look, looked, seen, **quiet)
         gr.on([page.job.change, self.other.change, self.count.change], self._look, looked, seen, **quiet)
