@@ -88,6 +88,7 @@ def test_scripts_that_do_not_fit_are_refused(desk, example, script, said) -> Non
         fill.from_script(desk, example, script)
 
 
+@pytest.mark.slow
 def test_one_recording_fills_the_rows_by_voice(desk, example) -> None:
     import numpy as np
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -34,12 +35,14 @@ class Member:
         name: as it is shown.
         voice: path of their recording; None: none yet.
         listens: whether they only listen.
+        starts: second of the video at which the recording starts.
     """
 
     box: PixelBox
     name: str
     voice: str | None = None
     listens: bool = False
+    starts: float = 0.0
     id: str = field(default_factory=lambda: secrets.token_hex(4))
 
 
@@ -67,7 +70,7 @@ class Cast:
         from anytalker.pipelines.preview import draw_preview
 
         shown = names or [member.name for member in self.members]
-        silent = listens or [False] * len(self.members)
+        silent = listens or [member.listens for member in self.members]
         labels = [None if quiet else name for name, quiet in zip(shown, silent, strict=True)]
         return draw_preview(self.opened(), [member.box for member in self.members], labels)
 
@@ -75,6 +78,15 @@ class Cast:
         """The same people with other names and voices, in new rows."""
         members = zip(self.members, names, voices, strict=True)
         return replace(self, members=tuple(Member(one.box, name, voice) for one, name, voice in members))
+
+    def with_rows(self, rows: Mapping[str, Any]) -> Cast:
+        """With what people's rows say, by their ids; the others stay as they are."""
+        said = (
+            replace(one, name=row.name, voice=row.voice, listens=row.listens, starts=row.starts) if row else one
+            for one in self.members
+            for row in [rows.get(one.id)]
+        )
+        return replace(self, members=tuple(said))
 
     def clicked(self, x: int, y: int) -> Cast:
         """Without the person there; or with another one, whose face is found there or taken to be as large as others.

@@ -48,7 +48,7 @@ class Page:
     def __init__(self, desk: Desk, made: gr.Blocks) -> None:
         self.desk = desk
         self.cast, self.corner, self.job = gr.State(None), gr.State(None), gr.State(None)
-        self.names = gr.State({})
+        self.kept = gr.State({})  # what rows say by now: a member's id → Row
         gr.Markdown(f"# {words.TITLE}\n\n{words.INTRO}")
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=320):
@@ -140,20 +140,20 @@ class Page:
         self.people = people
         self.upload.upload(self.told(self._on_picture), self.upload, people)
         self.example.click(self.told(self._on_example), None, people)
-        self.marked.select(self.told(self._on_click), [self.cast, self.names, self.mode, self.corner], people)
-        self.box.submit(self.told(self._on_box), [self.cast, self.names, self.box], people)
+        self.marked.select(self.told(self._on_click), [self.cast, self.kept, self.mode, self.corner], people)
+        self.box.submit(self.told(self._on_box), [self.cast, self.kept, self.box], people)
         self.speak.click(self.told(self._on_script), [self.cast, self.script], people)
         self.tell_apart.click(self.told(self._on_recording), [self.cast, self.recording], people)
         self.generate.click(self.told(self._on_nobody), self.cast, self.problem)
         with self.lanes:
             gr.render(inputs=[self.cast], show_progress="hidden")(self._rows)
 
-    def show(self, cast: Cast, note: str = "", names: dict[str, str] | None = None) -> dict[Any, Any]:
-        """The page with a picture and its people; `names` are those that their rows have by now."""
-        shown_names = [(names or {}).get(one.id, one.name) for one in cast.members]
+    def show(self, cast: Cast, note: str = "", kept: dict[str, Row] | None = None) -> dict[Any, Any]:
+        """The page with a picture and its people; `kept` is what their rows say by now."""
+        cast = cast.with_rows(kept or {})
         return {
             self.cast: cast,
-            self.marked: gr.update(value=cast.marked(shown_names), visible=True),
+            self.marked: gr.update(value=cast.marked(), visible=True),
             self.tools: gr.update(visible=True),
             self.box: "",
             self.empty: gr.update(visible=not cast.members),
@@ -171,21 +171,21 @@ class Page:
         return self.show(self.desk.example()) | {self.consent: True}
 
     def _on_click(
-        self, cast: Cast, names: dict[str, str], mode: str, corner: tuple[int, int] | None, where: gr.SelectData
+        self, cast: Cast, kept: dict[str, Row], mode: str, corner: tuple[int, int] | None, where: gr.SelectData
     ) -> dict[Any, Any]:
         x, y = map(round, where.index)
         if mode == "pick":
-            return self.show(cast.clicked(x, y), names=names)
+            return self.show(cast.clicked(x, y), kept=kept)
         if corner is None:
             return {self.corner: (x, y), self.filled: shown.message(words.FIRST_CORNER, problem=False)}
-        return self.show(cast.drawn(corner, (x, y)), names=names)
+        return self.show(cast.drawn(corner, (x, y)), kept=kept)
 
-    def _on_box(self, cast: Cast, names: dict[str, str], text: str) -> dict[Any, Any]:
+    def _on_box(self, cast: Cast, kept: dict[str, Row], text: str) -> dict[Any, Any]:
         try:
             x, y, width, height = (round(float(number)) for number in text.split(","))
         except (ValueError, OverflowError) as error:
             raise InputError(words.BOX_WRONG) from error
-        return self.show(cast.with_box((x, y, width, height)), names=names)
+        return self.show(cast.with_box((x, y, width, height)), kept=kept)
 
     def _on_script(self, cast: Cast | None, script: str) -> dict[Any, Any]:
         return self.show(fill.from_script(self.desk, cast, script), words.FILLED)
@@ -207,27 +207,24 @@ class Page:
                     name = gr.Textbox(
                         member.name,
                         label=words.NAME.format(number=number),
-                        key=f"name-{member.id}",
                         max_length=100,
                         interactive=True,
                     )
                     listens = gr.Checkbox(
                         member.listens,
                         label=words.LISTENS.format(number=number),
-                        key=f"listens-{member.id}",
                         interactive=True,
                     )
                     starts = gr.Number(
-                        0,
+                        member.starts,
                         label=words.STARTS.format(number=number),
-                        key=f"starts-{member.id}",
                         minimum=0,
                         step=0.1,
                         interactive=True,
                     )
                     remove = gr.Button(words.REMOVE.format(number=number), size="sm")
                     remove.click(
-                        self.told(functools.partial(self._on_remove, member.id)), [self.cast, self.names], self.people
+                        self.told(functools.partial(self._on_remove, member.id)), [self.cast, self.kept], self.people
                     )
                 with gr.Column(scale=2, min_width=280):
                     voice = gr.Audio(
@@ -235,7 +232,6 @@ class Page:
                         label=words.VOICE.format(number=number),
                         type="filepath",
                         sources=["upload", "microphone"],
-                        key=f"voice-{member.id}",
                         interactive=True,
                         buttons=[],
                     )
@@ -243,28 +239,37 @@ class Page:
         if components:
             self._connect_rows(components)
 
-    def _on_remove(self, who: str, cast: Cast, names: dict[str, str]) -> dict[Any, Any]:
-        return self.show(cast.without(who), names=names)
+    def _on_remove(self, who: str, cast: Cast, kept: dict[str, Row]) -> dict[Any, Any]:
+        return self.show(cast.without(who), kept=kept)
 
     def _connect_rows(self, components: list[Any]) -> None:
         names, voices = components[0::_PER_PERSON], components[1::_PER_PERSON]
         listens, starts = components[2::_PER_PERSON], components[3::_PER_PERSON]
         shows = [one.blur for one in names] + [one.submit for one in names] + [one.change for one in listens]
-        shown_rows = [self.cast, *names, *listens]
-        gr.on(shows, self._on_rows, shown_rows, [self.marked, self.names], show_progress="hidden", queue=False)
+        inputs = [self.cast, *components]
+        says = [*(one.input for one in names), *(one.change for one in [*voices, *listens, *starts])]
+        gr.on(says, self._on_rows, inputs, self.kept, show_progress="hidden", trigger_mode="always_last")
+        gr.on(shows, self._on_names, [self.cast, *names, *listens], self.marked, show_progress="hidden")
         changes = [one.change for one in [*voices, *listens, *starts, *self.choices]]
         inputs = [self.cast, self.consent, *self.choices, *components]
         gr.on(changes, self._on_choices, inputs, self.estimate, show_progress="hidden", trigger_mode="always_last")
         begun = self.generate.click(self.told(self._on_generate), inputs, [self.job, self.problem, self.videos.other])
         begun.then(None, js=_TO_VIDEO)
 
-    def _on_rows(self, cast: Cast, *values: Any) -> Any:
-        """The picture with the names of the rows, and these."""
+    def _on_rows(self, cast: Cast | None, *values: Any) -> dict[str, Row]:
+        """What the rows say."""
+        try:
+            rows = self._rows_of(values)
+        except AnyTalkerError:
+            return {}
+        return {member.id: row for member, row in zip(cast.members if cast else (), rows, strict=False)}
+
+    def _on_names(self, cast: Cast | None, *values: Any) -> Any:
+        """The picture with the names of the rows."""
         count = len(values) // 2
         if cast is None or count != len(cast.members):
-            return gr.skip(), gr.skip()
-        names = dict(zip((one.id for one in cast.members), values[:count], strict=True))
-        return cast.marked(list(values[:count]), list(values[count:])), names
+            return gr.skip()
+        return cast.marked(list(values[:count]), list(values[count:]))
 
     def _on_choices(self, cast: Cast | None, consent: bool, *values: Any) -> str:
         try:
@@ -280,9 +285,10 @@ class Page:
     def _read(self, values: tuple[Any, ...]) -> tuple[list[Row], Choices]:
         """The rows and choices on the page."""
         preset, model, seed, prompt, seconds = values[: len(self.choices)]
-        rest = values[len(self.choices) :]
-        rows = [
+        return self._rows_of(values[len(self.choices) :]), Choices(preset, model, seed or 0, prompt, seconds or 0.0)
+
+    def _rows_of(self, values: tuple[Any, ...]) -> list[Row]:
+        return [
             Row(name, None if voice is None else str(self.desk.checked(voice)), bool(listens), starts or 0.0)
-            for name, voice, listens, starts in zip(*(rest[k::_PER_PERSON] for k in range(_PER_PERSON)), strict=True)
+            for name, voice, listens, starts in zip(*(values[k::_PER_PERSON] for k in range(_PER_PERSON)), strict=True)
         ]
-        return rows, Choices(preset, model, seed or 0, prompt, seconds or 0.0)
