@@ -15,7 +15,7 @@ from anytalker.studio.rows import Choices, Row, again, submit
 from tests.service.conftest import finish
 
 HOSTILE = "<img src=x onerror=alert(1)> ${7*7} {{7*7}} \"'&"
-NAME = "A' onmouseover \"b\" & $7*7"
+NAME = 'A\' onmouseover "b" & $7*7'
 
 
 def rows_of(cast, **changes) -> list[Row]:

@@ -77,7 +77,6 @@ def test_a_script_fills_the_rows_by_name(desk, example) -> None:
     cleo, ben = (load_audio(one.voice) for one in filled.members)
     assert len(cleo) == len(ben)
     assert abs(ben[:8000]).max() > 0.1 > abs(cleo[:4000]).max(), "Ben begins"
-    assert {one.id for one in filled.members}.isdisjoint(one.id for one in example.members)
 
 
 @pytest.mark.parametrize(

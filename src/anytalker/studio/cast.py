@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -79,12 +79,11 @@ class Cast:
         members = zip(self.members, names, voices, strict=True)
         return replace(self, members=tuple(Member(one.box, name, voice) for one, name, voice in members))
 
-    def with_rows(self, rows: Mapping[str, Any]) -> Cast:
-        """With what people's rows say, by their ids; the others stay as they are."""
+    def with_rows(self, rows: Sequence[Any]) -> Cast:
+        """With what people's rows say, which are in their order."""
         said = (
-            replace(one, name=row.name, voice=row.voice, listens=row.listens, starts=row.starts) if row else one
-            for one in self.members
-            for row in [rows.get(one.id)]
+            replace(one, name=row.name, voice=row.voice, listens=row.listens, starts=row.starts)
+            for one, row in zip(self.members, rows, strict=False)
         )
         return replace(self, members=tuple(said))
 

@@ -17,6 +17,8 @@ from anytalker.studio.estimate import estimate
 from anytalker.studio.rows import Choices, Row, models_here, submit
 from anytalker.studio.videos import Videos
 
+_ROWS = 12
+"""People that the page has room for; hidden rows cost little."""
 _PER_PERSON = 4
 """Components of a row: name, voice, listens, starts."""
 _TO_VIDEO = (
@@ -48,7 +50,6 @@ class Page:
     def __init__(self, desk: Desk, made: gr.Blocks) -> None:
         self.desk = desk
         self.cast, self.corner, self.job = gr.State(None), gr.State(None), gr.State(None)
-        self.kept = gr.State({})  # what rows say by now: a member's id → Row
         gr.Markdown(f"# {words.TITLE}\n\n{words.INTRO}")
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=320):
@@ -85,7 +86,7 @@ class Page:
         with gr.Tabs():
             with gr.Tab(words.TAB_LANES):
                 self.empty = gr.Markdown(words.NO_LANES)
-                self.lanes = gr.Column()
+                self.rows = [self._row(number) for number in range(1, _ROWS + 1)]
             with gr.Tab(words.TAB_SCRIPT):
                 self.script = gr.Textbox(label=words.SCRIPT, value=words.SCRIPT_EXAMPLE, lines=4, max_lines=20)
                 self.speak = gr.Button(words.SPEAK)
@@ -93,6 +94,19 @@ class Page:
                 self.recording = gr.Audio(label=words.RECORDING, type="filepath", sources=["upload", "microphone"])
                 self.tell_apart = gr.Button(words.TELL_APART)
         self.filled = gr.HTML("", elem_classes="said")
+
+    def _row(self, number: int) -> list[Any]:
+        """A person's row: its group, name, voice, "listens", start, and the button that removes them."""
+        with gr.Group(elem_classes="lane", visible=False) as group, gr.Row(equal_height=True):
+            with gr.Column(scale=1, min_width=200):
+                name = gr.Textbox("", label=words.NAME.format(number=number), max_length=100, interactive=True)
+                listens = gr.Checkbox(False, label=words.LISTENS.format(number=number), interactive=True)
+                starts = gr.Number(0, label=words.STARTS.format(number=number), minimum=0, step=0.1, interactive=True)
+                remove = gr.Button(words.REMOVE.format(number=number), size="sm")
+            with gr.Column(scale=2, min_width=280):
+                label = words.VOICE.format(number=number)
+                voice = gr.Audio(label=label, type="filepath", interactive=True, buttons=[])
+        return [group, name, voice, listens, starts, remove]
 
     def _settings(self) -> None:
         gr.Markdown(f"## {words.SETTINGS}")
@@ -126,32 +140,26 @@ class Page:
 
     def _connect(self) -> None:
         """What happens, besides in the rows."""
-        people = [
-            self.cast,
-            self.marked,
-            self.tools,
-            self.box,
-            self.empty,
-            self.problem,
-            self.consent,
-            self.corner,
-            self.filled,
-        ]
+        self.components = [one for row in self.rows for one in row[1 : 1 + _PER_PERSON]]
+        people = [self.cast, self.corner, self.marked, self.tools, self.box, self.empty, self.filled, self.consent]
+        people += [self.problem, *(one for row in self.rows for one in row[: 1 + _PER_PERSON])]
         self.people = people
         self.upload.upload(self.told(self._on_picture), self.upload, people)
         self.example.click(self.told(self._on_example), None, people)
-        self.marked.select(self.told(self._on_click), [self.cast, self.kept, self.mode, self.corner], people)
-        self.box.submit(self.told(self._on_box), [self.cast, self.kept, self.box], people)
-        self.speak.click(self.told(self._on_script), [self.cast, self.script], people)
-        self.tell_apart.click(self.told(self._on_recording), [self.cast, self.recording], people)
-        self.generate.click(self.told(self._on_nobody), self.cast, self.problem)
-        with self.lanes:
-            gr.render(inputs=[self.cast], show_progress="hidden")(self._rows)
+        said = [self.cast, *self.components]
+        self.marked.select(self.told(self._on_click), [self.mode, self.corner, *said], people)
+        self.box.submit(self.told(self._on_box), [self.box, *said], people)
+        self.speak.click(self.told(self._on_script), [self.script, *said], people)
+        self.tell_apart.click(self.told(self._on_recording), [self.recording, *said], people)
+        for place, row in enumerate(self.rows):
+            row[-1].click(self.told(functools.partial(self._on_remove, place)), said, people)
+        self._connect_rows()
 
-    def show(self, cast: Cast, note: str = "", kept: dict[str, Row] | None = None) -> dict[Any, Any]:
-        """The page with a picture and its people; `kept` is what their rows say by now."""
-        cast = cast.with_rows(kept or {})
-        return {
+    def show(self, cast: Cast, note: str = "") -> dict[Any, Any]:
+        """The page with a picture and its people."""
+        if len(cast.members) > _ROWS:
+            raise InputError(words.TOO_MANY.format(count=len(cast.members), most=_ROWS))
+        found = {
             self.cast: cast,
             self.marked: gr.update(value=cast.marked(), visible=True),
             self.tools: gr.update(visible=True),
@@ -160,6 +168,21 @@ class Page:
             self.corner: None,
             self.filled: shown.message(note, problem=False),
         }
+        for place, row in enumerate(self.rows):
+            one = cast.members[place] if place < len(cast.members) else None
+            values = (one.name, one.voice, one.listens, one.starts) if one else ("", None, False, 0)
+            found |= {row[0]: gr.update(visible=one is not None)} | dict(zip(row[1:], values, strict=False))
+        return found
+
+    def _said(self, cast: Cast | None, values: tuple[Any, ...]) -> Cast:
+        """The people with what their rows say.
+
+        Raises:
+            InputError: if there is no picture.
+        """
+        if cast is None:
+            raise InputError(words.NOBODY)
+        return cast.with_rows(self._rows_of(values))
 
     def _on_picture(self, upload: str | None) -> dict[Any, Any]:
         if upload is None:
@@ -171,115 +194,62 @@ class Page:
         return self.show(self.desk.example()) | {self.consent: True}
 
     def _on_click(
-        self, cast: Cast, kept: dict[str, Row], mode: str, corner: tuple[int, int] | None, where: gr.SelectData
+        self, where: gr.SelectData, mode: str, corner: tuple[int, int] | None, cast: Cast, *values: Any
     ) -> dict[Any, Any]:
         x, y = map(round, where.index)
         if mode == "pick":
-            return self.show(cast.clicked(x, y), kept=kept)
+            return self.show(self._said(cast, values).clicked(x, y))
         if corner is None:
             return {self.corner: (x, y), self.filled: shown.message(words.FIRST_CORNER, problem=False)}
-        return self.show(cast.drawn(corner, (x, y)), kept=kept)
+        return self.show(self._said(cast, values).drawn(corner, (x, y)))
 
-    def _on_box(self, cast: Cast, kept: dict[str, Row], text: str) -> dict[Any, Any]:
+    def _on_box(self, text: str, cast: Cast, *values: Any) -> dict[Any, Any]:
         try:
             x, y, width, height = (round(float(number)) for number in text.split(","))
         except (ValueError, OverflowError) as error:
             raise InputError(words.BOX_WRONG) from error
-        return self.show(cast.with_box((x, y, width, height)), kept=kept)
+        return self.show(self._said(cast, values).with_box((x, y, width, height)))
 
-    def _on_script(self, cast: Cast | None, script: str) -> dict[Any, Any]:
-        return self.show(fill.from_script(self.desk, cast, script), words.FILLED)
+    def _on_remove(self, place: int, cast: Cast, *values: Any) -> dict[Any, Any]:
+        said = self._said(cast, values)
+        return self.show(said.without(said.members[place].id))
 
-    def _on_recording(self, cast: Cast | None, recording: str | None) -> dict[Any, Any]:
-        return self.show(fill.from_recording(self.desk, cast, recording or ""), words.FILLED)
+    def _on_script(self, script: str, cast: Cast | None, *values: Any) -> dict[Any, Any]:
+        return self.show(fill.from_script(self.desk, self._said(cast, values), script), words.FILLED)
 
-    def _on_nobody(self, cast: Cast | None) -> dict[Any, Any]:
-        if cast is None or not cast.members:
-            raise InputError(words.NOBODY)
-        return {self.problem: gr.skip()}
+    def _on_recording(self, recording: str | None, cast: Cast | None, *values: Any) -> dict[Any, Any]:
+        return self.show(fill.from_recording(self.desk, self._said(cast, values), recording or ""), words.FILLED)
 
-    def _rows(self, cast: Cast | None) -> None:
-        """A row a person."""
-        components: list[Any] = []
-        for number, member in enumerate(cast.members if cast else (), start=1):
-            with gr.Group(elem_classes="lane"), gr.Row(equal_height=True):
-                with gr.Column(scale=1, min_width=200):
-                    name = gr.Textbox(
-                        member.name,
-                        label=words.NAME.format(number=number),
-                        max_length=100,
-                        interactive=True,
-                    )
-                    listens = gr.Checkbox(
-                        member.listens,
-                        label=words.LISTENS.format(number=number),
-                        interactive=True,
-                    )
-                    starts = gr.Number(
-                        member.starts,
-                        label=words.STARTS.format(number=number),
-                        minimum=0,
-                        step=0.1,
-                        interactive=True,
-                    )
-                    remove = gr.Button(words.REMOVE.format(number=number), size="sm")
-                    remove.click(
-                        self.told(functools.partial(self._on_remove, member.id)), [self.cast, self.kept], self.people
-                    )
-                with gr.Column(scale=2, min_width=280):
-                    voice = gr.Audio(
-                        member.voice,
-                        label=words.VOICE.format(number=number),
-                        type="filepath",
-                        sources=["upload", "microphone"],
-                        interactive=True,
-                        buttons=[],
-                    )
-            components += [name, voice, listens, starts]
-        if components:
-            self._connect_rows(components)
-
-    def _on_remove(self, who: str, cast: Cast, kept: dict[str, Row]) -> dict[Any, Any]:
-        return self.show(cast.without(who), kept=kept)
-
-    def _connect_rows(self, components: list[Any]) -> None:
-        names, voices = components[0::_PER_PERSON], components[1::_PER_PERSON]
-        listens, starts = components[2::_PER_PERSON], components[3::_PER_PERSON]
-        shows = [one.blur for one in names] + [one.submit for one in names] + [one.change for one in listens]
-        inputs = [self.cast, *components]
-        says = [*(one.input for one in names), *(one.change for one in [*voices, *listens, *starts])]
-        gr.on(says, self._on_rows, inputs, self.kept, show_progress="hidden", trigger_mode="always_last")
-        gr.on(shows, self._on_names, [self.cast, *names, *listens], self.marked, show_progress="hidden")
+    def _connect_rows(self) -> None:
+        """What happens at the rows, and what reads them."""
+        names, voices = self.components[0::_PER_PERSON], self.components[1::_PER_PERSON]
+        listens, starts = self.components[2::_PER_PERSON], self.components[3::_PER_PERSON]
+        shows = [one.blur for one in names] + [one.submit for one in names] + [one.input for one in listens]
+        gr.on(shows, self._on_names, [self.cast, *self.components], self.marked, show_progress="hidden")
         changes = [one.change for one in [*voices, *listens, *starts, *self.choices]]
-        inputs = [self.cast, self.consent, *self.choices, *components]
+        inputs = [self.cast, self.consent, *self.choices, *self.components]
         gr.on(changes, self._on_choices, inputs, self.estimate, show_progress="hidden", trigger_mode="always_last")
         begun = self.generate.click(self.told(self._on_generate), inputs, [self.job, self.problem, self.videos.other])
         begun.then(None, js=_TO_VIDEO)
 
-    def _on_rows(self, cast: Cast | None, *values: Any) -> dict[str, Row]:
-        """What the rows say."""
-        try:
-            rows = self._rows_of(values)
-        except AnyTalkerError:
-            return {}
-        return {member.id: row for member, row in zip(cast.members if cast else (), rows, strict=False)}
-
     def _on_names(self, cast: Cast | None, *values: Any) -> Any:
         """The picture with the names of the rows."""
-        count = len(values) // 2
-        if cast is None or count != len(cast.members):
-            return gr.skip()
-        return cast.marked(list(values[:count]), list(values[count:]))
+        return gr.skip() if cast is None else self._said(cast, values).marked()
 
     def _on_choices(self, cast: Cast | None, consent: bool, *values: Any) -> str:
         try:
-            return shown.message(estimate(self.desk.queue, *self._read(values)), problem=False)
+            return shown.message(self._estimated(cast, values), problem=False)
         except (AnyTalkerError, TypeError, ValueError):
             return ""
 
+    def _estimated(self, cast: Cast | None, values: tuple[Any, ...]) -> str:
+        rows, choices = self._read(values)
+        return estimate(self.desk.queue, rows[: len(cast.members) if cast else 0], choices)
+
     def _on_generate(self, cast: Cast | None, consent: bool, *values: Any) -> dict[Any, Any]:
         rows, choices = self._read(values)
-        job = submit(self.desk.queue, cast, rows, choices, consent)
+        count = len(cast.members) if cast else 0
+        job = submit(self.desk.queue, cast, rows[:count], choices, consent)
         return {self.job: job.id, self.videos.other: None}
 
     def _read(self, values: tuple[Any, ...]) -> tuple[list[Row], Choices]:
