@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from anytalker.cli import batch, curate, doctor, evaluate, generate, miniature, models, serve, timeline, train
+from anytalker.cli import batch, curate, doctor, evaluate, generate, miniature, models, serve, studio, timeline, train
 from anytalker.cli.console import Interrupted
 from anytalker.errors import InputError
 from anytalker.failures import DEBUG, explain
@@ -36,6 +36,7 @@ app.add_typer(curate.commands, name="curate")
 app.add_typer(train.commands, name="train")
 app.add_typer(miniature.commands, name="miniature")
 app.add_typer(serve.commands, name="serve")
+app.add_typer(studio.commands)
 
 
 def _version(show: bool) -> None:
