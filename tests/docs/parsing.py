@@ -93,7 +93,7 @@ def look_up(words: Sequence[str]) -> None:
     """
     if words[0] in ("python", "pytest"):
         if words[0] == "pytest" or re.search("[A-Z]{2}", " ".join(words)):
-            assert (ROOT / words[1]).is_file(), f"there is no {words[1]}"
+            assert (ROOT / words[1]).exists(), f"there is no {words[1]}"
         else:
             parse(tuple(words))
         return

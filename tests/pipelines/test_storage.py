@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers.utils.logging import enable_progress_bar
 
 from anytalker import AnyTalkerPipeline, InputError
 from anytalker.conventions import SAMPLE_RATE
@@ -55,6 +56,7 @@ def test_parts_are_given_and_a_scheduler_is_kept(folder, tmp_path, pipeline) -> 
 
 
 def test_loading_and_saving_are_quiet_unless_bars_are_wanted(folder, capfd, tmp_path) -> None:
+    enable_progress_bar()  # the command line, which another test may have run, disables them
     AnyTalkerPipeline.from_pretrained(folder).save_pretrained(tmp_path)
     assert capfd.readouterr().err == ""
     AnyTalkerPipeline.from_pretrained(folder, progress=True)
