@@ -55,6 +55,16 @@ def test_an_adapter_of_our_training_merges_as_peft_does(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("layout", ["A", "B"])
+def test_training_puts_adapters_only_where_they_are_heard(layout) -> None:
+    trained = small(layout)
+    add_adapter(trained, LoraConfig(rank=2, layers=["to_q", "to_out"]))
+    layers = {name for name, module in trained.named_modules() if isinstance(module, BaseTunerLayer)}
+    assert any(name.endswith("attn1.to_out") for name in layers)
+    assert not any(name.endswith("attn_people.to_out") for name in layers)
+    assert any(name.endswith("attn_people.to_q") for name in layers) == (layout == "B")
+
+
+@pytest.mark.parametrize("layout", ["A", "B"])
 def test_wans_names_alphas_and_differences(tmp_path, layout) -> None:
     model, names = small(layout), Names(layout)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

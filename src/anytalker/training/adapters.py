@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -12,11 +13,14 @@ from anytalker.errors import InputError
 from anytalker.files import atomic_path
 from anytalker.models.lora import ALPHA
 from anytalker.models.precision import stays_float32
+from anytalker.models.transformer import WHOLE_LAYERS
 from anytalker.training.config import LoraConfig
 
 
 def add_adapter(transformer: nn.Module, config: LoraConfig, half: bool = False) -> None:
     """Freeze a transformer and put trainable adapters on the layers of the given names.
+
+    `WHOLE_LAYERS` get none: their weights are used without their layer, so an adapter there would learn nothing.
 
     Args:
         transformer: changed in place.
@@ -30,7 +34,13 @@ def add_adapter(transformer: nn.Module, config: LoraConfig, half: bool = False) 
     import peft
 
     transformer.requires_grad_(False)
-    settings = peft.LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=list(config.layers))
+    chosen = tuple(f".{layer}" for layer in config.layers)
+    whole = [
+        name for name, _ in transformer.named_modules() if re.search(WHOLE_LAYERS, name) and f".{name}".endswith(chosen)
+    ]
+    settings = peft.LoraConfig(
+        r=config.rank, lora_alpha=config.alpha, target_modules=list(config.layers), exclude_modules=whole or None
+    )
     try:
         peft.inject_adapter_in_model(settings, transformer)
     except ValueError as error:
