@@ -37,6 +37,8 @@ NOT_RUN = {
     "anytalker train start Wan2.1-Fun-V1.1-1.3B-InP": "needs a download: Wan's 1.3B",
     "anytalker train prepare clips.jsonl": "needs the model of the line before",
     "anytalker train prepare dataset/": "needs the model and the dataset of the lines before",
+    "anytalker generate --image two.png --timeline dialogue.json --keep-latents": "tests/pipelines/test_kept.py does",
+    "anytalker generate --image two.png --timeline dialogue.json --edit-of": "tests/pipelines/test_kept.py does",
     "anytalker curate footage dataset": "minutes to hours: looks through footage",
     "anytalker serve --port": "runs until it is stopped; tests/service asks one for what the page prints",
     "anytalker serve --host": "runs until it is stopped",
