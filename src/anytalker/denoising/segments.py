@@ -13,6 +13,9 @@ from anytalker.denoising.sampler import Sampler
 NoiseSource = Callable[[int, int], torch.Tensor]
 """Returns noise (B, channels, stop − start, h, w) for latent frames `start` to `stop`; called in order, once each."""
 
+STATE_FORMAT = 2
+"""Number of the form in which the state of a run is saved; parts of another form are not continued."""
+
 
 @dataclass(frozen=True)
 class KeptWindows:

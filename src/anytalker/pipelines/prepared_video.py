@@ -18,7 +18,7 @@ from PIL import Image
 
 from anytalker.denoising.denoiser import Conditioning, Denoiser, DenoisingRun
 from anytalker.denoising.noise import GivenNoise, Noise
-from anytalker.denoising.segments import KeptWindows
+from anytalker.denoising.segments import STATE_FORMAT, KeptWindows
 from anytalker.errors import AnyTalkerError, InputError
 from anytalker.failures import is_out_of_memory
 from anytalker.files import write_json_atomic
@@ -187,7 +187,7 @@ class PreparedVideo:
 
         inputs, denoiser = self.inputs, self.denoiser
         values = {
-            "anytalker": __version__,
+            "anytalker": f"{__version__}, state {STATE_FORMAT}",
             "image": np.asarray(inputs.image),
             "faces": inputs.boxes,
             "picture": None if inputs.picture is None else np.asarray(inputs.picture),
