@@ -55,7 +55,7 @@ def batch(
 
     A job must have image and audio, a list. It may have at, faces, prompt, negative_prompt, mode, fps, max_frames,
     num_inference_steps, guidance_scale, audio_guidance_scale, voice_strengths, guidance_interval, batch_guidance,
-    window, size, scale, rounding, separate, seed.
+    window, size, scale, rounding, upscale, separate, seed.
     """
     from anytalker.jobs.batch import run_batch
     from anytalker.jobs.job import read_jobs

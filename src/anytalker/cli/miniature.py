@@ -156,6 +156,31 @@ def tune_decoder(
     typer.echo(f"Wrote {folder / 'model'}.")
 
 
+@commands.command("upscaler", epilog="Example:  anytalker miniature upscaler runs/decoder/model runs/upscaler")
+def add_upscaler(
+    model: Annotated[Path, typer.Argument(help="A trained miniature, best with its decoder sharpened.")],
+    folder: Annotated[Path, typer.Argument(help="For enlargements/ and the result, model/; run again, they are kept.")],
+    steps: Annotated[int | None, typer.Option(help="Steps of training; left out: as for the shipped weights.")] = None,
+    clips: Annotated[int | None, typer.Option(help="Clips to render; left out: as for the shipped weights.")] = None,
+) -> None:
+    """Make a trained miniature's videos twice as large: its upscaler learns to use the picture's detail."""
+    from dataclasses import replace
+
+    from anytalker.miniature import recipe
+    from anytalker.training.upscaler import UpscalerTraining
+
+    training, rendered = UpscalerTraining(), recipe.ENLARGEMENTS
+    if steps is not None:
+        check_range("--steps", steps, 1, 10**6)
+        training = replace(training, steps=steps)
+    if clips is not None:
+        check_range("--clips", clips, 1, 10**6)
+        rendered = replace(rendered, clips=clips)
+    quiet_libraries()
+    recipe.add_upscaler(model, folder, training, rendered, typer.echo)
+    typer.echo(f"Wrote {folder / 'model'}.")
+
+
 @commands.command("syncnet", epilog="Example:  anytalker miniature syncnet runs/syncnet")
 def train_syncnet(
     folder: Annotated[Path, typer.Argument(help="Where the rendered faces and the weights go.")],

@@ -46,6 +46,12 @@ _SPELLINGS = {
         help="End up to 4 frames before the sound, as the authors' release does.",
         on="release",
     ),
+    "upscale": _Spelling(
+        "--no-upscale",
+        bool,
+        help="Leave the frames as they are decoded, half as large, in less time (tiny).",
+        on=False,
+    ),
     "separate": _Spelling(
         "--no-separate",
         bool,

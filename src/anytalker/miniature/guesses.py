@@ -71,6 +71,25 @@ def write_guesses(
     Raises:
         InputError: if the folder holds guesses of another model or with other settings, or clips are too long or short.
     """
+    missing = missing_guesses(folder, pipeline, settings)
+    done = settings.clips - len(missing)
+    for persons in (1, 2):
+        corpus = CorpusSettings(persons=persons, frames=settings.frames)
+        seeds = [seed for seed in missing if ((seed - settings.first) % 3 == 0) == (persons == 1)]
+        for seed, clip in DataLoader(Renders(seeds, corpus), batch_size=None, num_workers=1, prefetch_factor=4):
+            sigma = settings.sigmas[seed % len(settings.sigmas)]
+            with atomic_path(_file(folder, seed)) as partial:
+                save_file(guess(pipeline, clip, sigma, corpus.fps, seed), partial)
+            done += 1
+            on_progress(done, settings.clips)
+
+
+def missing_guesses(folder: Path, pipeline: Any, settings: GuessSettings) -> list[int]:
+    """Seeds of the clips that are still to be made; the folder is begun if there is none.
+
+    Raises:
+        InputError: if the folder holds guesses of another model or with other settings, or clips are too long or short.
+    """
     if settings.frames % 4 != 1 or settings.frames < 4 * PIECE + 1:
         raise InputError(f"frames is {settings.frames}; it must be 4n+1 and at least {4 * PIECE + 1}.")
     window = pipeline.settings.window
@@ -89,17 +108,8 @@ def write_guesses(
         raise InputError(f"{folder} holds guesses with another {changed}; remove it or choose another folder.")
     folder.mkdir(parents=True, exist_ok=True)
     write_json_atomic(index, about)
-    missing = [number for number in range(settings.clips) if not _file(folder, settings.first + number).exists()]
-    done = settings.clips - len(missing)
-    for persons in (1, 2):
-        corpus = CorpusSettings(persons=persons, frames=settings.frames)
-        seeds = [settings.first + number for number in missing if (number % 3 == 0) == (persons == 1)]
-        for seed, clip in DataLoader(Renders(seeds, corpus), batch_size=None, num_workers=1, prefetch_factor=4):
-            sigma = settings.sigmas[seed % len(settings.sigmas)]
-            with atomic_path(_file(folder, seed)) as partial:
-                save_file(guess(pipeline, clip, sigma, corpus.fps, seed), partial)
-            done += 1
-            on_progress(done, settings.clips)
+    seeds = range(settings.first, settings.first + settings.clips)
+    return [seed for seed in seeds if not _file(folder, seed).exists()]
 
 
 @torch.no_grad()

@@ -18,14 +18,17 @@ from anytalker.files import atomic_path
 from anytalker.loading.components import model_folder
 from anytalker.loading.scheduler import make_scheduler
 from anytalker.miniature.corpus import CorpusSettings, build_corpus, render_clip
+from anytalker.miniature.enlargements import enlargement_lessons, write_enlargements
 from anytalker.miniature.guesses import GuessSettings, lessons, write_guesses
 from anytalker.miniature.world.clips import autoencoder_batches
 from anytalker.models.autoencoder import MiniatureAutoencoder
 from anytalker.models.settings import PipelineSettings
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
+from anytalker.models.upscaler import SCALE
 from anytalker.pipelines.pipeline import AnyTalkerPipeline
 from anytalker.training.autoencoder import AutoencoderTraining, train_autoencoder
 from anytalker.training.decoder import DecoderTraining, train_decoder
+from anytalker.training.upscaler import UpscalerTraining, train_upscaler
 
 SETTINGS = PipelineSettings(
     name="tiny",
@@ -47,6 +50,8 @@ FINE_BLOCKS = 4
 """Residual blocks of the tuned decoder on the grid of 4×4 pixels."""
 LESSONS = 4
 """Pieces of clips a step of its training."""
+ENLARGEMENTS = GuessSettings(clips=440)
+"""Clips that the upscaler learns from."""
 IMAGE_WIDTH = 96
 TEXT_WIDTH = 64
 
@@ -207,22 +212,83 @@ def tune_decoder(
     def save(averaged: MiniatureAutoencoder) -> None:
         averaged.save_pretrained(folder / "autoencoder-unfinished")
 
-    if (folder / "model").resolve() == Path(model).resolve():
-        raise InputError(f"{model} is where the result would go; choose another folder than {folder}.")
-    pipeline = AnyTalkerPipeline.from_pretrained(model)
-    if not isinstance(pipeline.vae, MiniatureAutoencoder):
-        raise InputError(f"{model} is no miniature; its autoencoder is a {type(pipeline.vae).__name__}.")
+    pipeline = _miniature(model, folder)
     write_guesses(folder / "guesses", pipeline, guesses, report)
     vae = pipeline.vae.deepened(max(pipeline.vae.config.fine_blocks, FINE_BLOCKS))
     batches = DataLoader(
         _Lessons(folder / "guesses", LESSONS, guesses.clips), batch_size=None, num_workers=1, prefetch_factor=4
     )
     pipeline.vae = train_decoder(vae, iter(batches), training, log, save)
-    unfinished = folder / "model-unfinished"
+    _save(pipeline, folder / "model")
+
+
+class _Enlargements(IterableDataset):
+    def __init__(self, folder: Path, batch_size: int, clips: int) -> None:
+        self.folder, self.batch_size, self.clips = folder, batch_size, slice(clips)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        torch.set_num_threads(1)
+        return enlargement_lessons(self.folder, self.batch_size, clips=self.clips)
+
+
+def add_upscaler(
+    model: Path,
+    folder: Path,
+    training: UpscalerTraining,
+    clips: GuessSettings,
+    log: Callable[[str], None] = print,
+) -> None:
+    """Give a trained miniature an upscaler, trained on its own frames; the rest of it stays as it is.
+
+    Args:
+        model: the trained miniature, or its name.
+        folder: `folder`/enlargements is made and kept, `folder`/model is the result.
+        training: how the upscaler is trained.
+        clips: on which clips.
+        log: receives lines of progress.
+
+    Raises:
+        InputError: if the model can't be read, is no miniature or would be overwritten, or if the folder holds clips of
+            another one.
+        AnyTalkerError: if a gradient is no number.
+    """
+
+    def report(done: int, total: int) -> None:
+        if done % 50 == 0 or done == total:
+            log(f"enlargements: {done} of {total} clips")
+
+    pipeline = _miniature(model, folder)
+    write_enlargements(folder / "enlargements", pipeline, clips, report)
+    batches = DataLoader(
+        _Enlargements(folder / "enlargements", training.batch_size, clips.clips),
+        batch_size=None,
+        num_workers=1,
+        prefetch_factor=4,
+    )
+    torch.manual_seed(0)
+    pipeline.vae = pipeline.vae.with_upscaler()
+    train_upscaler(pipeline.vae.upscaler, iter(batches), training, log)
+    pipeline.settings = replace(pipeline.settings, upscale=SCALE)
+    _save(pipeline, folder / "model")
+
+
+def _miniature(model: Path, folder: Path) -> AnyTalkerPipeline:
+    """A trained miniature to be changed, whose result goes to `folder`/model."""
+    if (folder / "model").resolve() == Path(model).resolve():
+        raise InputError(f"{model} is where the result would go; choose another folder than {folder}.")
+    pipeline = AnyTalkerPipeline.from_pretrained(model)
+    if not isinstance(pipeline.vae, MiniatureAutoencoder):
+        raise InputError(f"{model} is no miniature; its autoencoder is a {type(pipeline.vae).__name__}.")
+    return pipeline
+
+
+def _save(pipeline: AnyTalkerPipeline, folder: Path) -> None:
+    """Write a model whole or not at all, in place of an earlier one."""
+    unfinished = folder.with_name(f"{folder.name}-unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     pipeline.save_pretrained(unfinished)
-    shutil.rmtree(folder / "model", ignore_errors=True)
-    unfinished.rename(folder / "model")
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
 
 
 @torch.no_grad()

@@ -16,6 +16,8 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
+from anytalker.models.upscaler import PictureUpscaler
+
 FRAMES = 4
 PATCH = 8
 
@@ -46,6 +48,8 @@ class MiniatureAutoencoder(ModelMixin, ConfigMixin):
         fine_blocks: residual blocks there.
         deblocking, deblocking_limit: share of the jumps between latent frames that a decoded video is freed of, and how
             far a value from -1 to 1 may be moved for it, see `Deblocking`.
+        upscaler_width, upscaler_blocks: of the `PictureUpscaler` that makes decoded frames twice as large with the
+            picture's detail; 0: there is none.
         latents_mean, latents_std: statistics of the latents, one value a channel, for the diffusion model.
     """
 
@@ -59,6 +63,8 @@ class MiniatureAutoencoder(ModelMixin, ConfigMixin):
         fine_blocks: int = 2,
         deblocking: float = 1.0,
         deblocking_limit: float = 0.04,
+        upscaler_width: int = 0,
+        upscaler_blocks: int = 4,
         latents_mean: tuple[float, ...] = (0.0,) * 16,
         latents_std: tuple[float, ...] = (1.0,) * 16,
     ) -> None:
@@ -81,6 +87,7 @@ class MiniatureAutoencoder(ModelMixin, ConfigMixin):
             nn.SiLU(),
             nn.Conv2d(fine_width, values // 4, 3, padding=1),
         )
+        self.upscaler = PictureUpscaler(upscaler_width, upscaler_blocks) if upscaler_width else None
         for last in (self.encoder[-1], self.decoder[-1]):
             _start_at_zero(last)
 
@@ -123,6 +130,15 @@ class MiniatureAutoencoder(ModelMixin, ConfigMixin):
             if known and type(layer) is type(known[0]):  # an added block starts as the identity
                 layer.load_state_dict(known.pop(0).state_dict())
         return deeper
+
+    def with_upscaler(self, width: int = 32, blocks: int = 4) -> MiniatureAutoencoder:
+        """The same with an untrained upscaler in place of the one that there may be."""
+        config = {name: value for name, value in self.config.items() if not name.startswith("_")}
+        other = type(self)(**config | {"upscaler_width": width, "upscaler_blocks": blocks}).to(self.dtype)
+        for name, part in self.named_children():
+            if name != "upscaler":
+                getattr(other, name).load_state_dict(part.state_dict())
+        return other.eval()
 
     @torch.no_grad()
     def start_from_components(self, pixels: torch.Tensor) -> None:

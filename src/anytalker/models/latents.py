@@ -95,7 +95,9 @@ def condition_latents(vae: Any, picture: torch.Tensor, frames: int, condition: s
 
 
 @torch.no_grad()
-def decode_chunks(vae: Any, latents: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+def decode_chunks(
+    vae: Any, latents: Iterable[torch.Tensor], picture: torch.Tensor | None = None
+) -> Iterator[torch.Tensor]:
     """Decode a video of any length in parts, with the numbers of decoding it as a whole.
 
     However the latents come, they are decoded `CHUNK` frames at a time from the first on, so that the result does not
@@ -105,9 +107,10 @@ def decode_chunks(vae: Any, latents: Iterable[torch.Tensor]) -> Iterator[torch.T
     Args:
         vae: the autoencoder.
         latents: normalised (B, channels, n, h, w) of any n, the video's first frame first.
+        picture: (B, 3, 16h, 16w) in [-1, 1], to make frames of that size; for autoencoders with an upscaler.
 
     Yields:
-        Pixels (B, 3, t, 8h, 8w) in [-1, 1], about 4·CHUNK frames at a time.
+        Pixels (B, 3, t, 8h, 8w), or of the picture's size, in [-1, 1], about 4·CHUNK frames at a time.
     """
     decode = _decode_with_cache(vae) if hasattr(vae, "clear_cache") else _decode_apart(vae)
     # Of Wan's, the decoder may be less exact than the encoder.
@@ -118,9 +121,17 @@ def decode_chunks(vae: Any, latents: Iterable[torch.Tensor]) -> Iterator[torch.T
         following = next(chunks, None)
         mean, deviation = latent_statistics(vae, chunk)
         frames = deblock(decode((chunk * deviation + mean).to(dtype)).to(chunk.dtype), last=following is None)
-        yield frames.clamp_(-1, 1)
+        yield enlarged(vae, frames.clamp_(-1, 1), picture)
         del frames  # before the next ones are decoded
         chunk = following
+
+
+def enlarged(vae: Any, frames: torch.Tensor, picture: torch.Tensor | None) -> torch.Tensor:
+    """Decoded frames (B, 3, t, h, w) at the size of a picture (B, 3, 2h, 2w), with its detail; None: as they are."""
+    if picture is None:
+        return frames
+    videos = [vae.upscaler.enlarge(video.transpose(0, 1), one) for video, one in zip(frames, picture, strict=True)]
+    return torch.stack(videos).transpose(1, 2)
 
 
 class Deblocking:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,6 +69,8 @@ class PipelineSettings:
         separator: the model that takes each voice out of its recording before the model hears it, see
             `anytalker.conditioning.separation`. None: recordings are heard as they are.
         trained_on: what the model's training showed: "photographs", or "drawn" people (the miniature).
+        upscale: how many times as long as those of the decoded frames the video's sides are: 1, or 2 if the autoencoder
+            enlarges them with the picture's detail (the miniature). Sizes above are those of the decoded frames.
     """
 
     name: str = "anytalker"
@@ -91,6 +93,16 @@ class PipelineSettings:
     prepared: Literal["picture", "video"] = "picture"
     separator: str | None = None
     trained_on: Literal["photographs", "drawn"] = "photographs"
+    upscale: Literal[1, 2] = 1
+
+    def enlarged(self, factor: int) -> PipelineSettings:
+        """The same with the sizes of videos whose sides are `factor` times as long as those of the decoded frames."""
+        return replace(
+            self,
+            max_area=self.max_area * factor**2,
+            size_multiple=self.size_multiple * factor,
+            face_size=None if self.face_size is None else self.face_size * factor,
+        )
 
     def save(self, folder: Path) -> None:
         """Write the settings into a model's folder."""

@@ -21,13 +21,13 @@ from anytalker.denoising.noise import Noise
 from anytalker.denoising.windows import check_positions, with_window
 from anytalker.models.latents import decode_chunks
 from anytalker.models.settings import PipelineSettings
-from anytalker.pipelines.encoding import Encoders
+from anytalker.pipelines.encoding import Encoders, shown_picture
 from anytalker.pipelines.inputs import fit_scene, read_scene
 from anytalker.pipelines.limits import check_strengths
 from anytalker.pipelines.options import GenerationOptions, checked
 from anytalker.pipelines.separators import separate_voices
 
-_SHAPING = ("mode", "fps", "max_frames", "size", "scale", "rounding", "window", "voice_strengths")
+_SHAPING = ("mode", "fps", "max_frames", "size", "scale", "rounding", "upscale", "window", "voice_strengths")
 _SEEN = ("condition", "image_embeds", "face_embeds", "face_masks")
 
 
@@ -163,7 +163,7 @@ class DenoiseStep(Step):
         """`latents` (1, 16, f, h, w)."""
         options = _options(state, *(name for name in self.reads if name != "generator"))
         settings = with_window(settings_of(components), options.window)
-        transformer, size = components.transformer, state.scene.image.size
+        transformer, size = components.transformer, state.scene.decoded.image.size
         check_positions(state.scene.frames, size, settings, transformer.config.rope_max_seq_len)
         settled = options.settled(settings)
         names = ("prompt_embeds", "negative_prompt_embeds", "audio_embeds", *_SEEN)
@@ -190,11 +190,11 @@ class DenoiseStep(Step):
 class DecodeStep(Step):
     """Decodes latents to frames."""
 
-    parts, needs, writes = ("vae",), ("latents",), ("frames",)
+    parts, needs, writes = ("vae",), ("latents", "scene"), ("frames",)
 
     def run(self, components: Any, state: Any) -> dict[str, Any]:
         """`frames` float32 (T, H, W, 3) in [0, 1]."""
-        chunks = decode_chunks(components.vae, [state.latents])
+        chunks = decode_chunks(components.vae, [state.latents], shown_picture(state.scene))
         pixels = [chunk[0].float().add(1).div(2).permute(1, 2, 3, 0).cpu().numpy() for chunk in chunks]
         return {"frames": np.concatenate(pixels)}
 

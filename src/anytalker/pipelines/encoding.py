@@ -20,6 +20,11 @@ from anytalker.models.settings import PipelineSettings
 from anytalker.pipelines.inputs import Inputs
 
 
+def shown_picture(inputs: Inputs) -> torch.Tensor | None:
+    """The picture (1, 3, H, W) in [-1, 1] whose detail decoded frames are enlarged with; None: they aren't enlarged."""
+    return None if inputs.small is None else to_video_tensor(inputs.image)[:, :, 0]
+
+
 class Encoders:
     """What `AnyTalkerPipeline` runs before the first denoising step; a part of that class."""
 
@@ -56,10 +61,11 @@ class Encoders:
     def encode_scene(self, inputs: Inputs) -> dict[str, torch.Tensor]:
         """What of a `Conditioning` comes from the picture and the faces, by its names."""
         latent_frames = (inputs.frames - 1) // 4 + 1
-        width, height = inputs.image.size
+        shown = inputs.decoded.image
+        width, height = shown.size
         picture, faces = self.seen(inputs)
         images = self.encode_images([picture, *(crop_face(picture, box) for box in faces)])
-        pixels = to_video_tensor(picture) if picture is inputs.image else resized_video_tensor(picture, height, width)
+        pixels = to_video_tensor(picture) if picture is shown else resized_video_tensor(picture, height, width)
         pixels = pixels.to(self._execution_device)
         latents = condition_latents(self.vae, pixels, latent_frames, self.settings.condition)
         mask = self.picture_mask(inputs, latents.shape[2]).to(latents)
@@ -74,7 +80,7 @@ class Encoders:
     def seen(self, inputs: Inputs) -> tuple[Image.Image, list[PixelBox]]:
         """The picture that encoders and masks are made of, and the faces in it, see `PipelineSettings.prepared`."""
         if self.settings.prepared == "video" or inputs.picture is None or inputs.faces is None:
-            return inputs.image, inputs.boxes
+            return inputs.decoded.image, inputs.decoded.boxes
         return inputs.picture, inputs.faces
 
     def encode_voices(self, inputs: Inputs) -> VoiceWindows:
@@ -84,7 +90,7 @@ class Encoders:
 
     def picture_mask(self, inputs: Inputs, latent_frames: int) -> torch.Tensor:
         """The four mask channels (1, 4, f, h, w) in front of the condition latents."""
-        width, height = inputs.image.size
+        width, height = inputs.decoded.image.size
         picture, faces = self.seen(inputs)
         return condition_mask(faces, height, width, latent_frames, picture=picture.size)[None]
 

@@ -55,6 +55,14 @@ class Voice:
 
 
 @dataclass(frozen=True)
+class Framing:
+    """A picture at some size, and one square face box (x, y, width, height) a person, in its pixels."""
+
+    image: Image.Image
+    boxes: list[PixelBox]
+
+
+@dataclass(frozen=True)
 class Inputs:
     """What a video is made of, checked and sized.
 
@@ -69,6 +77,7 @@ class Inputs:
         faces: the same faces as `boxes`, in pixels of `picture`; None: `boxes`.
         timeline: who says what when, if the voices come from one.
         subtitles: "burn": texts are drawn into the frames; "srt": they lie beside; speakers are chapters in both.
+        small: picture and faces at the size of the decoded frames, where these are enlarged; None: they aren't.
     """
 
     image: Image.Image
@@ -81,6 +90,12 @@ class Inputs:
     faces: list[PixelBox] | None = None
     timeline: Timeline | None = None
     subtitles: str | None = None
+    small: Framing | None = None
+
+    @property
+    def decoded(self) -> Framing:
+        """Picture and faces at the size of the decoded frames, as the model sees them."""
+        return Framing(self.image, self.boxes) if self.small is None else self.small
 
     @property
     def listeners(self) -> list[int]:
@@ -164,15 +179,31 @@ def fit_scene(scene: Scene, settings: PipelineSettings, options: GenerationOptio
         Voice(voice.name if voice else None, waveform.placed(0, samples), file=voice.file if voice else None)
         for voice, waveform in zip_longest(scene.voices, [*waveforms, *listeners])
     ]
-    height, width = video_size(scene.picture, scene.people, settings, options.size, options.scale)
-    check_positions(frames, (width, height), with_window(settings, options.window))
+    factor = settings.upscale if options.upscale else 1
+    height, width = video_size(scene.picture, scene.people, settings.enlarged(factor), options.size, options.scale)
+    small = _framed(scene, height // factor, width // factor)
+    check_positions(frames, small.image.size, with_window(settings, options.window))
+    shown = small if factor == 1 else _framed(scene, height, width)
+    return Inputs(
+        shown.image,
+        shown.boxes,
+        voices,
+        frames,
+        fps,
+        options.mode,
+        picture=scene.picture,
+        faces=[square_face(box, scene.picture.size) for box in scene.people],
+        timeline=scene.timeline,
+        subtitles=scene.subtitles,
+        small=None if factor == 1 else small,
+    )
+
+
+def _framed(scene: Scene, height: int, width: int) -> Framing:
+    """A scene's picture and faces at a size."""
     scaled = (scale_box(box, scene.picture.size, (width, height)) for box in scene.people)
     boxes = [square_box(box, (width, height)) for box in scaled]
-    resized = resize_image(scene.picture, height, width)
-    squares = [square_face(box, scene.picture.size) for box in scene.people]
-    return Inputs(
-        resized, boxes, voices, frames, fps, options.mode, scene.picture, squares, scene.timeline, scene.subtitles
-    )
+    return Framing(resize_image(scene.picture, height, width), boxes)
 
 
 def prepare_inputs(

@@ -123,6 +123,7 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, Stored, DiffusionPipeline
         size: tuple[int, int] | None = None,
         scale: float | None = None,
         rounding: Literal["up", "release"] = "up",
+        upscale: bool = True,
         separate: bool = True,
         at: float | None = None,
         num_videos_per_prompt: int = 1,
@@ -143,7 +144,8 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, Stored, DiffusionPipeline
             image, audio, faces, prompt, on_progress, at: see `prepare`.
             generator: source of the noise; None: a random one. Several: one a video.
             negative_prompt, num_inference_steps, guidance_scale, audio_guidance_scale, voice_strengths,
-                guidance_interval, batch_guidance, mode, fps, max_frames, window, size, scale, rounding, separate: see
+                guidance_interval, batch_guidance, mode, fps, max_frames, window, size, scale, rounding, upscale,
+                separate: see
                 `GenerationOptions`.
             num_videos_per_prompt: videos, made one after another from other noise.
             latents, prompt_embeds, negative_prompt_embeds, attention_kwargs, callback_on_step_end,
@@ -301,7 +303,7 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, Stored, DiffusionPipeline
         self._interrupt, own = False, own or PythonOptions()
         settings = with_window(self.settings, options.window)
         own.check_texts(options.prompt, options.negative_prompt, settings.text_len, self.text_encoder.config.d_model)
-        check_positions(inputs.frames, inputs.image.size, settings, self.transformer.config.rope_max_seq_len)
+        check_positions(inputs.frames, inputs.decoded.image.size, settings, self.transformer.config.rope_max_seq_len)
         strengths = check_strengths(options.voice_strengths, len(inputs.boxes))
         report = on_progress or (lambda stage, done, total: None)
         self.maybe_free_model_hooks()

@@ -26,7 +26,8 @@ from anytalker.hardware.placement import Memory
 from anytalker.media.destination import check_record, making, parts_folder, record_path
 from anytalker.media.recordings import SAMPLE_RATE
 from anytalker.media.video import Stopwatch, write_video
-from anytalker.models.latents import CHUNK, decode_chunks
+from anytalker.models.latents import CHUNK, decode_chunks, enlarged
+from anytalker.pipelines.encoding import shown_picture
 from anytalker.pipelines.inputs import Inputs
 from anytalker.pipelines.kept import keep_latents, read_earlier
 from anytalker.pipelines.parts import INTERVAL, VIDEO, Parts, identity_of
@@ -113,7 +114,7 @@ class PreparedVideo:
         Raises:
             InputError: if a frame that is to be rounded holds values that are not numbers.
         """
-        chunks = decode_chunks(self.vae, latents)
+        chunks = decode_chunks(self.vae, latents, shown_picture(self.inputs))
         total, done = -(-self.conditioning.latent_frames // CHUNK), 0
         self.report("decode", 0, total)
         while True:
@@ -190,6 +191,7 @@ class PreparedVideo:
             "anytalker": f"{__version__}, state {STATE_FORMAT}",
             "image": np.asarray(inputs.image),
             "faces": inputs.boxes,
+            "upscaled": inputs.small is not None,
             "picture": None if inputs.picture is None else np.asarray(inputs.picture),
             "voices": [voice.waveform.recording for voice in inputs.voices],
             "frames": inputs.frames,
@@ -232,7 +234,8 @@ class PreparedVideo:
         if latents is None:
             return
         with self.stopwatch.stage("preview"):
-            pixels = next(decode_chunks(self.vae, [latents]))[0, :, -1:].float().add_(1).div_(2).permute(1, 2, 3, 0)
+            last = next(decode_chunks(self.vae, [latents]))[:, :, -1:]
+            pixels = enlarged(self.vae, last, shown_picture(self.inputs))[0].float().add_(1).div_(2).permute(1, 2, 3, 0)
             if bool(torch.isfinite(pixels).all()):
                 self.previews.show(Image.fromarray(_on_cpu(pixels, True)[0]))
 

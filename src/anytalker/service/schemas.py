@@ -177,6 +177,7 @@ _KINDS = {
     "size": "string",
     "scale": "number",
     "rounding": "string",
+    "upscale": "boolean",
     "separate": "boolean",
 }
 """The options of a video and what they are in a form."""

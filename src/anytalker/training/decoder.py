@@ -11,7 +11,6 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from torch import nn
 
 from anytalker.errors import AnyTalkerError
 from anytalker.models.latents import latent_statistics
+from anytalker.training.adversarial import PatchDiscriminator, adaptive_weight, adversarial_loss, discriminator_step
 from anytalker.training.autoencoder import progress_line, reconstruction_loss, warmup_cosine
 
 FRAMES = 4
@@ -57,27 +57,6 @@ class DecoderTraining:
     save_every: int = 200
 
 
-class PatchDiscriminator(nn.Module):
-    """Scores (B, 1, H/8, W/8) for patches of four frames (B, 12, H, W): high where they look real."""
-
-    def __init__(self, channels: int = 3 * FRAMES, width: int = 32) -> None:
-        super().__init__()
-        sizes = [channels, width, 2 * width, 4 * width]
-        self.layers = nn.ModuleList(
-            nn.utils.parametrizations.spectral_norm(nn.Conv2d(before, after, 4, stride=2, padding=1))
-            for before, after in pairwise(sizes)
-        )
-        self.score = nn.utils.parametrizations.spectral_norm(nn.Conv2d(sizes[-1], 1, 3, padding=1))
-
-    def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Scores of frames (B, 12, H, W) in [-1, 1], and the features of every layer, (B, 32, H/2, W/2) and on."""
-        features = []
-        for layer in self.layers:
-            frames = nn.functional.leaky_relu(layer(frames), 0.2)
-            features.append(frames)
-        return self.score(frames), features
-
-
 # Long because a step of two networks against each other is read as a whole.
 def train_decoder(
     vae: Any,
@@ -102,7 +81,7 @@ def train_decoder(
     batch = next(batches)
     parameters = decoding_parameters(vae, batch[0])
     last_weight = parameters[-2]  # of the last convolution; its bias comes after it
-    discriminator = PatchDiscriminator().to(batch[0].device)
+    discriminator = PatchDiscriminator(3 * FRAMES).to(batch[0].device)
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
     discriminator_optimizer = torch.optim.AdamW(
         discriminator.parameters(), lr=config.discriminator_learning_rate, betas=(0.5, 0.9), weight_decay=0.0
@@ -124,13 +103,13 @@ def train_decoder(
         discriminator_loss = float("nan")
         if config.adversarial_weight and step >= config.adversarial_start // 2:
             with mixed_precision:
-                discriminator_loss = _discriminator_step(
+                discriminator_loss = discriminator_step(
                     discriminator, discriminator_optimizer, _groups(pixels), _groups(decoded.detach())
                 )
         if config.adversarial_weight and step >= config.adversarial_start:
             with mixed_precision:
-                adversarial = _adversarial_loss(discriminator, _groups(pixels), _groups(decoded), config.feature_weight)
-            loss = loss + _adaptive_weight(loss, adversarial, last_weight, config.adversarial_weight) * adversarial
+                adversarial = adversarial_loss(discriminator, _groups(pixels), _groups(decoded), config.feature_weight)
+            loss = loss + adaptive_weight(loss, adversarial, last_weight, config.adversarial_weight) * adversarial
 
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -168,35 +147,3 @@ def _decode(vae: Any, latents: torch.Tensor) -> torch.Tensor:
 def _groups(pixels: torch.Tensor) -> torch.Tensor:
     """Frames (B·(f-1), 12, H, W) of each latent frame but the first."""
     return pixels[:, :, 1:].transpose(1, 2).unflatten(1, (-1, FRAMES)).flatten(0, 1).flatten(1, 2)
-
-
-def _discriminator_step(
-    discriminator: nn.Module, optimizer: torch.optim.Optimizer, real: torch.Tensor, decoded: torch.Tensor
-) -> float:
-    """One step of the discriminator; returns its hinge loss, which is 2 as long as it can't tell them apart."""
-    loss = torch.relu(1 - discriminator(real)[0]).mean() + torch.relu(1 + discriminator(decoded)[0]).mean()
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
-    return loss.item()
-
-
-def _adversarial_loss(
-    discriminator: nn.Module, real: torch.Tensor, decoded: torch.Tensor, feature_weight: float
-) -> torch.Tensor:
-    """The decoder's loss from the discriminator: hinge loss of the scores, and feature matching with real frames."""
-    with torch.no_grad():
-        _, real_features = discriminator(real)
-    scores, features = discriminator(decoded)
-    distances = [(ours - theirs).abs().mean() for ours, theirs in zip(features, real_features, strict=True)]
-    return feature_weight * torch.stack(distances).mean() - scores.mean()
-
-
-def _adaptive_weight(
-    loss: torch.Tensor, adversarial: torch.Tensor, last_weight: torch.Tensor, share: float
-) -> torch.Tensor:
-    """The factor that makes the adversarial gradient at the last layer `share` of the loss's own (VQGAN)."""
-    norm, adversarial_norm = (
-        torch.autograd.grad(one, last_weight, retain_graph=True)[0].norm() for one in (loss, adversarial)
-    )
-    return (share * norm / adversarial_norm.clamp_min(1e-8)).clamp(max=10)
