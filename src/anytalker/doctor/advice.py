@@ -100,7 +100,8 @@ def suggest(
         InputError: if there is no such model.
     """
     own = model_size(model) if size is None else size
-    unit = model_shape(model, torch.float32).settings.size_multiple
+    settings = model_shape(model, torch.float32).settings
+    unit = settings.size_multiple * settings.upscale
     choices = list(_choices(machine, seconds, placement))
     scale, length, place = choices[-1]
     if plan_video(model, machine, scaled(own, scale, unit), length, people, place)[0].peak > machine.memory:
@@ -117,7 +118,7 @@ def suggest(
 def model_size(model: str, scale: float = 1.0) -> tuple[int, int]:
     """Width and height of a model's largest video, 16 : 9, with both sides `scale` times as long."""
     settings = model_shape(model, torch.float32).settings
-    return scaled(largest(settings), scale, settings.size_multiple)
+    return scaled(largest(settings), scale, settings.size_multiple * settings.upscale)
 
 
 def scaled(size: tuple[int, int], scale: float, unit: int) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from anytalker.models.latents import CHUNK
 from anytalker.models.precision import stays_float32
 from anytalker.models.settings import PipelineSettings
 from anytalker.models.transformer import WHOLE_LAYERS, AnyTalkerTransformer3DModel, TransformerContext
+from anytalker.models.upscaler import SCALE
 
 _SIMULATED: dict[tuple[str, str, str], Any] = {}
 _SIMULATED_LAYERS = 2
@@ -263,7 +264,8 @@ def simulate_decoding(config: Mapping[str, Any], grid: tuple[int, int, int]) -> 
         with AllocationCounter() as counter:
             pixels = vae.decode(latents).sample
         added = (1 + _COPIES) * 4 * pixels[:, :, 0].nbytes + latents[:, :, 0].nbytes
-        return counter.peak + _COPIES * pixels.nbytes + further * added
+        enlarged = SCALE**2 if getattr(vae, "upscaler", None) is not None else 1
+        return counter.peak + _COPIES * pixels.nbytes * enlarged + further * added
 
 
 class AllocationCounter(TorchDispatchMode):

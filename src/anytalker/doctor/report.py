@@ -162,17 +162,19 @@ def plan_video(
     shape = model_shape(model, dtype)
     frames = max(5, round(seconds * shape.settings.fps) // 4 * 4 + 1)
     chosen = size or largest(shape.settings)
+    decoded = chosen[0] // shape.settings.upscale, chosen[1] // shape.settings.upscale
     plan = plan_memory(
-        shape, chosen, frames, people, dtype, machine.rest, placement=placement, workspace=machine.workspace
+        shape, decoded, frames, people, dtype, machine.rest, placement=placement, workspace=machine.workspace
     )
     return plan, chosen, frames
 
 
 def largest(settings: PipelineSettings) -> tuple[int, int]:
     """Width and height in pixels of the largest video of a model, 16 : 9."""
-    unit = settings.size_multiple
-    height = int((settings.max_area * 9 / 16) ** 0.5) // unit * unit
-    return int(settings.max_area / height) // unit * unit, height
+    video = settings.enlarged(settings.upscale)
+    unit = video.size_multiple
+    height = int((video.max_area * 9 / 16) ** 0.5) // unit * unit
+    return int(video.max_area / height) // unit * unit, height
 
 
 @functools.cache

@@ -1,0 +1,99 @@
+"""The miniature's upscaler: what a picture shows is kept at twice the size of the decoded frames."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from anytalker import AnyTalkerPipeline
+from anytalker.miniature.corpus import CorpusSettings, RenderedClip, render_clip
+from anytalker.miniature.demo import demo_scene
+from anytalker.models.latents import decode_video, encode_video
+from anytalker.models.upscaler import PictureUpscaler, warp
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> AnyTalkerPipeline:
+    return AnyTalkerPipeline.from_pretrained("tiny")
+
+
+@pytest.fixture(scope="module")
+def clip() -> RenderedClip:
+    return render_clip(7, CorpusSettings(frames=9, size=256, unseen=True, silent_share=0.0))
+
+
+def texture() -> torch.Tensor:
+    """A picture (3, 128, 192) in [-1, 1] without corners or periods."""
+    noise = np.random.default_rng(0).normal(size=(128, 192, 3))
+    smooth = cv2.GaussianBlur(noise, (0, 0), 4)
+    return torch.from_numpy(smooth / np.abs(smooth).max()).permute(2, 0, 1).float()
+
+
+def shrunk(pixels: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.avg_pool2d(pixels, 2)
+
+
+def error(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).square().mean())
+
+
+def test_a_picture_is_brought_to_where_a_frame_shows_it() -> None:
+    picture = texture()
+    moved = picture.roll((4, 6), dims=(1, 2))
+    warped = warp(picture, shrunk(moved)[None])[0]
+    inside = (slice(None), slice(24, -24), slice(24, -24))
+    assert error(warped[inside], moved[inside]) < 0.05 * error(picture[inside], moved[inside])
+
+
+def test_a_square_is_warped_as_it_is_in_the_whole() -> None:
+    picture = texture()
+    frames = shrunk(torch.stack([picture.roll(2, dims=2), picture.roll(-4, dims=1)]))
+    whole = warp(picture, frames)[:, :, 32:96, 48:112]
+    part = warp(picture, frames, (16, 24, 32))
+    assert (whole - part)[:, :, 4:-4, 4:-4].abs().max() < 0.03
+
+
+def test_a_frame_depends_on_no_other() -> None:
+    upscaler = PictureUpscaler(8, 1).eval()
+    torch.nn.init.normal_(upscaler.leave.weight, std=0.05)
+    frames, picture = torch.rand(3, 3, 32, 40) * 2 - 1, torch.rand(3, 64, 80) * 2 - 1
+    together = upscaler.enlarge(frames, picture)
+    assert together.shape == (3, 3, 64, 80)
+    torch.testing.assert_close(upscaler.enlarge(frames.flip(0), picture).flip(0), together)
+
+
+def test_decoded_frames_come_closer_to_the_truth_than_enlarged_ones(pipeline, clip) -> None:
+    true = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    decoded = decode_video(pipeline.vae, encode_video(pipeline.vae, shrunk(true).transpose(0, 1)[None]))
+    frames = decoded[0].transpose(0, 1)
+    usual = torch.nn.functional.interpolate(frames, scale_factor=2, mode="bicubic").clamp(-1, 1)
+    enlarged = pipeline.vae.upscaler.enlarge(frames, true[0])
+    assert error(enlarged, true) < 0.5 * error(usual, true)
+    left, top, width, height = map(int, clip.boxes[0])
+    mouth = (slice(1, None), slice(None), slice(top + height // 2, top + height), slice(left, left + width))
+    assert error(enlarged[mouth], true[mouth]) < error(usual[mouth], true[mouth])
+    assert error(enlarged[mouth], true[mouth]) < error(true[:1].expand_as(true)[mouth], true[mouth])
+
+
+def test_a_video_is_the_small_one_enlarged(pipeline) -> None:
+    picture, boxes, voices = demo_scene(2, 0.4, 3)
+
+    def make(**options):
+        generator = torch.Generator().manual_seed(1)
+        return pipeline(picture, voices, faces=boxes, generator=generator, num_inference_steps=1, **options)
+
+    large, small = make(), make(upscale=False)
+    height, width = small.frames.shape[1:3]
+    assert large.frames.shape[1:3] == (2 * height, 2 * width) == large.inputs.image.size[::-1]
+    assert (large.record().width, small.record().width) == (2 * width, width)
+    for one, other in zip(large.record().persons, small.record().persons, strict=True):
+        assert np.abs(np.array(one.box_xywh) - 2 * np.array(other.box_xywh)).max() <= 2
+    frames = torch.from_numpy(small.frames).permute(0, 3, 1, 2).mul(2).sub(1)
+    shown = torch.from_numpy(np.array(large.inputs.image)).permute(2, 0, 1).float().div(127.5).sub(1)
+    enlarged = pipeline.vae.upscaler.enlarge(frames, shown).add(1).div(2).permute(0, 2, 3, 1)
+    np.testing.assert_allclose(large.frames, enlarged.numpy(), atol=0.02)  # flow is sought between bytes
+    assert np.abs(large.frames - enlarged.numpy()).mean() < 1e-3
+    same = make(size=(2 * width, 2 * height))
+    np.testing.assert_allclose(same.frames, large.frames, atol=1e-5)
