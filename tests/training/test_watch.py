@@ -15,7 +15,7 @@ import torch
 from torch import distributed
 from anytalker.errors import AnyTalkerError, InputError
 from anytalker.training import watch
-watch.SILENCE, watch.DOUBT = 9.0, 6.0
+watch.BEAT, watch.SILENCE, watch.DOUBT = 0.25, 5.0, 4.0
 distributed.init_process_group("gloo", timeout=datetime.timedelta(minutes=15))
 rank = distributed.get_rank()
 def fail():
