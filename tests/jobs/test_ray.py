@@ -1,4 +1,4 @@
-"""One ray cluster, started once: it makes a batch's files and does a curation's work as processes of this machine do."""
+"""One ray cluster makes the files of a batch and does the work of a curation as processes of this machine do."""
 
 from __future__ import annotations
 
