@@ -102,6 +102,14 @@ def tone() -> np.ndarray:
 
 
 @pytest.fixture
+def quick_diarization(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less training on a recording's voices, where it doesn't matter how exactly turns begin and end."""
+    from anytalker.diarization import resegmentation
+
+    monkeypatch.setattr(resegmentation, "_STEPS", 10)
+
+
+@pytest.fixture
 def wav2vec2():
     """Features of a wav2vec2 of a few thousand parameters, untrained."""
     from transformers import Wav2Vec2Config, Wav2Vec2Model

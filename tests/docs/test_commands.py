@@ -39,6 +39,7 @@ NOT_RUN = {
     "anytalker train prepare dataset/": "needs the model and the dataset of the lines before",
     "anytalker generate --image two.png --timeline dialogue.json --keep-latents": "tests/pipelines/test_kept.py does",
     "anytalker generate --image two.png --timeline dialogue.json --edit-of": "tests/pipelines/test_kept.py does",
+    "anytalker doctor --card 8": "tests/doctor/test_advice.py does",
     "anytalker curate footage dataset": "minutes to hours: looks through footage",
     "anytalker serve --port": "runs until it is stopped; tests/service asks one for what the page prints",
     "anytalker serve --host": "runs until it is stopped",
@@ -116,7 +117,7 @@ def short_runs(monkeypatch) -> None:
     monkeypatch.setattr(recipe, "QUICK_CORPORA", few)
 
 
-@pytest.mark.usefixtures("short_runs")
+@pytest.mark.usefixtures("short_runs", "quick_diarization")
 @pytest.mark.parametrize(
     "page",
     [pytest.param(page, marks=pytest.mark.slow if page.name in SLOW_PAGES else ()) for page in PAGES],

@@ -13,13 +13,15 @@ from anytalker.hardware.acceleration import Acceleration, accelerate, ratios_for
 from anytalker.miniature.demo import demo_scene
 
 STEPS = 10
+AREA = 96 * 96
+"""Pixels of a small video."""
 RATIOS = (1.0, *[0.93] * 15)
 """About what the miniature's blocks add at each of 16 steps, relative to the step before."""
 
 
 def load(acceleration: Acceleration) -> AnyTalkerPipeline:
     pipeline = AnyTalkerPipeline.from_pretrained("tiny")
-    pipeline.settings = replace(pipeline.settings, window=4)
+    pipeline.settings = replace(pipeline.settings, window=4, max_area=AREA)
     accelerate(pipeline.transformer, acceleration, RATIOS)
     return pipeline
 

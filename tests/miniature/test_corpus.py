@@ -19,7 +19,7 @@ from anytalker.miniature import recipe
 from anytalker.miniature.corpus import CorpusSettings, build_corpus, render_clip
 from anytalker.models.autoencoder import MiniatureAutoencoder
 
-DUO = CorpusSettings(persons=2, frames=97)
+DUO = CorpusSettings(persons=2, frames=61)
 
 
 def test_a_seed_is_a_clip_and_unseen_people_are_others() -> None:
@@ -79,9 +79,9 @@ def test_a_trial_of_both_stages_is_prepared_and_runs(tmp_path, monkeypatch) -> N
 
 def test_in_conversations_mouths_follow_their_own_voices() -> None:
     own, crossed = [], []
-    for seed in range(6):
+    for seed in range(4):
         clip = render_clip(seed, DUO)
-        assert clip.frames.shape == (97, 128, 256, 3)
+        assert clip.frames.shape == (61, 128, 256, 3)
         openings = [np.array([state.opening for state in person]) for person in clip.states]
         for person in range(2):
             if openings[person].std() < 0.05:
