@@ -57,8 +57,9 @@ def test_caches_leave_work_out_and_stay_near(exact, acceleration, error, share) 
     frames, computed = make(pipeline)
     assert computed <= share * exact[1]
     assert np.abs(frames - exact[0]).mean() < error
-    again, _ = make(pipeline)
-    np.testing.assert_allclose(again, frames, atol=1e-4)
+    if share < 1:
+        again, _ = make(pipeline)
+        np.testing.assert_allclose(again, frames, atol=1e-4)
     hooks = [
         module._diffusers_hook.hooks for module in pipeline.transformer.modules() if hasattr(module, "_diffusers_hook")
     ]
