@@ -27,9 +27,10 @@ GOLDENS = Path(__file__).parent / "goldens"
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with the most slow tests begin, so that no process is left alone with one of them at the end."""
+    """Files with the most slow tests begin, then the longest, so that no process is left alone with one at the end."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+    length = {path: path.stat().st_size for path in {item.path for item in items}}
+    items.sort(key=lambda item: (-slow[item.path], -length[item.path], item.path))
 
 
 def pytest_collection_finish() -> None:

@@ -48,6 +48,7 @@ def test_an_error_of_one_process_ends_all_with_its_message(doing: tuple[str, ...
         assert "Traceback" not in error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("doing", [("kill", "barrier", "collective"), ("barrier", "kill", "stuck")], ids=str)
 def test_a_killed_process_is_missed(doing: tuple[str, ...]) -> None:
     culprit = doing.index("kill")
