@@ -27,9 +27,10 @@ GOLDENS = Path(__file__).parent / "goldens"
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with the most slow tests begin, so that no process is left alone with one of them at the end."""
+    """Files with the most slow tests begin, then the longest, so that no process is left alone with one at the end."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+    length = {path: path.stat().st_size for path in {item.path for item in items}}
+    items.sort(key=lambda item: (-slow[item.path], -length[item.path], item.path))
 
 
 def pytest_collection_finish() -> None:
@@ -99,6 +100,14 @@ def tone() -> np.ndarray:
     """One second of sound, float32 at 16 kHz."""
     time = np.arange(16000) / 16000
     return (0.4 * np.sin(2 * np.pi * 180 * time) * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * time))).astype(np.float32)
+
+
+@pytest.fixture
+def quick_diarization(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less training on a recording's voices, where it doesn't matter how exactly turns begin and end."""
+    from anytalker.diarization import resegmentation
+
+    monkeypatch.setattr(resegmentation, "_STEPS", 10)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The engine: a process that dies ends nothing but its own task, and ray does the same work."""
+"""The engine: a process that dies ends nothing but its own task; `tests/jobs/test_ray.py` has it do the same on ray."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import os
 import signal
 from pathlib import Path
 
-import pytest
-
 from anytalker.curation.config import CurationConfig
 from anytalker.curation.dataset import assemble
-from anytalker.curation.engine import _Pool, run_on_ray
+from anytalker.curation.engine import _Pool
 from anytalker.curation.survey import Survey
 from anytalker.curation.work import FileWork, ShotResult, survey_file, write_result
+from tests.processes import begin_at_once
 
 CONFIG = CurationConfig()
 
@@ -47,8 +46,8 @@ def works(tmp_path: Path, *names: str) -> list[FileWork]:
     return found
 
 
-@pytest.mark.slow
-def test_a_process_that_dies_is_replaced_and_its_task_named(tmp_path) -> None:
+def test_a_process_that_dies_is_replaced_and_its_task_named(tmp_path, monkeypatch) -> None:
+    begin_at_once(monkeypatch)
     files = works(tmp_path, "calm.mp4", "deadly.mp4", "shaky.mp4")
     told: list[tuple[str, float, float]] = []
     _Pool(2, lambda *progress: told.append(progress), dangerous, no_preparation).run(files)
@@ -59,22 +58,6 @@ def test_a_process_that_dies_is_replaced_and_its_task_named(tmp_path) -> None:
     assert [survey.frames for survey in dataset.surveys] == [100, 0, 100]
     assert told[-1] == ("shots", 8.0, 8.0)
     assert max(done for step, done, _ in told if step == "survey") == 3
-
-
-@pytest.mark.slow
-def test_the_same_on_a_ray_cluster(tmp_path) -> None:
-    ray = pytest.importorskip("ray")
-    files = works(tmp_path, "calm.mp4", "shaky.mp4")
-    told: list[tuple[str, float, float]] = []
-    try:
-        run_on_ray(files, "local", lambda *progress: told.append(progress), dangerous, no_preparation)
-    finally:
-        ray.shutdown()
-    assert (files[0].dataset / "died before").exists()
-    dataset = assemble(files, {}, CONFIG)
-    assert not dataset.failed
-    assert [survey.frames for survey in dataset.surveys] == [100, 100]
-    assert told[-1] == ("shots", 8.0, 8.0)
 
 
 def test_what_failed_unexpectedly_is_tried_again_by_another_run(tmp_path, monkeypatch) -> None:

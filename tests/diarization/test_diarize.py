@@ -4,19 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from anytalker.diarization import resegmentation
 from anytalker.diarization.diarize import diarize
 from anytalker.diarization.turns import Diarization, Turn, diarization_error
 from anytalker.diarization.voice_encoder import GE2EEmbedder, embed_voice
 from anytalker.errors import InputError
 from anytalker.media.sound import Sound
 from tests.diarization.conftest import RATE
-
-
-@pytest.fixture
-def quick(monkeypatch) -> None:
-    """Less training where the quality doesn't matter."""
-    monkeypatch.setattr(resegmentation, "_STEPS", 10)
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +63,16 @@ def test_one_person_is_one(talk) -> None:
     assert diarize(alone, num_speakers=1).turns == found.turns
 
 
-def test_a_sound_on_disk_gives_the_same(talk, quick) -> None:
+@pytest.mark.usefixtures("quick_diarization")
+def test_a_sound_on_disk_gives_the_same(talk) -> None:
     sound = talk[0][: 10 * RATE]
     here, there = diarize(sound, num_speakers=2), diarize(Sound(sound, in_memory=0), num_speakers=2)
     assert here.turns == there.turns
     assert np.array_equal(here.embeddings, there.embeddings)
 
 
-def test_another_embedder_may_be_given(talk, quick) -> None:
+@pytest.mark.usefixtures("quick_diarization")
+def test_another_embedder_may_be_given(talk) -> None:
     class Brightness:
         """Voices by their brightness alone."""
 
@@ -104,7 +99,8 @@ def test_impossible_numbers_are_refused(numbers) -> None:
         diarize(np.zeros(RATE, np.float32), **numbers)
 
 
-def test_the_callers_random_numbers_and_threads_stay(talk, quick) -> None:
+@pytest.mark.usefixtures("quick_diarization")
+def test_the_callers_random_numbers_and_threads_stay(talk) -> None:
     torch.manual_seed(5)
     expected, threads = torch.rand(3), torch.get_num_threads()
     torch.manual_seed(5)

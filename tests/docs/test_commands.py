@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from anytalker import AnyTalkerPipeline
+from anytalker.conditioning.face_detection.detectors import FullRangeFaceDetector
 from anytalker.miniature import recipe
 from anytalker.miniature.corpus import CorpusSettings, render_clip
 from anytalker.training import config
@@ -39,6 +40,7 @@ NOT_RUN = {
     "anytalker train prepare dataset/": "needs the model and the dataset of the lines before",
     "anytalker generate --image two.png --timeline dialogue.json --keep-latents": "tests/pipelines/test_kept.py does",
     "anytalker generate --image two.png --timeline dialogue.json --edit-of": "tests/pipelines/test_kept.py does",
+    "anytalker doctor --card 8": "tests/doctor/test_advice.py does",
     "anytalker curate footage dataset": "minutes to hours: looks through footage",
     "anytalker serve --port": "runs until it is stopped; tests/service asks one for what the page prints",
     "anytalker serve --host": "runs until it is stopped",
@@ -79,6 +81,22 @@ def scene(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def found_once():
+    """Faces are looked for once in each picture, which many commands have in common."""
+    known: dict[tuple, list] = {}
+    search = FullRangeFaceDetector.__call__
+
+    def look(detector: FullRangeFaceDetector, image: Image.Image) -> list:
+        key = (image.tobytes(), image.size, image.mode, detector.confidence, detector.sides)
+        known[key] = known[key] if key in known else search(detector, image)
+        return list(known[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FullRangeFaceDetector, "__call__", look)
+        yield
+
+
 def names_of(page: str, folder: Path) -> dict[str, object]:
     """What a page's Python takes for granted."""
     if page == "long_video.md":
@@ -116,7 +134,7 @@ def short_runs(monkeypatch) -> None:
     monkeypatch.setattr(recipe, "QUICK_CORPORA", few)
 
 
-@pytest.mark.usefixtures("short_runs")
+@pytest.mark.usefixtures("found_once", "short_runs", "quick_diarization")
 @pytest.mark.parametrize(
     "page",
     [pytest.param(page, marks=pytest.mark.slow if page.name in SLOW_PAGES else ()) for page in PAGES],

@@ -90,7 +90,7 @@ def test_what_keeps_the_video_as_it_is_is_tried_first(monkeypatch) -> None:
 
 
 def test_every_model_is_looked_at_when_none_is_named(monkeypatch, capsys) -> None:
-    said = run("anytalker doctor --card 24", monkeypatch, capsys)
+    said = run("anytalker doctor --card 8", monkeypatch, capsys)
     for model in ("tiny", "1.3b", "14b"):
         assert f"\n  {model} " in said
     assert "anytalker download 14b\n  anytalker generate --model 14b --memory low" in said

@@ -13,13 +13,15 @@ from anytalker.hardware.acceleration import Acceleration, accelerate, ratios_for
 from anytalker.miniature.demo import demo_scene
 
 STEPS = 10
+AREA = 96 * 96
+"""Pixels of a small video."""
 RATIOS = (1.0, *[0.93] * 15)
 """About what the miniature's blocks add at each of 16 steps, relative to the step before."""
 
 
 def load(acceleration: Acceleration) -> AnyTalkerPipeline:
     pipeline = AnyTalkerPipeline.from_pretrained("tiny")
-    pipeline.settings = replace(pipeline.settings, window=4)
+    pipeline.settings = replace(pipeline.settings, window=4, max_area=AREA)
     accelerate(pipeline.transformer, acceleration, RATIOS)
     return pipeline
 
@@ -55,8 +57,9 @@ def test_caches_leave_work_out_and_stay_near(exact, acceleration, error, share) 
     frames, computed = make(pipeline)
     assert computed <= share * exact[1]
     assert np.abs(frames - exact[0]).mean() < error
-    again, _ = make(pipeline)
-    np.testing.assert_allclose(again, frames, atol=1e-4)
+    if share < 1:
+        again, _ = make(pipeline)
+        np.testing.assert_allclose(again, frames, atol=1e-4)
     hooks = [
         module._diffusers_hook.hooks for module in pipeline.transformer.modules() if hasattr(module, "_diffusers_hook")
     ]

@@ -137,35 +137,18 @@ def test_the_help_names_every_key_of_a_job() -> None:
 def test_two_processes_make_the_same_files_as_one_and_a_bad_job_stops_nobody(folder, monkeypatch) -> None:
     path = write_jobs(folder, first=job(), bad=job(image="nothing.png"), second=job(audio=[None, "ben.wav"], seed=3))
     done: list[tuple[int, int]] = []
+    begin_at_once(monkeypatch)
     one = run_batch(read_jobs(path), "tiny", folder / "one", ["cpu"], lambda *now: done.append(now))
     assert [result.name for result in one] == ["first", "bad", "second"]
     assert [result.reason is None for result in one] == [True, False, True]
     assert "nothing.png" in str(one[1].reason)
     assert done == [(0, 3), (1, 3), (2, 3), (3, 3)]
-    begin_at_once(monkeypatch)
     run_batch(read_jobs(path), "tiny", folder / "two", ["cpu", "cpu"])
     for name in ("first", "second"):
         assert (folder / "one" / f"{name}.mp4").read_bytes() == (folder / "two" / f"{name}.mp4").read_bytes()
         assert len(read_video(folder / "one" / f"{name}.mp4")[0]) == 9
         assert (folder / "one" / f"{name}.json").is_file()
     assert (folder / "one" / "first.mp4").read_bytes() != (folder / "one" / "second.mp4").read_bytes()
-
-
-@pytest.mark.slow
-def test_a_ray_cluster_makes_the_same_files(folder, monkeypatch) -> None:
-    ray = pytest.importorskip("ray")
-    path = write_jobs(folder, first=job(), bad=job(image="nothing.png"))
-    try:
-        devices = workers.ray_devices("local")
-        assert set(devices) <= {"ray:cpu", "ray:cuda"}
-        far = run_batch(read_jobs(path), "tiny", folder / "far", devices[:1])
-    finally:
-        ray.shutdown()
-    begin_at_once(monkeypatch)
-    run_batch(read_jobs(path), "tiny", folder / "near", ["cpu"])
-    assert [result.reason is None for result in far] == [True, False]
-    assert "nothing.png" in str(far[1].reason)
-    assert (folder / "far" / "first.mp4").read_bytes() == (folder / "near" / "first.mp4").read_bytes()
 
 
 def test_a_cluster_that_is_not_there_is_named() -> None:

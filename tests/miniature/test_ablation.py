@@ -50,7 +50,7 @@ class _Plays:
 
 @pytest.fixture(scope="module")
 def scenes():
-    """Every scene is drawn once, and those who read its faces learn once."""
+    """Every scene is drawn once, is short, and those who read its faces learn once."""
     readers: dict[tuple[int, ...], exam.FaceReader] = {}
 
     def reader(scene, person: int, height: int) -> exam.FaceReader:
@@ -62,6 +62,7 @@ def scenes():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exam, "exam_clip", functools.cache(exam.exam_clip))
         patch.setattr(exam, "FaceReader", reader)
+        patch.setattr(ablation, "examine", functools.partial(exam.examine, frames=61))
         yield
 
 

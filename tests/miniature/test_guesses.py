@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -20,6 +22,14 @@ from anytalker.training.decoder import DecoderTraining
 @pytest.fixture(scope="module")
 def pipeline() -> AnyTalkerPipeline:
     return AnyTalkerPipeline.from_pretrained("tiny")
+
+
+@pytest.fixture(scope="module")
+def two(pipeline, tmp_path_factory) -> Path:
+    """A folder of two short guesses, not to be changed."""
+    folder = tmp_path_factory.mktemp("two")
+    write_guesses(folder, pipeline, GuessSettings(clips=2, frames=13))
+    return folder
 
 
 def test_less_noise_better_guesses(pipeline) -> None:
@@ -49,8 +59,8 @@ def test_lessons_are_pieces_of_the_same_place_and_time(pipeline, tmp_path) -> No
         next(lessons(tmp_path, 1, side=17))
 
 
-def test_only_finished_clips_and_as_many_as_asked_are_learned(pipeline, tmp_path) -> None:
-    write_guesses(tmp_path, pipeline, GuessSettings(clips=2, frames=13))
+def test_only_finished_clips_and_as_many_as_asked_are_learned(two, tmp_path) -> None:
+    shutil.copytree(two, tmp_path, dirs_exist_ok=True)
     (tmp_path / ".0a.partial.safetensors").write_bytes(b"half of a clip")
     batch = next(lessons(tmp_path, 24, clips=1))[1]
     assert (batch == batch[:1]).all()  # the first clip has one place and one time to choose from
@@ -58,9 +68,9 @@ def test_only_finished_clips_and_as_many_as_asked_are_learned(pipeline, tmp_path
     assert not (both == both[:1]).all()
 
 
-def test_guesses_are_kept_and_never_mixed(pipeline, tmp_path) -> None:
+def test_guesses_are_kept_and_never_mixed(pipeline, two, tmp_path) -> None:
     settings = GuessSettings(clips=2, frames=13)
-    write_guesses(tmp_path, pipeline, settings)
+    shutil.copytree(two, tmp_path, dirs_exist_ok=True)
     (tmp_path / "00040000.safetensors").rename(tmp_path / "away")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
     told: list[tuple[int, int]] = []

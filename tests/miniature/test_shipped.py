@@ -50,7 +50,7 @@ def test_the_speaker_follows_the_voice_and_listeners_keep_still(pipeline, person
             [sound if person == speaker else None for person in range(persons)],
             faces=scene.boxes(288),
             generator=torch.Generator().manual_seed(seed),
-            max_frames=81,
+            max_frames=53,  # two windows
         )
         boxes = video.inputs.boxes
         motion = [mouth_motion(video.frames, box) for box in boxes]
@@ -72,7 +72,7 @@ def test_swapping_voices_swaps_who_speaks(pipeline) -> None:
             voices,
             faces=scene.boxes(288),
             generator=torch.Generator().manual_seed(0),
-            max_frames=49,
+            max_frames=29,
         )
         motions.append([mouth_motion(video.frames, box) for box in video.inputs.boxes])
     assert motions[0][0] > 2 * motions[0][1]

@@ -21,7 +21,7 @@ GUIDANCE = Guidance(3.0, 2.0, strengths=(0.5, 1.5), interval=(0.0, 0.7))
     ids=["kept", "streamed", "no room", "batched"],
 )
 def test_no_step_waits_after_the_first(layout: str, changes: dict) -> None:
-    whole = {name: value.to("meta") for name, value in small_inputs(2, 6, height=4, width=4).items()}
+    whole = {name: value.to("meta") for name, value in small_inputs(2, 5, height=4, width=4).items()}
     text = whole["encoder_hidden_states"]
     conditioning = Conditioning(
         condition=whole["hidden_states"][:, 16:],

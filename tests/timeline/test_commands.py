@@ -21,6 +21,8 @@ from anytalker.timeline.spoken import timeline_of_script
 from anytalker.timeline.streams import streams
 from tests.test_cli import run
 
+pytestmark = pytest.mark.usefixtures("quick_diarization")
+
 SCRIPT = "Anna: Hello you.\nBen: [pause 0.1] Oh, hi!\nCarla: [pause 0.1] Good day.\nDan: [with Carla] Good day.\n"
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from anytalker.conventions import SAMPLE_RATE
+from anytalker.diarization import resegmentation
 from anytalker.errors import InputError
 from anytalker.media.recordings import write_wave
 from anytalker.miniature.episodes.music import play_music
@@ -42,6 +43,22 @@ def talk(tmp_path_factory) -> Path:
         file.setframerate(SAMPLE_RATE)
         file.writeframes((np.stack(voices, axis=1) * 32767).astype("<i2").tobytes())
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def learned_once():
+    """The same voices of the same recording are learned once."""
+    known: dict[tuple, object] = {}
+
+    def learn(sound, examples):
+        key = (sound[:].tobytes(), repr(examples))
+        known[key] = known.get(key) or really_learn(sound, examples)
+        return known[key]
+
+    really_learn = resegmentation._learn
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resegmentation, "_learn", learn)
+        yield
 
 
 def rows(timeline: Timeline) -> list[tuple[str, float, float]]:

@@ -29,7 +29,7 @@ def lesson() -> tuple[MiniatureAutoencoder, tuple[torch.Tensor, torch.Tensor, to
 def _tuned(lesson, **changes) -> tuple[MiniatureAutoencoder, MiniatureAutoencoder]:
     vae, batch = lesson
     torch.manual_seed(1)
-    settings = {"steps": 60, "warmup_steps": 2, "learning_rate": 2e-3, "adversarial_start": 20, "average": 0.9}
+    settings = {"steps": 40, "warmup_steps": 2, "learning_rate": 2e-3, "adversarial_start": 14, "average": 0.9}
     tuned = train_decoder(
         copy.deepcopy(vae), iter(lambda: batch, None), DecoderTraining(**settings | changes), lambda line: None
     )

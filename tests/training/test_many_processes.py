@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -51,20 +50,16 @@ def test_a_run_of_one_process_goes_on_in_two(tmp_path) -> None:
 def test_a_sharded_run_trains_the_same_and_goes_on_in_any_number_of_processes(tmp_path) -> None:
     layout_b(tmp_path)
     options = {"groups": 4, "batch_size": 1, "batches": {"join": [1]}, "train_image_encoder": True}
-    whole = train(make_config(tmp_path, output=tmp_path / "whole", steps=5, **options))
+    whole = train(make_config(tmp_path, output=tmp_path / "whole", steps=4, **options))
     options |= {"fsdp": True}
-    losses = train_together(make_config(tmp_path, steps=2, **options), tmp_path, 2)
-    shutil.copytree(tmp_path / "run", tmp_path / "alone")
-    losses += train_together(make_config(tmp_path, steps=4, **options), tmp_path, 4)
-    losses += train_together(make_config(tmp_path, steps=5, **options), tmp_path, 2)
-    alone = train(make_config(tmp_path, output=tmp_path / "alone", steps=5, **options))
+    losses = train(make_config(tmp_path, steps=1, **options))
+    losses += train_together(make_config(tmp_path, steps=2, **options), tmp_path, 4)
+    losses += train_together(make_config(tmp_path, steps=3, **options), tmp_path, 2)
+    losses += train(make_config(tmp_path, steps=4, **options))
     assert losses == pytest.approx(whole, rel=1e-4)
-    assert alone == pytest.approx(whole[2:], rel=1e-4)
-    models = [AnyTalkerPipeline.from_pretrained(tmp_path / name / "model") for name in ("whole", "run", "alone")]
+    models = [AnyTalkerPipeline.from_pretrained(tmp_path / name / "model") for name in ("whole", "run")]
     for part in ("transformer", "image_encoder"):
-        one, many, last = (model.components[part].state_dict() for model in models)
-        assert_same_weights(one, many)
-        assert_same_weights(one, last)
+        assert_same_weights(*(model.components[part].state_dict() for model in models))
 
 
 PRECISIONS = """

@@ -15,7 +15,7 @@ import torch
 from torch import distributed
 from anytalker.errors import AnyTalkerError, InputError
 from anytalker.training import watch
-watch.SILENCE, watch.DOUBT = 9.0, 6.0
+watch.BEAT, watch.SILENCE, watch.DOUBT = 0.25, 5.0, 4.0
 distributed.init_process_group("gloo", timeout=datetime.timedelta(minutes=15))
 rank = distributed.get_rank()
 def fail():
@@ -48,6 +48,7 @@ def test_an_error_of_one_process_ends_all_with_its_message(doing: tuple[str, ...
         assert "Traceback" not in error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("doing", [("kill", "barrier", "collective"), ("barrier", "kill", "stuck")], ids=str)
 def test_a_killed_process_is_missed(doing: tuple[str, ...]) -> None:
     culprit = doing.index("kill")
