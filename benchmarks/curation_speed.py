@@ -90,7 +90,7 @@ def main() -> None:
         for part in work.parts(found):
             footage = Footage(path)
             piece = Piece(
-                footage, *part, sound, tuple(found.turns), tuple(found.overlaps), pictures=Pictures(footage, *part)
+                footage, *part, sound, tuple(found.turns), tuple(found.doubts), pictures=Pictures(footage, *part)
             )
             kept, _ = run_stages(piece, stages)
             for one in kept:

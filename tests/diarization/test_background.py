@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from anytalker.diarization.background import clear_windows, give_to_nearest, loud_to_quiet
+from anytalker.diarization.background import CLEAR, clear_windows, give_to_nearest, loud_to_quiet, voice_to_background
 
 
 def syllables(seconds: float, background: float, seed: int = 0) -> np.ndarray:
@@ -18,6 +18,20 @@ def test_speech_pauses_and_noise_does_not() -> None:
     assert loud_to_quiet(syllables(2, 0.05)) < 10
     sound = np.concatenate([syllables(2, 0.0005), syllables(2, 0.05)])
     assert clear_windows(sound, np.array([[0.0, 1.6], [2.2, 3.8]])).tolist() == [True, False]
+
+
+def test_a_voice_that_never_pauses_is_clear_and_one_in_noise_is_not() -> None:
+    rng = np.random.default_rng(0)
+    times = np.arange(25600) / 16000
+    white = rng.standard_normal((2, len(times)))
+    low, high = np.cumsum(white[0]) - np.convolve(np.cumsum(white[0]), np.ones(200) / 200, "same"), np.diff(white[1], 2)
+    high = np.pad(high, (1, 1))
+    turn = np.sin(2 * np.pi * 4 * times) > 0
+    voice = 0.1 * np.where(turn, low / low.std(), high / high.std())
+    assert loud_to_quiet(voice) < 6, "there is no pause in it"
+    assert voice_to_background(voice) > CLEAR
+    assert voice_to_background(voice + 0.03 * rng.standard_normal(len(voice))) < CLEAR
+    assert voice_to_background(np.zeros(100)) == 0
 
 
 class Pitch:

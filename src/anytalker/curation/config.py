@@ -67,12 +67,14 @@ class SyncConfig(_Part):
     """Lips and voice.
 
     Attributes:
-        min_confidence: least confidence that lips say what is heard in a clip; see `lip_sync.judge_sync`.
+        min_confidence: least confidence that lips say what is heard of a voice in a shot; see `lip_sync.judge_sync`.
+        min_likeness: least agreement of a clip, as a share of that of the rest of its shot; see `lip_sync.likeness`.
         max_unheard: seconds of a clip in which lips may move as in speech while another is heard.
         max_delay: frames of constant delay of the sound that are corrected; beyond it a shot is dropped.
     """
 
     min_confidence: float = Field(default=2.0, ge=0)
+    min_likeness: float = Field(default=0.5, ge=0, le=1)
     max_unheard: float = Field(default=0.5, ge=0)
     max_delay: int = Field(default=10, ge=0, le=15)
 

@@ -25,6 +25,8 @@ TOLERANCE = 1
 SURE, CONFIRMED = 2.5, 2.0
 """Least confidence of a mouth that says a sound, where the delay is unknown, and where it is known."""
 
+_LEAST_REST = 2.0
+"""Seconds of speech that a part can be compared with."""
 _SLOW = 0.5
 """Seconds; slower changes don't count."""
 _GAP = 0.05
@@ -110,6 +112,23 @@ def pool(judgements: Sequence[SyncJudgement], delay: int | None = None) -> SyncJ
     seconds = np.array([judgement.seconds for judgement in judgements])
     curve = np.average([judgement.curve for judgement in judgements], axis=0, weights=seconds)
     return judge_curve(curve, float(seconds.sum()), delay)
+
+
+def rest_of(whole: SyncJudgement, part: SyncJudgement) -> SyncJudgement | None:
+    """What is left of a judgement at a known delay without a part of it; None where that is too little to compare."""
+    seconds = whole.seconds - part.seconds
+    if seconds < _LEAST_REST:
+        return None
+    return judge_curve((whole.curve * whole.seconds - part.curve * part.seconds) / seconds, seconds, 0)
+
+
+def likeness(part: SyncJudgement, rest: SyncJudgement) -> float:
+    """How well a part agrees, as a share of how well the rest does, from −1 to 1: about 0 for a foreign voice.
+
+    A few seconds of real lips prove little by themselves. But with the same voice and lips around them, it is only left
+    to tell whether they are more like these or more like a foreign voice; from 0.5 on, they are more like these.
+    """
+    return float(np.clip(part.correlation / max(rest.correlation, part.correlation, 1e-6), -1, 1))
 
 
 def match_voices(

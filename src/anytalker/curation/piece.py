@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from anytalker.conditioning.face_mesh.mouths import FaceMotion, follow_faces
 from anytalker.curation.footage import FPS, Footage
+from anytalker.curation.lip_sync import SyncJudgement
 from anytalker.curation.spans import Span
 from anytalker.media.recordings import SAMPLE_RATE
 from anytalker.media.sound import Samples
@@ -56,12 +57,14 @@ class Face:
         speaking: (start, end) in seconds of the footage in which this person speaks.
         voice: number of the voice in the file; None for one who is silent.
         sync_confidence: how well lips and voice agree.
+        agreement: the same for all that this person says in the shot.
     """
 
     boxes: np.ndarray
     speaking: tuple[Span, ...] = ()
     voice: int | None = None
     sync_confidence: float | None = None
+    agreement: SyncJudgement | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Piece:
         start, end: frames of the footage, the end exclusive.
         sound: the whole file's sound at 16 kHz.
         turns: all turns of the file's voices.
-        overlaps: (start, end) in seconds where voices overlap.
+        doubts: who else may speak when, while another does.
         faces: who is visible, left to right; empty before they were looked for.
         delay: how many frames the sound comes late; curated clips are corrected by it.
         crop: (left, top, right, bottom) in pixels without black bars; None: all of the frame.
@@ -87,7 +90,7 @@ class Piece:
     end: int
     sound: Samples
     turns: tuple[Turn, ...] = ()
-    overlaps: tuple[Span, ...] = ()
+    doubts: tuple[Turn, ...] = ()
     faces: tuple[Face, ...] = ()
     delay: int = 0
     crop: tuple[int, int, int, int] | None = None

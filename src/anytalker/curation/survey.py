@@ -29,6 +29,7 @@ class Survey(BaseModel):
         shots: (first frame, end) of each.
         turns: who speaks when, in seconds.
         overlaps: (start, end) in seconds where several speak, or may do so.
+        doubts: who else may speak when, in seconds.
         voices: the embedding of each voice.
         problem: what is wrong with the file; it is used up to there.
         failed: whether that was not expected, so that another run may try again.
@@ -42,6 +43,7 @@ class Survey(BaseModel):
     shots: list[tuple[int, int]] = []
     turns: list[Turn] = []
     overlaps: list[tuple[float, float]] = []
+    doubts: list[Turn] = []
     voices: list[list[float]] = []
     problem: str | None = None
     failed: bool = False
@@ -65,8 +67,11 @@ def survey(footage: Footage, sound: Samples, speakers: int | None = None) -> Sur
             found.cuts.append(round(shot.cut / FPS, 3))
         found.shots.append((shot.start, shot.end))
     heard = diarize(sound, num_speakers=speakers)
-    found.turns = [Turn(speaker=one.speaker, start=round(one.start, 3), end=round(one.end, 3)) for one in heard.turns]
-    several = joined([*heard.overlaps, *heard.doubtful])
+    found.turns, found.doubts = (
+        [Turn(speaker=one.speaker, start=round(one.start, 3), end=round(one.end, 3)) for one in turns]
+        for turns in (heard.turns, heard.doubtful)
+    )
+    several = joined([*heard.overlaps, *((one.start, one.end) for one in heard.doubtful)])
     found.overlaps = [(round(start, 3), round(end, 3)) for start, end in several]
     found.voices = [[round(float(value), 4) for value in one] for one in heard.embeddings]
     return found

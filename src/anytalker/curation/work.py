@@ -29,7 +29,7 @@ FOLDER = ".curation"
 """Below the dataset's folder: what is known of files and shots so far."""
 SOUND = "sound.s16"
 """The sound of a file, while its shots are examined."""
-_FORMAT = 1
+_FORMAT = 2
 """Of what lies there; another number, and everything is looked at again."""
 
 
@@ -139,7 +139,7 @@ def _examined(work: FileWork, part: tuple[int, int]) -> ShotResult:
         *part,
         sound=sound,
         turns=tuple(found.turns),
-        overlaps=tuple(found.overlaps),
+        doubts=tuple(found.doubts),
         pictures=Pictures(footage, *part),
     )
     if piece.seconds < work.config.shots.min_seconds:

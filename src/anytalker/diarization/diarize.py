@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,15 +117,18 @@ def _embed(sound: np.ndarray | Samples, times: np.ndarray, embedder: VoiceEmbedd
 def _told(pieces: list[tuple[int, np.ndarray, np.ndarray]], embeddings: np.ndarray, belief: np.ndarray) -> Diarization:
     """The result, speakers in the order of their first word."""
     found: dict[int, list[tuple[float, float]]] = {}
-    doubtful: list[tuple[float, float]] = []
-    for first, active, doubt in pieces:
-        doubtful += [span for span in spans_of(doubt, STEP, first) if span[1] - span[0] >= _LEAST_DOUBT]
+    doubtful: list[Turn] = []
+    for first, active, maybe in pieces:
+        for start, end in spans_of(maybe >= 0, STEP, first):
+            if end - start >= _LEAST_DOUBT:
+                doubtful += _maybe_turns(maybe, first, round(start / STEP), round(end / STEP))
         for speaker in np.flatnonzero(active.any(axis=1)).tolist():
             found.setdefault(speaker, []).extend(spans_of(active[speaker], STEP, first))
     found = {speaker: joined for speaker, spans in found.items() if (joined := _joined(spans))}
     order = sorted(found, key=lambda speaker: found[speaker][0])
     turns = [Turn(index, *span) for index, speaker in enumerate(order) for span in found[speaker]]
     turns.sort(key=lambda turn: (turn.start, turn.speaker))
+    doubtful = [Turn(order.index(one.speaker), one.start, one.end) for one in doubtful if one.speaker in order]
     voices = belief[:, order].T @ embeddings
     return Diarization(
         turns,
@@ -132,6 +136,16 @@ def _told(pieces: list[tuple[int, np.ndarray, np.ndarray]], embeddings: np.ndarr
         (voices / np.linalg.norm(voices, axis=1, keepdims=True)).astype(np.float32),
         doubtful,
     )
+
+
+def _maybe_turns(maybe: np.ndarray, first: int, start: int, end: int) -> list[Turn]:
+    """Who else may speak in frames [start, end), of (T,) that begin at `first`."""
+    inner = maybe[start - first : end - first]
+    edges = [0, *(np.flatnonzero(np.diff(inner)) + 1).tolist(), len(inner)]
+    return [
+        Turn(int(inner[a]), round((start + a) * STEP, 3), round((start + b) * STEP, 3))
+        for a, b in itertools.pairwise(edges)
+    ]
 
 
 def _joined(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:

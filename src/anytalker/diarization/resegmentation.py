@@ -50,8 +50,8 @@ def sharpen(
         clear: which windows (W,) are free of loud noise.
 
     Yields:
-        A first frame, whether each speaker speaks (speakers, frames) from there on, and where a second one may speak
-        (frames,); pieces in order of time.
+        A first frame, whether each speaker speaks (speakers, frames) from there on, and who else may speak (frames,),
+        −1 where nobody; pieces in order of time.
     """
     split = np.concatenate([belief * clear[:, None], belief * ~clear[:, None]], axis=1)
     pieces = [(first, *_evidence(first, last, spans, times, split)) for first, last in _pieces(spans)]
@@ -59,7 +59,7 @@ def sharpen(
     heard = [speaker for speaker, runs in examples.items() if runs]
     network = _learn(sound, [examples[speaker] for speaker in heard]) if len(heard) > 1 else None
     for first, prior, speech, noisy in pieces:
-        active, doubtful = np.zeros(prior.shape, dtype=bool), np.zeros(len(speech), dtype=bool)
+        active, maybe = np.zeros(prior.shape, dtype=bool), np.full(len(speech), -1)
         if network is None:
             active[heard] = speech
         else:
@@ -68,9 +68,12 @@ def sharpen(
                 scores = network(context)[:, _CONTEXT:-_CONTEXT].numpy()
             second = np.where(speech & ~noisy, np.sort(scores, axis=0)[-2], _NEVER)
             doubtful = uniform_filter1d(np.maximum(second, _NEVER), _DOUBT_FRAMES) > _DOUBT
+            likely = uniform_filter1d(scores, _DOUBT_FRAMES, axis=1)
             scores[:, noisy] = 0
             active[heard] = _decode(scores, prior[heard], speech)
-        yield first, active, doubtful
+            order = np.lexsort((likely, active[heard]), axis=0)
+            maybe[doubtful] = np.array(heard)[order[-2]][doubtful]
+        yield first, active, maybe
 
 
 def _pieces(spans: list[tuple[float, float]]) -> Iterator[tuple[int, int]]:

@@ -34,13 +34,13 @@ class Diarization:
         turns: by their start; a speaker's own turns don't touch.
         overlaps: [start, end) in seconds where two or more speak.
         embeddings: float32 (speakers, d) of norm 1, the voice of each. Speakers are in the order of their first word.
-        doubtful: [start, end) in seconds where a second one may speak, with a probability of 0.1 or more.
+        doubtful: where a second one may speak, with a probability of 0.1 or more, and who that is, by their start.
     """
 
     turns: list[Turn] = field(default_factory=list)
     overlaps: list[tuple[float, float]] = field(default_factory=list)
     embeddings: np.ndarray = field(default_factory=lambda: np.zeros((0, 256), np.float32))
-    doubtful: list[tuple[float, float]] = field(default_factory=list)
+    doubtful: list[Turn] = field(default_factory=list)
 
     @property
     def num_speakers(self) -> int:

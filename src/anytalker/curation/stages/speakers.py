@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from anytalker.conditioning.face_mesh.mouths import FaceMotion
 from anytalker.curation.config import SpeechConfig, SyncConfig
@@ -13,6 +14,7 @@ from anytalker.curation.footage import FPS
 from anytalker.curation.lip_sync import SyncJudgement, judge_sync, pool
 from anytalker.curation.piece import Dropped, Piece
 from anytalker.curation.spans import Span, clipped, common, joined, left_over, total
+from anytalker.diarization.turns import spans_of
 from anytalker.errors import NoScoreError
 
 _SHORTEST_TURN = 0.2
@@ -20,6 +22,10 @@ _KNOWN = 1.0
 """Seconds that a voice must be heard in a piece to be held against lips."""
 _AROUND = 0.3
 """Seconds around speech in which lips are looked at, too: they open before it and close after it."""
+MOVING = 0.025
+"""Gap between the lips, in distances of the eyes, that it changes by in speech."""
+_STILL = 7
+"""Frames in which lips that say something move; their longest closures are shorter."""
 _EDGE = 3
 """Frames at both ends of a shot that are left out: encoders blur them, and dissolves begin faintly."""
 
@@ -73,8 +79,8 @@ class SpeakersStage:
         if abs(delay) > self._sync.max_delay:
             yield measured.drop(self.name, f"the sound is {abs(delay)} frames too {'late' if delay > 0 else 'early'}")
             return
-        voices = self._judged(piece, motion, heard, delay)
-        yield from self._parts(replace(measured, delay=delay), voices)
+        piece = replace(measured, delay=delay)
+        yield from self._parts(piece, motion, self._judged(piece, motion, _heard(piece), delay))
 
     def _judged(self, piece: Piece, motion: FaceMotion, voices: Sequence[_Voice], delay: int | None) -> list[_Voice]:
         """Voices held against every face, where they are heard long enough."""
@@ -86,18 +92,24 @@ class SpeakersStage:
             judged.append(replace(voice, judgements=judgements))
         return judged
 
-    def _parts(self, piece: Piece, voices: Sequence[_Voice]) -> Iterator[Piece | Dropped]:
-        owned = [voice for voice in voices if voice.judgement is not None and voice.judgement.agrees]
+    def _parts(self, piece: Piece, motion: FaceMotion, voices: Sequence[_Voice]) -> Iterator[Piece | Dropped]:
+        least = self._sync.min_confidence
+        owned = [voice for voice in voices if voice.judgement is not None and voice.judgement.confidence >= least]
         late = piece.delay / FPS
         start, end = (piece.start + _EDGE) / FPS, (piece.end - _EDGE) / FPS
-        overlaps = clipped(_earlier(piece.overlaps, late), start, end)
+        several, silent = _at_once(piece, motion, {voice.number: voice.best for voice in owned})
+        overlaps = clipped(spans_of(several, 1 / FPS, piece.start), start, end)
         strange = [span for voice in voices if voice not in owned for span in _earlier(voice.spans, late)]
         faces = []
         for index, face in enumerate(piece.faces):
             own = [voice for voice in owned if voice.best == index]
             spans = joined(span for voice in own for span in _earlier(voice.spans, late))
+            unsaid = spans_of(silent[:, index], 1 / FPS, piece.start)
+            spans = [part for a, b in spans for part in left_over(a, b, unsaid)]
             main = max(own, key=lambda voice: voice.seconds, default=None)
-            faces.append(replace(face, speaking=tuple(spans), voice=main.number if main else None))
+            judged = [voice.judgement for voice in own if voice.judgement]
+            face = replace(face, speaking=tuple(spans), voice=main.number if main else None)
+            faces.append(replace(face, agreement=pool(judged, 0) if judged else None))
         piece = replace(piece, faces=tuple(faces))
         usable = left_over(start, end, [*overlaps, *strange], self._speech.margin)
         for a, b in usable:
@@ -135,6 +147,48 @@ def judge_voice(
     return replace(judged, offset_frames=judged.offset_frames + late)
 
 
+def _at_once(piece: Piece, motion: FaceMotion, owners: Mapping[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """When several speak at once (T,), and when a face (T, P) only seemed to be one of them.
+
+    Sound alone doesn't tell to the frame when one voice begins and another ends. Lips do: whoever is visible and keeps
+    them still says nothing. Doubts about voices that are hardly heard otherwise in the piece don't count: of 5.9 s of
+    them, in 80 minutes of drawn episodes, somebody else spoke in 0.2 s.
+
+    Args:
+        piece: the piece, whose delay is known.
+        motion: of its faces.
+        owners: the face of each voice that has one.
+    """
+    times = (np.arange(piece.start, piece.end) + 0.5) / FPS
+    still = still_lips(motion)
+    spans: dict[int, list[Span]] = {}
+    for turn in piece.turns:
+        spans.setdefault(turn.speaker, []).append((turn.start, turn.end))
+    heard = {voice: inside(times, _earlier(own, piece.delay / FPS)) for voice, own in spans.items()}
+    heard = {voice: frames for voice, frames in heard.items() if frames.any()}
+    count = sum(heard.values(), np.zeros(len(times), int))
+    quiet = {voice: heard[voice] & still[:, owners[voice]] for voice in heard if voice in owners}
+    one_of_two = (count == 2) & (sum(quiet.values(), np.zeros(len(times), int)) == 1)
+    several = (count > 1) & ~one_of_two
+    for turn in piece.doubts:
+        if turn.speaker not in heard or heard[turn.speaker].sum() < _KNOWN * FPS:
+            continue
+        doubted = inside(times, _earlier([(turn.start, turn.end)], piece.delay / FPS)) & (count < 2)
+        several |= doubted & ~still[:, owners[turn.speaker]] if turn.speaker in owners else doubted
+    silent = np.zeros_like(still)
+    for voice, frames in quiet.items():
+        silent[:, owners[voice]] |= frames & one_of_two
+    return several, silent
+
+
+def still_lips(motion: FaceMotion) -> np.ndarray:
+    """When the lips of each face don't move as in speech: boolean (T, P)."""
+    seen = minimum_filter1d(np.isfinite(motion.opening).astype(np.uint8), _STILL, axis=0) > 0
+    gap = np.nan_to_num(motion.opening)
+    moved = maximum_filter1d(gap, _STILL, axis=0) - minimum_filter1d(gap, _STILL, axis=0)
+    return seen & (moved < MOVING)
+
+
 def inside(times: np.ndarray, spans: Sequence[Span], margin: float = 0.0) -> np.ndarray:
     """Which moments (T,) lie in spans, or up to `margin` seconds around them."""
     within = np.zeros(len(times), bool)
@@ -144,10 +198,11 @@ def inside(times: np.ndarray, spans: Sequence[Span], margin: float = 0.0) -> np.
 
 
 def _heard(piece: Piece) -> list[_Voice]:
-    """The voices of a piece, without what is too short to be anything."""
+    """The voices of a piece, by its delay, without what is too short to be anything."""
+    late = piece.delay / FPS
     spans: dict[int, list[Span]] = {}
     for turn in piece.turns:
-        inner = clipped([(turn.start, turn.end)], piece.start / FPS, piece.end / FPS, _SHORTEST_TURN)
+        inner = clipped([(turn.start, turn.end)], piece.start / FPS + late, piece.end / FPS + late, _SHORTEST_TURN)
         spans.setdefault(turn.speaker, []).extend(inner)
     return [_Voice(number, tuple(joined(own))) for number, own in sorted(spans.items()) if own]
 
