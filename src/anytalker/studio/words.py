@@ -36,6 +36,13 @@ PRESETS = {"Draft": 0.5, "Good": 1.0, "Best": 2.0}
 """Names and shares of the model's usual number of steps."""
 MORE = "More settings"
 MODEL, SEED, PROMPT, SECONDS = "Model", "Seed", "Prompt", "Seconds at most (0: as long as the voices)"
+STEPS = "Steps (0: as the quality says)"
+KEEP = "Also as in the earlier video: {settings}"
+OURS = "These are the settings of a video that is here: its picture, its people and their voices."
+OURS_INSIDE = (
+    "These settings were inside the video. The picture is its first frame; each voice is what is heard while that "
+    "person speaks, so where two speak at once, both are in it."
+)
 CONSENT = "Everyone shown and heard has agreed to this video, or is drawn"
 NEEDS_CONSENT = "Tick that everyone has agreed to this video."
 NO_VOICE = "Nobody has a voice yet. Give at least one person a recording."
