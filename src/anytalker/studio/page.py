@@ -166,8 +166,14 @@ class Page:
             row[-1].click(self.told(functools.partial(self._on_remove, place)), said, people, **turn)
         self._connect_rows()
 
-    def show(self, cast: Cast, note: str = "") -> dict[Any, Any]:
-        """The page with a picture and its people."""
+    def show(self, cast: Cast, note: str = "", order: str = "") -> dict[Any, Any]:
+        """The page with a picture and its people.
+
+        Args:
+            cast: these.
+            note: what else is said.
+            order: ids of the people in the rows; who is where they were keeps their row, and what is typed there.
+        """
         if len(cast.members) > _ROWS:
             raise InputError(words.TOO_MANY.format(count=len(cast.members), most=_ROWS))
         found = {
@@ -180,8 +186,11 @@ class Page:
             self.corner: None,
             self.filled: shown.message(note, problem=False),
         }
+        before = order.split(",") + [""] * _ROWS
         for place, row in enumerate(self.rows):
             one = cast.members[place] if place < len(cast.members) else None
+            if (one.id if one else "") == before[place] and order:
+                continue
             values = (one.name, one.voice, one.listens, one.starts) if one else ("", None, False, 0)
             found |= {row[0]: gr.update(visible=one is not None)} | dict(zip(row[1:], values, strict=False))
         return found
@@ -240,25 +249,26 @@ class Page:
         x, y = map(round, where.index)
         people = self._said(cast, order, values)
         if mode == "pick":
-            return self.show(people.clicked(x, y))
+            return self.show(people.clicked(x, y), order=order)
         if corner is None:
             note = shown.message(words.FIRST_CORNER, problem=False)
             return {self.corner: (x, y), self.filled: note, self.marked: people.marked((x, y))}
         try:
-            return self.show(people.drawn(corner, (x, y)))
+            return self.show(people.drawn(corner, (x, y)), order=order)
         except InputError as error:  # the next click begins anew
-            return self.show(people) | {self.problem: shown.message(str(error))}
+            return self.show(people, order=order) | {self.problem: shown.message(str(error))}
 
     def _on_box(self, text: str, cast: Cast, order: str, *values: Any) -> dict[Any, Any]:
         try:
             x, y, width, height = (round(float(number)) for number in text.split(","))
         except (ValueError, OverflowError) as error:
             raise InputError(words.BOX_WRONG) from error
-        return self.show(self._said(cast, order, values).with_box((x, y, width, height)))
+        return self.show(self._said(cast, order, values).with_box((x, y, width, height)), order=order)
 
     def _on_remove(self, place: int, cast: Cast, order: str, *values: Any) -> dict[Any, Any]:
         ids = order.split(",")
-        return self.show(self._said(cast, order, values).without(ids[place] if place < len(ids) else ""))
+        people = self._said(cast, order, values).without(ids[place] if place < len(ids) else "")
+        return self.show(people, order=order)
 
     def _on_script(self, script: str, cast: Cast | None, order: str, *values: Any) -> dict[Any, Any]:
         return self.show(fill.from_script(self.desk, self._said(cast, order, values), script), words.FILLED)
