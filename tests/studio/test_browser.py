@@ -233,6 +233,26 @@ def test_a_script_by_keyboard(tab_of, width, scheme) -> None:
     check_accessible(page)
 
 
+def move_voices(page) -> None:
+    """Move one voice of the example by keys, and the other by the pointer."""
+    first, second = (page.locator(f".clip[data-row='{number}']") for number in (1, 2))
+    first.wait_for()
+    second.focus()
+    for key in ("ArrowRight", "PageUp", "ArrowLeft", "ArrowRight"):
+        page.keyboard.press(key)
+    playwright.expect(page.get_by_label(words.STARTS.format(number=2))).to_have_value("1.1")
+    playwright.expect(second).to_be_focused()
+    strip = first.locator("xpath=..").bounding_box()
+    x, y = strip["x"] + 0.1 * strip["width"], strip["y"] + 10
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 0.3 * strip["width"], y, steps=3)
+    page.mouse.up()
+    moved = float(first.get_attribute("aria-valuenow"))
+    assert moved > 1
+    playwright.expect(page.get_by_label(words.STARTS.format(number=1))).to_have_value(f"{moved:g}")
+
+
 def test_cancel_retry_compare_and_delete(tab_of) -> None:
     page = tab_of(1440)
     page.locator(".card").nth(1).wait_for()
@@ -241,11 +261,13 @@ def test_cancel_retry_compare_and_delete(tab_of) -> None:
     page.locator(".compared video").nth(1).wait_for()
     page.get_by_role("button", name=words.PLAY_BOTH).click()
     page.wait_for_function("[...document.querySelectorAll('.compared video')].every(video => video.currentTime > 0)")
+    page.evaluate("document.querySelectorAll('.compared video').forEach(video => video.pause())")
     check_accessible(page)
     page.get_by_role("button", name=words.STOP_COMPARING).click()
     page.locator(".compared").wait_for(state="hidden")
     page.get_by_role("button", name=words.EXAMPLE).click()
     name_of(page, 2).wait_for()
+    move_voices(page)
     shorten(page, 900)
     page.get_by_role("button", name=words.GENERATE, exact=True).click()
     for done in ("first", "again"):

@@ -16,6 +16,7 @@ from anytalker.studio import fill, shown, words
 from anytalker.studio.again import again_of_file
 from anytalker.studio.cast import Cast, Desk
 from anytalker.studio.estimate import estimate
+from anytalker.studio.lanes import Waveforms, lanes
 from anytalker.studio.rows import Choices, Row, models_here, submit
 from anytalker.studio.videos import Videos
 
@@ -51,7 +52,7 @@ class Page:
     """
 
     def __init__(self, desk: Desk, made: gr.Blocks) -> None:
-        self.desk = desk
+        self.desk, self.waveforms = desk, Waveforms(desk.queue)
         self.cast, self.corner, self.job = gr.State(None), gr.State(None), gr.State(None)
         gr.Markdown(f"# {words.TITLE}\n\n{words.INTRO}")
         with gr.Row(equal_height=False):
@@ -91,6 +92,7 @@ class Page:
             with gr.Tab(words.TAB_LANES):
                 self.empty = gr.Markdown(words.NO_LANES)
                 self.rows = [self._row(number) for number in range(1, _ROWS + 1)]
+                self.lanes = gr.HTML("", elem_id="lanes")
             with gr.Tab(words.TAB_SCRIPT):
                 self.script = gr.Textbox(label=words.SCRIPT, value=words.SCRIPT_EXAMPLE, lines=4, max_lines=20)
                 self.speak = gr.Button(words.SPEAK)
@@ -285,12 +287,26 @@ class Page:
         changes = [one.change for one in [*voices, *listens, *starts, *self.choices]]
         inputs = [self.cast, self.order, self.consent, *self.choices, *self.components]
         gr.on(changes, self._on_choices, inputs, self.estimate, show_progress="hidden", trigger_mode="always_last")
+        moved = [one.change for one in [self.order, *voices, *listens, *starts]] + [one.blur for one in names]
+        seen = [self.cast, self.order, *self.components]
+        gr.on(moved, self._on_lanes, seen, self.lanes, show_progress="hidden", trigger_mode="always_last")
         begun = self.generate.click(self.told(self._on_generate), inputs, [self.job, self.problem, self.videos.other])
         begun.then(None, js=_TO_VIDEO)
 
     def _on_names(self, cast: Cast | None, order: str, *values: Any) -> Any:
         """The picture with the names of the rows."""
         return gr.skip() if cast is None else self._said(cast, order, values).marked()
+
+    def _on_lanes(self, cast: Cast | None, order: str, *values: Any) -> str:
+        """The lanes, of everybody's voice."""
+        try:
+            people = self._said(cast, order, values).members
+            rows = [Row(one.name, None if one.listens else one.voice, one.listens, one.starts) for one in people]
+            heard = [row.voice for row in rows if row.voice]
+            known = iter(self.waveforms(cast.picture, heard) if cast and heard else ())
+            return lanes(rows, [next(known) if row.voice else None for row in rows])
+        except (AnyTalkerError, OSError, TypeError, ValueError):
+            return ""
 
     def _on_choices(self, cast: Cast | None, order: str, consent: bool, *values: Any) -> str:
         try:

@@ -21,7 +21,7 @@ from anytalker.studio.cast import Cast
 
 OTHERS = tuple(GenerationOptions.model_fields.keys() - {"prompt", "num_inference_steps", "max_frames"})
 """Options of a video that the page has no fields for."""
-_LATEST = 600.0
+LATEST = 600.0
 """Seconds into a video at which a voice may start."""
 
 
@@ -160,8 +160,8 @@ def _request(
 
 def _checked_start(seconds: float | None) -> float:
     value = float(seconds or 0)
-    if not 0 <= value <= _LATEST:
-        raise InputError(f"A voice starts at second {value:g}; it must be from 0 to {_LATEST:g}.")
+    if not 0 <= value <= LATEST:
+        raise InputError(f"A voice starts at second {value:g}; it must be from 0 to {LATEST:g}.")
     return value
 
 
