@@ -9,7 +9,7 @@ import pytest
 
 from anytalker.errors import AnyTalkerError, InputError
 from anytalker.media.credentials import Credentials
-from anytalker.media.marks import SOURCE_TYPE, read_xmp
+from anytalker.media.marks import SOURCE_TYPE, read_settings, read_xmp
 from anytalker.media.video import read_video, write_video
 from tests.media.certificates import write_certificate
 
@@ -25,7 +25,7 @@ def credentials(tmp_path) -> Credentials:
 @pytest.fixture
 def video(tmp_path):
     path = tmp_path / "talk.mp4"
-    write_video(path, np.zeros((5, 64, 64, 3), np.uint8), 10, np.zeros(8000, np.float32))
+    write_video(path, np.zeros((5, 64, 64, 3), np.uint8), 10, np.zeros(8000, np.float32), settings="{}")
     return path
 
 
@@ -40,6 +40,7 @@ def test_a_signed_video_says_that_a_model_made_it(credentials, video) -> None:
     assert wrong <= {"signingCredential.untrusted"}
     assert len(read_video(video)[0]) == 5
     assert SOURCE_TYPE in read_xmp(video)
+    assert read_settings(video) == "{}"
 
 
 def test_a_changed_video_is_noticed(credentials, video) -> None:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from anytalker.errors import InputError
+from anytalker.media.marks import read_settings
 from anytalker.media.video import read_video
 from anytalker.queue import worker as module
 from anytalker.queue.record import State
@@ -47,7 +48,10 @@ def test_a_request_becomes_a_video_with_its_record_and_a_preview(queue, worker, 
     first, second = record["persons"]
     assert (first["audio"], second["audio"]) == ("Anna", None)
     assert first["box_xywh"][0] > second["box_xywh"][0]
-    assert queue.file(job.id, VIDEO).stat().st_size > 1000
+    inside = json.loads(read_settings(queue.file(job.id, VIDEO)))
+    assert inside["settings"].items() <= record["settings"].items()
+    assert [inside[name] for name in ("seed", "persons")] == [record[name] for name in ("seed", "persons")]
+    assert (inside["seconds"], inside["settings"]["num_inference_steps"]) == ({}, 2)
     with Image.open(queue.file(job.id, PREVIEW)) as preview:
         assert preview.size == (record["width"], record["height"])
         shown = np.asarray(preview.convert("L"), dtype=float).ravel()

@@ -65,7 +65,7 @@ def address(tmp_path_factory) -> Iterator[str]:
 def browser() -> Iterator[object]:
     """Chromium."""
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        browser = started.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
 
@@ -87,7 +87,7 @@ def tab_of(browser, address) -> Iterator[object]:
     def open_tab(width: int, scheme: str = "light"):
         if (width, scheme) not in contexts:
             size = {"width": width, "height": 900}
-            contexts[width, scheme] = browser.new_context(viewport=size, color_scheme=scheme, accept_downloads=True)
+            contexts[width, scheme] = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")
         page = contexts[width, scheme].new_page()
         page.set_default_timeout(PATIENCE)
         page.on("console", lambda said: said.type == "error" and troubles.append(said.text))
@@ -117,59 +117,111 @@ def check_accessible(page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "scrolls sideways"
 
 
-def shorten(page) -> None:
+def shorten(page, steps: int = 0) -> None:
     """Ask for five frames."""
-    page.get_by_role("button", name=words.MORE).click()
+    if not page.get_by_label(words.SECONDS).is_visible():
+        page.get_by_role("button", name=words.MORE).click()
     page.get_by_label(words.SECONDS).fill("0.2")
-    page.get_by_label(words.SECONDS).press("Tab")
+    page.get_by_label(words.STEPS).fill(str(steps))
+    page.get_by_label(words.STEPS).press("Tab")
 
 
-def test_a_newcomer_makes_a_video(tab_of, picture, tmp_path) -> None:
-    _, _, voices = demo_scene(2, 1.0, 5)
-    for name, samples in zip(("anna", "ben"), voices, strict=True):
-        write_wave(tmp_path / f"{name}.wav", samples)
-    page = tab_of(1440)
+def name_of(page, number: int):
+    """Where a person's name stands."""
+    return page.get_by_label(words.NAME.format(number=number))
+
+
+def click_at(page, *shares: tuple[float, float]) -> None:
+    """Click at shares of the picture's width and height, one right after another."""
+    picture = page.locator("#people img")
+    picture.scroll_into_view_if_needed()
+    box = picture.bounding_box()
+    for x, y in shares:
+        page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+
+
+def drop_picture(page, picture) -> None:
+    """Drop a picture of two people."""
     page.get_by_role("button", name=words.GENERATE, exact=True).click()
     page.get_by_role("alert").get_by_text(words.NOBODY).wait_for()
     page.locator("input[type=file]").first.set_input_files(str(picture))
-    second = page.get_by_label(words.NAME.format(number=2))
-    second.wait_for()
-    box = page.locator("#people img").bounding_box()
-    page.mouse.click(box["x"] + 0.7 * box["width"], box["y"] + 0.6 * box["height"])
-    second.wait_for(state="hidden")
+    name_of(page, 2).wait_for()
+
+
+def change_people(page) -> None:
+    """Remove people and add them again in every way there is; what the first one's row says stays."""
+    name_of(page, 1).fill("First")
+    click_at(page, (0.7, 0.6))
+    name_of(page, 2).wait_for(state="hidden")
+    click_at(page, (0.7, 0.6), (0.7, 0.6), (0.7, 0.6))  # faster than the page answers
+    page.get_by_label(words.CLICK_DRAW).check()
+    click_at(page, (0.02, 0.03), (0.12, 0.2))
+    name_of(page, 3).wait_for()
+    page.get_by_role("button", name=words.REMOVE.format(number=1)).click()
+    name_of(page, 3).wait_for(state="hidden")
+    playwright.expect(name_of(page, 1)).to_have_value("First")
+    page.get_by_role("button", name=words.REMOVE.format(number=2)).click()
+    name_of(page, 2).wait_for(state="hidden")
     page.get_by_label(words.BOX).fill("320, 94, 168, 168")
     page.get_by_label(words.BOX).press("Enter")
-    second.wait_for()
-    for number, name in enumerate(("anna", "ben"), start=1):
-        page.get_by_label(words.NAME.format(number=number)).fill(name.title())
-        row = page.locator(".lane", has=page.get_by_label(words.NAME.format(number=number))).first
-        row.locator("input[type=file]").set_input_files(str(tmp_path / f"{name}.wav"))
+    name_of(page, 2).wait_for()
+
+
+def watch_and_download(page, folder) -> Path:
+    """Watch the finished video, and download it and its record."""
+    page.locator("[data-state=succeeded] video").wait_for()
+    page.locator("video").evaluate("video => { video.muted = true; return video.play(); }")
+    page.wait_for_function("document.querySelector('video').currentTime > 0")
+    page.locator("video").evaluate("video => video.pause()")
+    for link, name, start in ((words.DOWNLOAD_VIDEO, "a.mp4", b"ftyp"), (words.DOWNLOAD_RECORD, "a.json", b"{")):
+        with page.expect_download() as coming:
+            page.get_by_role("link", name=link).click()
+        coming.value.save_as(folder / name)
+        assert start in (folder / name).read_bytes()[:12]
+    return folder / "a.mp4"
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+def test_a_newcomer_makes_a_video(tab_of, picture, tmp_path, width, scheme) -> None:
+    _, _, voices = demo_scene(2, 1.0, 5)
+    page = tab_of(width, scheme)
+    drop_picture(page, picture)
+    if width == 1440:
+        change_people(page)
+    names = (f"Anna {width}", f"Ben {width}")
+    for number, (name, samples) in enumerate(zip(names, voices, strict=True), start=1):
+        write_wave(tmp_path / f"{number}.wav", samples)
+        name_of(page, number).fill(name)
+        row = page.locator(".lane", has=name_of(page, number)).first
+        row.locator("input[type=file]").set_input_files(str(tmp_path / f"{number}.wav"))
         row.get_by_test_id(f"waveform-{words.VOICE.format(number=number)}").first.wait_for()
     page.get_by_label(words.CONSENT).check()
     shorten(page)
     page.get_by_role("button", name=words.GENERATE, exact=True).click()
-    page.locator("[data-state]").wait_for()
+    page.locator("[data-state=queued], [data-state=running]").first.wait_for()
     page.close()  # changes nothing
 
-    page = tab_of(1440)
-    page.locator("[data-state=succeeded] video").wait_for()
-    page.get_by_text("Anna & Ben").first.wait_for()
-    page.locator("video").evaluate("video => { video.muted = true; return video.play(); }")
-    page.wait_for_function("document.querySelector('video').currentTime > 0")
-    page.locator("video").evaluate("video => video.pause()")
-    for link, start in ((words.DOWNLOAD_VIDEO, b"ftyp"), (words.DOWNLOAD_RECORD, b"{")):
-        with page.expect_download() as coming:
-            page.get_by_role("link", name=link).click()
-        assert start in Path(coming.value.path()).read_bytes()[:12]
+    page = tab_of(width, scheme)
+    page.locator(".job").get_by_text(" & ".join(names)).wait_for()
+    video = watch_and_download(page, tmp_path)
     page.get_by_role("button", name=words.AGAIN).first.click()
-    playwright.expect(page.get_by_label(words.NAME.format(number=2))).to_have_value("Ben")
+    playwright.expect(name_of(page, 2)).to_have_value(names[1])
     check_accessible(page)
+    page.get_by_role("button", name=words.DELETE, exact=True).click()
+    page.get_by_text(" & ".join(names)).first.wait_for(state="hidden")
+    if width == 1440:
+        page.get_by_role("button", name=words.EXAMPLE).click()
+        playwright.expect(name_of(page, 2)).to_have_value("Ben")
+        page.locator("input[type=file]").first.set_input_files(str(video))
+        page.get_by_text(words.OURS_INSIDE).wait_for()
+        playwright.expect(name_of(page, 2)).to_have_value(names[1])
 
 
-def test_a_script_on_a_small_dark_screen(tab_of) -> None:
-    page = tab_of(390, "dark")
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1440, "dark")])
+def test_a_script_by_keyboard(tab_of, width, scheme) -> None:
+    page = tab_of(width, scheme)
     page.get_by_role("button", name=words.EXAMPLE).press("Enter")
-    page.get_by_label(words.NAME.format(number=2)).wait_for()
+    name_of(page, 2).wait_for()
     page.get_by_role("tab", name=words.TAB_SCRIPT).press("Enter")
     page.get_by_label(words.SCRIPT).fill("Anna: Yes!\nBen: No!")
     page.get_by_role("button", name=words.SPEAK).press("Enter")
@@ -179,3 +231,52 @@ def test_a_script_on_a_small_dark_screen(tab_of) -> None:
     page.locator("[data-state=queued], [data-state=running]").wait_for()
     page.locator("[data-state=succeeded] video").wait_for()
     check_accessible(page)
+
+
+def move_voices(page) -> None:
+    """Move one voice of the example by keys, and the other by the pointer."""
+    first, second = (page.locator(f".clip[data-row='{number}']") for number in (1, 2))
+    first.wait_for()
+    second.focus()
+    for key in ("ArrowRight", "PageUp", "ArrowLeft", "ArrowRight"):
+        page.keyboard.press(key)
+    playwright.expect(page.get_by_label(words.STARTS.format(number=2))).to_have_value("1.1")
+    playwright.expect(second).to_be_focused()
+    strip = first.locator("xpath=..").bounding_box()
+    x, y = strip["x"] + 0.1 * strip["width"], strip["y"] + 10
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 0.3 * strip["width"], y, steps=3)
+    page.mouse.up()
+    moved = float(first.get_attribute("aria-valuenow"))
+    assert moved > 1
+    playwright.expect(page.get_by_label(words.STARTS.format(number=1))).to_have_value(f"{moved:g}")
+
+
+def test_cancel_retry_compare_and_delete(tab_of) -> None:
+    page = tab_of(1440)
+    page.locator(".card").nth(1).wait_for()
+    count = page.locator(".card").count()
+    page.get_by_role("button", name=words.COMPARE, exact=True).nth(1).click()
+    page.locator(".compared video").nth(1).wait_for()
+    page.get_by_role("button", name=words.PLAY_BOTH).click()
+    page.wait_for_function("[...document.querySelectorAll('.compared video')].every(video => video.currentTime > 0)")
+    page.evaluate("document.querySelectorAll('.compared video').forEach(video => video.pause())")
+    check_accessible(page)
+    page.get_by_role("button", name=words.STOP_COMPARING).click()
+    page.locator(".compared").wait_for(state="hidden")
+    page.get_by_role("button", name=words.EXAMPLE).click()
+    name_of(page, 2).wait_for()
+    move_voices(page)
+    shorten(page, 900)
+    page.get_by_role("button", name=words.GENERATE, exact=True).click()
+    for done in ("first", "again"):
+        page.locator("[data-state=running] img.preview").wait_for()
+        page.get_by_role("button", name=words.CANCEL, exact=True).click()
+        page.locator("[data-state=cancelled]").wait_for()
+        if done == "first":
+            page.get_by_role("button", name=words.RETRY).click()
+    playwright.expect(page.locator(".card")).to_have_count(count + 1)
+    page.get_by_role("button", name=words.DELETE, exact=True).click()
+    playwright.expect(page.locator(".card")).to_have_count(count)
+    page.locator("[data-state=succeeded] video").wait_for()

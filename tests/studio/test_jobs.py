@@ -10,8 +10,9 @@ from anytalker.errors import InputError
 from anytalker.media.recordings import load_audio
 from anytalker.queue.record import State
 from anytalker.studio import shown, words
+from anytalker.studio.again import again
 from anytalker.studio.estimate import estimate
-from anytalker.studio.rows import Choices, Row, again, submit
+from anytalker.studio.rows import Choices, Row, submit
 from tests.service.conftest import finish
 
 HOSTILE = "<img src=x onerror=alert(1)> ${7*7} {{7*7}} \"'&"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 
@@ -59,8 +61,10 @@ def test_the_picture_shows_names(example) -> None:
     plain, named = example.opened(), example.marked()
     assert named.size == plain.size
     assert named.tobytes() != plain.tobytes()
-    assert example.marked(["Cleo", "Ben"]).tobytes() != named.tobytes()
-    assert example.marked(listens=[True, False]).tobytes() != named.tobytes()
+    anna, ben = example.members
+    assert example.with_rows({anna.id: replace(anna, name="Cleo")}).marked().tobytes() != named.tobytes()
+    assert example.with_rows({ben.id: replace(ben, listens=True)}).marked().tobytes() != named.tobytes()
+    assert example.marked((40, 40)).tobytes() != named.tobytes()
 
 
 def test_only_uploads_are_read(desk, recording, tmp_path) -> None:

@@ -17,7 +17,7 @@ from anytalker.conventions import SAMPLE_RATE
 from anytalker.errors import InputError
 from anytalker.files import atomic_path
 from anytalker.media.containers import open_media
-from anytalker.media.marks import add_synthetic_mark
+from anytalker.media.marks import add_settings, add_synthetic_mark
 from anytalker.media.sound import Samples
 from anytalker.media.threads import consume_apart
 
@@ -92,6 +92,7 @@ def write_video(
     preset: str = "medium",
     synthetic: bool = True,
     chapters: Sequence[tuple[str, float, float]] = (),
+    settings: str | None = None,
 ) -> None:
     """Write an MP4 with H.264 video and AAC sound, marked as synthetic; the file appears whole or not at all.
 
@@ -111,6 +112,7 @@ def write_video(
         preset: of the encoder: "superfast" takes a third of the time and makes files half as large again.
         synthetic: whether metadata says that the video is synthetic (comment, description, XMP); False for cut footage.
         chapters: title, start and end in seconds of each, in order; a PyAV without `set_chapters` writes none.
+        settings: JSON of how the video was made, kept inside of it, see `anytalker.media.marks.read_settings`.
 
     Raises:
         InputError: for a frame rate, frames or audio that can't be encoded, or an unwritable path.
@@ -137,6 +139,8 @@ def write_video(
                     sound.finish()
             if synthetic:
                 add_synthetic_mark(partial)
+            if settings is not None:
+                add_settings(partial, settings)
     except OSError as error:
         raise InputError(f"{path} can't be written: {error}. Choose another place or free some space.") from error
 

@@ -21,7 +21,7 @@ from anytalker.pipelines.limits import (
     parse_size,
 )
 
-_RANGES: dict[str, tuple[float, float]] = {
+RANGES: dict[str, tuple[float, float]] = {
     "num_inference_steps": (1, MAX_STEPS),
     "guidance_scale": (0, 100),
     "audio_guidance_scale": (0, 100),
@@ -29,6 +29,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_frames": (MIN_FRAMES, 10**9),
     "scale": (MIN_SCALE, MAX_SCALE),
 }
+"""The smallest and the largest value of an option that is a number."""
 _CHOICES = {"mode": ("pad", "concat"), "rounding": ("up", "release")}
 
 
@@ -105,13 +106,13 @@ class GenerationOptions(BaseModel):
         }
         return SettledOptions.model_validate(defaults | self.model_dump(exclude_none=True))
 
-    @field_validator(*_RANGES, mode="before")
+    @field_validator(*RANGES, mode="before")
     @classmethod
     def _within_range(cls, value: Any, info: ValidationInfo) -> Any:
         if value is None:
             return None
         name = str(info.field_name)
-        number = check_number(called(info), value, *_RANGES[name])
+        number = check_number(called(info), value, *RANGES[name])
         return int(number) if name in ("num_inference_steps", "max_frames") else number
 
     @field_validator(*_CHOICES, mode="before")

@@ -286,6 +286,7 @@ class PreparedVideo:
                     video.mixture,
                     SAMPLE_RATE,
                     chapters=video.chapters,
+                    settings=video.inside(self.noise.seed),
                 )
                 write_json_atomic(
                     record_path(path), video.record(self.noise.seed, fingerprint, path.parent).model_dump()
@@ -299,7 +300,16 @@ class PreparedVideo:
         latents = (part.to(device) for part in chain(parts.read(), unsaved))
         # Half-written videos belong to the parts: a run that is killed leaves nothing else behind.
         target = parts.folder / VIDEO if parts.exist else path
-        write_video(target, self._frames(latents), video.fps, video.mixture, SAMPLE_RATE, chapters=video.chapters)
+        inside = video.inside(self.noise.seed)
+        write_video(
+            target,
+            self._frames(latents),
+            video.fps,
+            video.mixture,
+            SAMPLE_RATE,
+            chapters=video.chapters,
+            settings=inside,
+        )
         write_json_atomic(record_path(path), video.record(self.noise.seed, parts.fingerprint, path.parent).model_dump())
         if target != path:
             target.replace(path)

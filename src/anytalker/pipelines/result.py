@@ -16,6 +16,7 @@ from anytalker.media.recordings import SAMPLE_RATE, mix
 from anytalker.media.sound import Mixture
 from anytalker.media.video import PersonRecord, RunRecord, write_video
 from anytalker.pipelines.inputs import Inputs
+from anytalker.pipelines.options import GenerationOptions
 from anytalker.pipelines.subtitles import chapters_of
 from anytalker.pipelines.talk import timeline_of
 
@@ -100,6 +101,20 @@ class _Generated:
             fingerprint=fingerprint,
             timeline=None if timeline is None else timeline.relocated(".", folder).as_json(),
         )
+
+    def inside(self, seed: int | None) -> str:
+        """The record as the MP4 itself carries it, in JSON: nothing of it depends on where files lie, or on the time.
+
+        Args:
+            seed: see `record`.
+        """
+        record = self.record(seed)
+        own = {name: value for name, value in record.settings.items() if name in GenerationOptions.model_fields}
+        timeline = record.timeline and dict(record.timeline)
+        if timeline:  # without the names of the user's files
+            turns = timeline["turns"]
+            timeline["turns"] = [{key: turn[key] for key in turn if key != "sound"} for turn in turns]
+        return record.model_copy(update={"settings": own, "seconds": {}, "timeline": timeline}).model_dump_json()
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def scene_of_request(request: VideoRequest, folder: Path, say: Callable[[str], N
     Raises:
         InputError: see `make`.
     """
-    timeline = _timeline(request)
+    timeline = timeline_of_request(request)
     path = folder / PICTURE
     if timeline is not None:
         picture = load_image(path)
@@ -76,7 +76,8 @@ def scene_of_request(request: VideoRequest, folder: Path, say: Callable[[str], N
     return read_scene(path, voices, _faces(path, request.people, say), say=say)
 
 
-def _timeline(request: VideoRequest) -> Timeline | None:
+def timeline_of_request(request: VideoRequest) -> Timeline | None:
+    """Who says what when in a job, its script in turns; None where everybody has a recording."""
     if request.script is None:
         return request.timeline
     script = parse_script(request.script)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from anytalker.pipelines.options import RANGES
 from anytalker.queue.record import QueuedJob, State
 from anytalker.queue.request import LONGEST_SCRIPT, VideoRequest
 
@@ -130,7 +131,7 @@ def request_body() -> dict[str, Any]:
     """What `POST /v1/videos` takes, for OpenAPI."""
     options = VideoRequest.model_json_schema()["properties"]
     plain = {
-        name: {key: value for key, value in options[name].items() if key in ("description", "default")} | {"type": kind}
+        name: {key: value for key, value in options[name].items() if key in _SAID} | _range(name) | {"type": kind}
         for name, kind in _KINDS.items()
     }
     file = {"type": "string", "format": "binary"}
@@ -159,6 +160,12 @@ def request_body() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
+def _range(name: str) -> dict[str, float]:
+    low, high = RANGES.get(name, (None, None))
+    return {} if low is None or high is None else {"minimum": low, "maximum": high}
+
+
+_SAID = ("description", "default", "enum", "minimum", "exclusiveMaximum")
 _KINDS = {
     "model": "string",
     "seed": "integer",

@@ -74,7 +74,9 @@ def create_app(queue: VideoQueue, settings: ServiceSettings, supervisor: Supervi
         mcp_server=False,
         theme=theme(),
         css_paths=here / "page.css",
-        head=f"<script>{(here / 'page.js').read_text(encoding='utf-8')}</script>",
+        head="".join(
+            f"<script>{(here / name).read_text(encoding='utf-8')}</script>" for name in ("page.js", "lanes.js")
+        ),
     )
     mounted.add_middleware(_Headers)
     mounted.add_middleware(Guard, settings=settings, seen=lambda *seen: None)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from anytalker.conventions import PixelBox
 from anytalker.errors import InputError
@@ -65,25 +65,32 @@ class Cast:
         with Image.open(self.picture) as image:
             return image.convert("RGB")
 
-    def marked(self, names: Sequence[str] | None = None, listens: Sequence[bool] | None = None) -> Image.Image:
-        """The picture with everybody's number and name; listeners are grey."""
+    def marked(self, corner: tuple[int, int] | None = None) -> Image.Image:
+        """The picture with everybody's number and name; listeners are grey. One corner of another face is a cross."""
         from anytalker.pipelines.preview import draw_preview
 
-        shown = names or [member.name for member in self.members]
-        silent = listens or [member.listens for member in self.members]
-        labels = [None if quiet else name for name, quiet in zip(shown, silent, strict=True)]
-        return draw_preview(self.opened(), [member.box for member in self.members], labels)
+        labels = [None if member.listens else member.name for member in self.members]
+        picture = draw_preview(self.opened(), [member.box for member in self.members], labels)
+        if corner is not None:
+            (x, y), arm = corner, max(6, max(picture.size) // 60)
+            pen = ImageDraw.Draw(picture)
+            for color, width in (("black", arm // 2), ("white", arm // 4)):
+                pen.line([(x - arm, y), (x + arm, y)], color, width)
+                pen.line([(x, y - arm), (x, y + arm)], color, width)
+        return picture
 
     def with_voices(self, names: Sequence[str], voices: Sequence[str | None]) -> Cast:
         """The same people with other names and voices, in new rows."""
         members = zip(self.members, names, voices, strict=True)
         return replace(self, members=tuple(Member(one.box, name, voice) for one, name, voice in members))
 
-    def with_rows(self, rows: Sequence[Any]) -> Cast:
-        """With what people's rows say, which are in their order."""
+    def with_rows(self, rows: Mapping[str, Any]) -> Cast:
+        """With what people's rows say, by the ids of the people; who has no row there stays as they are."""
         said = (
             replace(one, name=row.name, voice=row.voice, listens=row.listens, starts=row.starts)
-            for one, row in zip(self.members, rows, strict=False)
+            if (row := rows.get(one.id)) is not None
+            else one
+            for one in self.members
         )
         return replace(self, members=tuple(said))
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,17 @@ from pydantic import ValidationError
 
 from anytalker.conventions import SAMPLE_RATE
 from anytalker.errors import InputError
-from anytalker.queue.decoding import PICTURE, decode
+from anytalker.pipelines.options import GenerationOptions
+from anytalker.queue.decoding import decode
 from anytalker.queue.record import QueuedJob
 from anytalker.queue.request import PersonRequest, VideoRequest
 from anytalker.queue.video_queue import VideoQueue
 from anytalker.studio import words
-from anytalker.studio.cast import Cast, Desk, Member
+from anytalker.studio.cast import Cast
 
-_LATEST = 600.0
+OTHERS = tuple(GenerationOptions.model_fields.keys() - {"prompt", "num_inference_steps", "max_frames"})
+"""Options of a video that the page has no fields for."""
+LATEST = 600.0
 """Seconds into a video at which a voice may start."""
 
 
@@ -50,6 +52,8 @@ class Choices:
         seed: of the noise.
         prompt: what happens.
         seconds: how long it may be; 0: as long as the voices.
+        exact: denoising steps; 0: as the preset says.
+        rest: other options, which the page has no fields for, by name.
     """
 
     preset: str = "Good"
@@ -57,10 +61,14 @@ class Choices:
     seed: float = 0
     prompt: str = ""
     seconds: float = 0.0
+    exact: float = 0
+    rest: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
-        """Denoising steps: the model's, more or fewer."""
+        """Denoising steps: those asked for, or the model's, more or fewer."""
+        if self.exact:
+            return int(self.exact)
         if self.preset not in words.PRESETS:
             raise InputError(words.BROKEN)
         return max(1, round(words.PRESETS[self.preset] * model_settings(self.model).num_inference_steps))
@@ -69,6 +77,7 @@ class Choices:
         """The same as options of a request."""
         settings = model_settings(self.model)
         chosen = {
+            **self.rest,
             "model": self.model,
             "seed": int(self.seed),
             "prompt": self.prompt,
@@ -143,13 +152,16 @@ def _request(
             starts.append(_checked_start(row.starts))
         number = None if voice is None else len(recordings)
         people.append(PersonRequest(voice=number, box=member.box, name=row.name.strip() or None))
-    return VideoRequest(people=tuple(people), **choices.options()), recordings, starts
+    options = choices.options()
+    if len(options.get("voice_strengths") or ()) > len(people):  # somebody was removed, nobody knows who
+        del options["voice_strengths"]
+    return VideoRequest(people=tuple(people), **options), recordings, starts
 
 
 def _checked_start(seconds: float | None) -> float:
     value = float(seconds or 0)
-    if not 0 <= value <= _LATEST:
-        raise InputError(f"A voice starts at second {value:g}; it must be from 0 to {_LATEST:g}.")
+    if not 0 <= value <= LATEST:
+        raise InputError(f"A voice starts at second {value:g}; it must be from 0 to {LATEST:g}.")
     return value
 
 
@@ -171,52 +183,20 @@ def _delayed(
     return found
 
 
-def again(desk: Desk, job: QueuedJob) -> tuple[Cast, Choices]:
-    """The picture with its people and the choices that a job was made from.
-
-    Raises:
-        InputError: if its files are gone.
-    """
-    picture, voices = desk.queue.inputs_of(job)
-    request = job.request
-    try:
-        with desk.place() as folder:
-            shutil.copyfile(picture, folder / PICTURE)
-            for voice in voices:
-                shutil.copyfile(voice, folder / voice.name)
-    except OSError as error:
-        raise InputError(words.GONE) from error
-    members = []
-    for number, person in enumerate(_people_of(desk, request, folder), start=1):
-        path = None if person.voice is None else str(folder / voices[person.voice - 1].name)
-        name = person.name or words.PERSON.format(number=number)
-        assert person.box is not None
-        x, y, width, height = map(round, person.box)
-        members.append(Member((x, y, width, height), name, path, path is None))
-    return Cast(str(folder / PICTURE), tuple(members)), choices_of(request)
-
-
-def _people_of(desk: Desk, request: VideoRequest, folder: Path) -> list[PersonRequest]:
-    """The people of a job with their boxes; those that the service was told otherwise are found again."""
-    if request.people and all(person.box is not None for person in request.people):
-        return list(request.people)
-    from anytalker.pipelines.talk import cast_choices
-
-    wanted = list(request.people)
-    path = folder / PICTURE
-    cast = Cast(str(path))
-    boxes = cast_choices(path, cast.opened(), [person.face for person in wanted] or [None])
-    wanted += [PersonRequest()] * (len(boxes) - len(wanted))
-    return [
-        PersonRequest(voice=person.voice, name=person.name, box=box) for person, box in zip(wanted, boxes, strict=True)
-    ]
-
-
 def choices_of(request: VideoRequest) -> Choices:
-    """What the page offers of a job's settings: the nearest preset, its model if it is here."""
+    """What the page offers of a job's settings; those that it has no fields for go along."""
     model = request.model if request.model in models_here() else "tiny"
     settings = model_settings(model)
-    share = (request.num_inference_steps or settings.num_inference_steps) / settings.num_inference_steps
-    preset = min(words.PRESETS, key=lambda name: abs(words.PRESETS[name] - share))
+    usual = VideoRequest()
+    rest = {name: getattr(request, name) for name in OTHERS if getattr(request, name) != getattr(usual, name)}
     seconds = round(request.max_frames / settings.fps, 2) if request.max_frames else 0.0
-    return Choices(preset, model, request.seed, request.prompt, seconds)
+    steps = request.num_inference_steps or settings.num_inference_steps
+    return with_steps(Choices(model=model, seed=request.seed, prompt=request.prompt, seconds=seconds, rest=rest), steps)
+
+
+def with_steps(choices: Choices, steps: int) -> Choices:
+    """Choices with so many steps: by a preset, or by their number."""
+    for preset in words.PRESETS:
+        if replace(choices, preset=preset, exact=0).steps == steps:
+            return replace(choices, preset=preset, exact=0)
+    return replace(choices, exact=steps)

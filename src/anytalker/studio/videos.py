@@ -10,8 +10,9 @@ import gradio as gr
 from anytalker.queue.record import QueuedJob, State, UnknownJob
 from anytalker.queue.video_queue import LOCAL
 from anytalker.studio import shown, words
+from anytalker.studio.again import again
 from anytalker.studio.cast import Cast, Desk
-from anytalker.studio.rows import again
+from anytalker.studio.rows import Choices
 
 _EVERY = 1.0
 """Seconds from one look at the queue to the next."""
@@ -33,6 +34,9 @@ class Around(Protocol):
 
     def show(self, cast: Cast) -> dict[Any, Any]:
         """The page with a picture and its people."""
+
+    def show_choices(self, choices: Choices) -> dict[Any, Any]:
+        """The page with what was chosen for a video."""
 
 
 class Videos:
@@ -148,5 +152,4 @@ class Videos:
     def _again(self, job: str) -> dict[Any, Any]:
         """The page as it was when a video was asked for."""
         cast, choices = again(self.page.desk, self.queue.get(job, LOCAL))
-        values = (choices.preset, choices.model, choices.seed, choices.prompt, choices.seconds)
-        return self.page.show(cast) | dict(zip(self.page.choices, values, strict=True)) | {self.page.consent: True}
+        return self.page.show(cast) | self.page.show_choices(choices) | {self.page.consent: True}
