@@ -42,6 +42,7 @@ from anytalker.models.context_parallel import (
     RowsOfAllDevices,
     RowsOfThisDevice,
     join_latents,
+    share_rows,
     split_latents,
     split_rotary,
 )
@@ -377,6 +378,22 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
         super().enable_cache(config)
         # Before diffusers 0.42 the hooks of an earlier cache are remembered in place of these.
         HookRegistry.check_if_exists_or_initialize(self)._child_registries_cache = None
+
+    def enable_parallelism(self, *, config: Any, cp_plan: Any = None) -> None:
+        """Share every call among the processes of this run, all of which must then call alike.
+
+        Each has some rows of the picture, in all frames, and with them the faces that lie there; for the self attention
+        they exchange heads (Ulysses, Jacobs et al. 2023).
+
+        Args:
+            config: `ContextParallelConfig(ulysses_degree=devices)` of diffusers.
+            cp_plan: of diffusers; None alone is possible.
+
+        Raises:
+            InputError: for another configuration, without a process group, with too few processes, or if the heads
+                can't be shared out evenly.
+        """
+        share_rows(self, config, cp_plan)
 
     def make_context(
         self,
