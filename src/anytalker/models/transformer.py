@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -48,6 +50,7 @@ from anytalker.models.context_parallel import (
 )
 from anytalker.models.face_regions import FaceRegions, people_present
 from anytalker.models.precision import FLOAT32_MODULES
+from anytalker.models.single_file import load_single_file
 
 Rotary = tuple[torch.Tensor, torch.Tensor]
 Layout = Literal["A", "B"]
@@ -331,6 +334,29 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
         self.proj_out = nn.Linear(dim, out_channels * patch_size[1] * patch_size[2])
         self.scale_shift_table = nn.Parameter(torch.randn(1, 2, dim) / dim**0.5)
         self.gradient_checkpointing = False
+
+    @classmethod
+    def from_single_file(
+        cls,
+        path: str | Path,
+        config: str | Path | Mapping[str, Any] | None = None,
+        quantization_config: Any = None,
+        torch_dtype: torch.dtype | None = None,
+    ) -> AnyTalkerTransformer3DModel:
+        """Load from one file, with our names of tensors or the release's; quantized layers of `.gguf` stay so.
+
+        Args:
+            path: `.gguf`, or `.safetensors`.
+            config: the transformer's folder of a model, a JSON file (the release's too), or what it holds; None:
+                `config.json` beside the file.
+            quantization_config: `GGUFQuantizationConfig(compute_dtype=…)` of diffusers, for `.gguf`; None: in float32.
+            torch_dtype: type of what isn't quantized, but for what stays in float32; None: as stored, or of `.gguf` the
+                type that is computed in.
+
+        Raises:
+            InputError: if the file or the configuration can't be read, or they don't go together.
+        """
+        return load_single_file(cls, path, config, quantization_config, torch_dtype)
 
     def set_audio_face_backend(self, backend: str) -> None:
         """Choose how AFCA is computed: "sparse" (default) or "dense", the reference; both give the same numbers."""
