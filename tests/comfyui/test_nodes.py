@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from anytalker.media.recordings import SAMPLE_RATE
 from anytalker.media.video import read_video, write_video
@@ -102,6 +104,13 @@ def test_stopping_ends_the_sampler(folder, comfy) -> None:
     with pytest.raises(InterruptProcessingException):
         run_workflow(workflow("single.json"), NODE_CLASS_MAPPINGS | built_in(folder, saved))
     assert saved == []
+
+
+@pytest.mark.parametrize("path", sorted(PACK.glob("example_workflows/*.json")), ids=lambda path: path.stem)
+def test_the_editor_takes_a_workflow_and_shows_its_picture(path) -> None:
+    assert uuid.UUID(json.loads(path.read_text())["id"])  # it complains of any other name
+    with Image.open(path.with_suffix(".jpg")) as shown:
+        assert shown.width == 480
 
 
 def test_every_node_keeps_the_contract() -> None:

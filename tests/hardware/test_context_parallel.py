@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import ContextParallelConfig
+from diffusers.models._modeling_parallel import ParallelConfig, TensorParallelConfig
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -23,15 +25,28 @@ from tests.test_cli import run
 MAKE = """
 import sys
 from pathlib import Path
+from diffusers import ContextParallelConfig
+from diffusers.models._modeling_parallel import ParallelConfig
 from safetensors.torch import save_file
 from torch import distributed
+from anytalker import InputError
 from anytalker.hardware.context_parallel import enable_context_parallel
 from tests.hardware.test_context_parallel import load, make_frames
 
 distributed.init_process_group("gloo")
 for name in sys.argv[2:]:
-    pipeline = load(name)
-    enable_context_parallel(pipeline.transformer)
+    pipeline, config = load(name), ContextParallelConfig(ulysses_degree=2)
+    if name.endswith("A"):
+        pipeline.transformer.enable_parallelism(config=config)
+    elif name.endswith("B"):
+        pipeline.transformer.enable_parallelism(config=ParallelConfig(context_parallel_config=config))
+    else:
+        enable_context_parallel(pipeline.transformer)
+    try:
+        pipeline.transformer.enable_parallelism(config=config)
+        sys.exit("shared twice")
+    except InputError as error:
+        assert "2 devices share this transformer already" in str(error)
     path = Path(sys.argv[1]) / f"{Path(name).name}.{distributed.get_rank()}.safetensors"
     save_file({"frames": make_frames(pipeline)}, path)
 distributed.destroy_process_group()
@@ -103,6 +118,19 @@ def test_the_command_line_in_two_processes(tmp_path, write_wave, tone, monkeypat
 def test_what_cannot_be_shared_is_named() -> None:
     with pytest.raises(InputError, match="torchrun"):
         enable_context_parallel(load("tiny").transformer)
+    share = load("tiny").transformer.enable_parallelism
+    for config, reason in (
+        (ContextParallelConfig(ulysses_degree=2), "torchrun"),
+        (ContextParallelConfig(ulysses_degree=5), "attention heads, which 5 devices can't share"),
+        (ContextParallelConfig(ring_degree=2), "ring_degree is 2; .* use ulysses_degree alone"),
+        (ContextParallelConfig(ulysses_degree=2, ulysses_anything=True), "ulysses_anything is True"),
+        (TensorParallelConfig(tp_degree=2), "TensorParallelConfig can't be used"),
+        (ParallelConfig(tensor_parallel_config=TensorParallelConfig(tp_degree=2)), "ParallelConfig can't be used"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            share(config=config)
+    with pytest.raises(InputError, match="cp_plan can't be chosen"):
+        share(config=ContextParallelConfig(ulysses_degree=2), cp_plan={})
     rows = RowsOfThisDevice()
     rows.check(7)
     rows.devices = 4

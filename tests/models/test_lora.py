@@ -10,8 +10,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
 
 from anytalker import AnyTalkerTransformer3DModel, InputError
-from anytalker.models.conversion import Names
 from anytalker.models.lora import merge_lora
+from anytalker.models.release_names import Names
 from anytalker.training.adapters import add_adapter, save_adapter
 from anytalker.training.config import LoraConfig
 from tests.loading.full_size import small_parts
@@ -99,9 +99,11 @@ def test_wans_names_alphas_and_differences(tmp_path, layout) -> None:
 
 def test_kohyas_names_are_those_of_wan(tmp_path) -> None:
     layers = [f"{part}.{kind}" for part in ("self_attn", "cross_attn") for kind in "qkvo"] + ["ffn.0", "ffn.2"]
-    names, shapes = Names("A"), {name: tensor.shape for name, tensor in small().named_parameters()}
+    names, plain = Names("A"), small().state_dict()
+    shapes = {name: tensor.shape for name, tensor in plain.items()}
     generator, wans, kohyas = torch.Generator().manual_seed(0), {}, {}
-    for block in range(small().config.num_layers):
+    one, other = small(), small()
+    for block in range(one.config.num_layers):
         for layer in layers:
             key = f"blocks.{block}.{layer}"
             height, width = shapes[names.ours(f"{key}.weight")]
@@ -115,11 +117,11 @@ def test_kohyas_names_are_those_of_wan(tmp_path) -> None:
     save_file(wans, tmp_path / "wan.safetensors")
     save_file(kohyas, tmp_path / "kohya.safetensors")
     changed = {key.replace(".alpha", ".weight") for key in wans}
-    one, other, untouched = small(), small(), small().state_dict()
     assert merge_lora(one, tmp_path / "wan.safetensors") == merge_lora(other, tmp_path / "kohya.safetensors")
+    both = other.state_dict()
     for name, value in one.state_dict().items():
-        torch.testing.assert_close(other.state_dict()[name], value)
-        assert torch.equal(value, untouched[name]) == (names.releases(name) not in changed)
+        torch.testing.assert_close(both[name], value)
+        assert torch.equal(value, plain[name]) == (names.releases(name) not in changed)
     del kohyas["lora_unet_blocks_0_self_attn_q.lora_up.weight"]
     save_file(kohyas, tmp_path / "kohya.safetensors")
     with pytest.raises(InputError, match="not the layers of Wan"):

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from anytalker import AnyTalkerPipeline, AnyTalkerTransformer3DModel, InputError
-from anytalker.models.conversion import Names
 from anytalker.models.lora import scaled_adapters
+from anytalker.models.release_names import Names
 from tests.loading.full_size import small_parts
 
 DEPTH = {"A": 30, "B": 40}

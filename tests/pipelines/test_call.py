@@ -82,6 +82,27 @@ def test_several_videos_of_one_call(call, tmp_path) -> None:
         two.save(tmp_path / "two.mp4")
 
 
+def test_several_prompts_of_one_call(call, pipeline) -> None:
+    prompts, nulls = ["two people", "a storm"], ["blur", "rain"]
+    shared = {"guidance_scale": 3.0, "max_frames": 5, "num_inference_steps": 2, "output_type": "latent"}
+    sources = [torch.Generator().manual_seed(seed) for seed in (3, 4, 5, 6)]
+    four = call(prompt=prompts, negative_prompt=nulls, num_videos_per_prompt=2, generator=sources, **shared)
+    assert four.frames.shape == (4, 16, 2, 4, 10)
+    for place, video in enumerate(four.videos):
+        text = {"prompt": prompts[place // 2], "negative_prompt": nulls[place // 2]}
+        alone = call(**text, generator=torch.Generator().manual_seed(3 + place), **shared)
+        assert torch.equal(video.frames, alone.frames)
+        assert video.choices == alone.choices
+    texts = [pipeline.encode_prompt(text, "blur") for text in prompts]
+    embeds = torch.cat([torch.nn.functional.pad(one, (0, 0, 0, 16 - one.shape[1])) for one, _ in texts])
+    two = call(prompt_embeds=embeds, negative_prompt_embeds=texts[0][1], **shared)
+    same = call(prompt=prompts, negative_prompt="blur", **shared)
+    torch.testing.assert_close(two.frames, same.frames, atol=1e-5, rtol=1e-5)
+    digests = [video.choices["prompt_embeds"] for video in two.videos]
+    assert digests[0] != digests[1]
+    assert call(prompt=["two people"], **shared).frames.shape[0] == 1
+
+
 def test_noise_of_ones_own(call) -> None:
     noise = torch.randn(1, 16, 3, 4, 10, generator=torch.Generator().manual_seed(3))
     drawn = torch.cat(
@@ -110,6 +131,10 @@ def test_embeddings_in_place_of_texts(call, pipeline) -> None:
         ({"num_videos_per_prompt": 2, "generator": [torch.Generator()]}, "1 generators were given for 2 videos"),
         ({"latents": torch.zeros(1, 16, 2, 4, 10)}, r"must be \(1, 16, 3, 4, 10\)"),
         ({"latents": torch.zeros(2, 16, 3, 4, 10)}, "noise for 2 videos"),
+        ({"prompt": []}, r"prompt is \[\]; it must be a text, or a list of texts"),
+        ({"prompt": ["a", 1]}, "it must be a text, or a list of texts"),
+        ({"prompt": ["a", "b"], "negative_prompt": ["x"] * 3}, "2 of prompt, 3 of negative_prompt; give one, or as"),
+        ({"prompt": ["", "b"], "prompt_embeds": torch.zeros(1, 2, 16)}, "either prompt or prompt_embeds"),
         ({"prompt": "a", "prompt_embeds": torch.zeros(1, 2, 8)}, "either prompt or prompt_embeds"),
         ({"prompt_embeds": torch.zeros(1, 2, 8)}, r"prompt_embeds is \(1, 2, 8\)"),
         ({"attention_kwargs": {"scales": 1}}, "attention_kwargs has 'scales'"),
@@ -214,3 +239,12 @@ def test_a_pipeline_is_made_of_anothers_parts(pipeline) -> None:
     assert AnyTalkerPipeline.from_pipe(pipeline).settings == pipeline.settings
     assert pipeline.to("cpu") is pipeline
     assert "AnyTalkerTransformer3DModel" in str(pipeline)
+
+
+def test_one_call_is_of_one_picture(call, pipeline, picture, tone) -> None:
+    with pytest.raises(InputError, match="There are 2 pictures; a call makes videos of one"):
+        pipeline([picture, picture], [tone, None], faces=FACES)
+    with pytest.raises(InputError, match="A list can't be heard; give one entry a person"):
+        pipeline(picture, [["anna.wav"], ["ben.wav"]], faces=FACES)
+    with pytest.raises(InputError, match=r"prompt is \['a', 'b'\]"):
+        pipeline.prepare(picture, [tone, None], faces=FACES, prompt=["a", "b"])

@@ -216,7 +216,7 @@ def check_pair(checkpoint: Path, config: Path) -> None:
     if not shapes:
         return
     check_kind(checkpoint, shapes)
-    from anytalker.models.conversion import model_config
+    from anytalker.models.release_names import model_config
 
     model_config(shapes, values)
     patches = shapes.get("patch_embedding.weight", (values["dim"],))

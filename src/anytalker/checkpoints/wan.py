@@ -11,7 +11,7 @@ import torch
 
 from anytalker.checkpoints.tensors import WEIGHTS_NAME, Checkpoint, write_shards
 from anytalker.errors import InputError
-from anytalker.models.conversion import Names, problems_of
+from anytalker.models.release_names import Names, problems_of
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
 
 _NEW = re.compile(r"^(audio|face)_embedder\.|\.(norm_people|attn_people|attn2\.(norm_)?(audio|face)_?\w*)\.")

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from anytalker.conditioning.audio_features import VoiceWindows
-from anytalker.denoising.guidance import Branch, Guidance, branch_inputs
+from anytalker.denoising.guidance import Branch, Guidance, StepGuidance, Weighed, branch_inputs
 from anytalker.denoising.schedule import set_timesteps
 from anytalker.denoising.segments import KeptWindows, NoiseSource, Stepped
 from anytalker.denoising.wavefront import Wavefront
@@ -171,6 +171,7 @@ class Denoiser:
             as a whole.
         compiled: compile the transformer's blocks for this run, or don't; None: leave them as they are.
         adapter_scale: factor on the strength of all loaded adapters.
+        guider: `GuiderSteps` in place of `guidance`.
     """
 
     transformer: AnyTalkerTransformer3DModel
@@ -183,6 +184,7 @@ class Denoiser:
     keep_contexts: bool = True
     compiled: bool | None = None
     adapter_scale: float = 1.0
+    guider: Any = None
 
     @torch.no_grad()
     def __call__(
@@ -248,12 +250,10 @@ class Denoiser:
             part: its conditioning.
             contexts: kept from step to step.
         """
-        guidance = self.guidance.at_step(step, self.num_inference_steps)
-        coefficients = part.coefficients(guidance)
-        branches = tuple(coefficients)
-        batches = [branches] if guidance.batched else [(branch,) for branch in branches]
+        guided = self._guided(step, timestep, number, part)
+        batches = [guided.branches] if guided.batched else [(branch,) for branch in guided.branches]
         hidden_states = torch.cat([latents, part.condition], dim=1)
-        total = torch.zeros_like(latents)
+        velocities: dict[Branch, torch.Tensor] = {}
         for batch in batches:
             given = () if self.keep_contexts else part.branches(batch)
             with self._cache_of(number, batch), scaled_adapters(self.transformer, self.adapter_scale):
@@ -266,9 +266,15 @@ class Denoiser:
                     regions=None if self.keep_contexts else part.regions(self.transformer, len(batch)),
                     return_dict=False,
                 )[0]
-            for branch, velocity in zip(batch, predicted, strict=True):
-                total += coefficients[branch] * velocity
-        return total
+            velocities |= zip(batch, predicted.split(1), strict=True)
+        return guided.combine(velocities)
+
+    def _guided(self, step: int, timestep: torch.Tensor, number: int, part: Conditioning) -> StepGuidance:
+        """What guidance wants at a step of a window."""
+        if self.guider is not None:
+            return self.guider.at_step(step, self.num_inference_steps, timestep, number, part.face_masks)
+        guidance = self.guidance.at_step(step, self.num_inference_steps)
+        return Weighed(part.coefficients(guidance), guidance.batched)
 
     def _cache_of(self, number: int, batch: tuple[Branch, ...]) -> AbstractContextManager[None]:
         """Context in which block caches, if enabled, are those of a window and its branches."""
@@ -277,7 +283,9 @@ class Denoiser:
         return self.transformer.cache_context(f"{number}: {' '.join(batch)}")
 
     def forget(self, number: int | None = None) -> None:
-        """Clear the block caches of a window; None: of all windows."""
+        """Clear the block caches, and the guider's state, of a window; None: of all windows."""
+        if self.guider is not None:
+            self.guider.forget(number)
         if self.transformer.is_cache_enabled:
             forget_cached(self.transformer, "" if number is None else f"{number}:")
 

@@ -16,8 +16,9 @@ out, and what is left is the release's guidance. Branches with coefficient 0 are
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 
@@ -34,6 +35,39 @@ def branch_inputs(
     text = negative_prompt_embeds if branch == "null" else prompt_embeds
     audio = audio_embeds if branch == "all" else torch.zeros_like(audio_embeds)
     return text, audio
+
+
+class StepGuidance(Protocol):
+    """What guidance wants of the transformer at a step of a window, and makes of it."""
+
+    batched: bool
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """Branches to compute, all in one batch if `batched`."""
+
+    def combine(self, velocities: Mapping[Branch, torch.Tensor]) -> torch.Tensor:
+        """The guided velocity from those of the branches, each (B, channels, f, h, w)."""
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """Branches added up with the coefficients of `Guidance.coefficients`."""
+
+    coefficients: Mapping[Branch, torch.Tensor]
+    batched: bool
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """Those that count."""
+        return tuple(self.coefficients)
+
+    def combine(self, velocities: Mapping[Branch, torch.Tensor]) -> torch.Tensor:
+        """Their sum."""
+        total = torch.zeros_like(next(iter(velocities.values())))
+        for branch, part in self.coefficients.items():
+            total += part * velocities[branch]
+        return total
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,6 @@ exchange heads against rows (Ulysses, Jacobs et al. 2023) and each attends for s
 
 from __future__ import annotations
 
-from typing import Any
-
 from anytalker.errors import InputError
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
 
@@ -24,27 +22,12 @@ def enable_context_parallel(transformer: AnyTalkerTransformer3DModel, devices: i
         InputError: if there is no process group, or the heads can't be shared out evenly.
     """
     from diffusers import ContextParallelConfig
-    from diffusers.hooks import apply_context_parallel
-    from diffusers.models._modeling_parallel import ParallelConfig
     from torch import distributed
-    from torch.distributed.device_mesh import init_device_mesh
 
-    if not (distributed.is_available() and distributed.is_initialized()):
-        raise InputError(
-            "Context parallel needs several processes: start with  torchrun --nproc-per-node 2 -m anytalker"
-        )
-    count = devices or distributed.get_world_size()
-    heads = transformer.config.num_attention_heads
-    if count < 2 or heads % count:
-        raise InputError(f"The model has {heads} attention heads, which {count} devices can't share out evenly.")
-    device = transformer.device
-    config = ContextParallelConfig(ulysses_degree=count)
-    mesh = init_device_mesh(device.type, config.mesh_shape, mesh_dim_names=config.mesh_dim_names)
-    whole = ParallelConfig(context_parallel_config=config)
-    whole.setup(distributed.get_rank(), distributed.get_world_size(), device, mesh=mesh)
-    plan: Any = transformer._cp_plan
-    apply_context_parallel(transformer, config, plan)
-    transformer.split_rows.devices = count
-    for block in transformer.blocks:
-        attention: Any = block.attn1
-        attention.parallel_config = whole
+    count = devices
+    if count is None:
+        started = distributed.is_available() and distributed.is_initialized()
+        count = distributed.get_world_size() if started else 2
+    if count < 2:
+        raise InputError(f"{count} device can't share a video; start several processes with  torchrun.")
+    transformer.enable_parallelism(config=ContextParallelConfig(ulysses_degree=count))

@@ -14,7 +14,8 @@ from anytalker.checkpoints.tensors import TORCH_SUFFIXES, WEIGHTS_NAME, Checkpoi
 from anytalker.checkpoints.weight_files import check_whole, tensor_shapes
 from anytalker.errors import InputError
 from anytalker.files import atomic_path, write_json_atomic
-from anytalker.models.conversion import Names, check_tensors, model_config, release_config
+from anytalker.models.conversion import release_config
+from anytalker.models.release_names import Names, check_tensors, model_config
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
 
 

@@ -26,8 +26,9 @@ from anytalker.errors import InputError
 from anytalker.loading.found import FoundModel
 from anytalker.loading.presets import PRESETS, preset_for
 from anytalker.loading.scheduler import make_scheduler
-from anytalker.models.conversion import from_release, model_config
+from anytalker.models.conversion import from_release
 from anytalker.models.precision import cast_transformer
+from anytalker.models.release_names import model_config
 from anytalker.models.settings import PipelineSettings
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
 
@@ -122,12 +123,25 @@ def _check_unquantized(quantization: Any, path: Path) -> None:
         raise InputError(f"{path} can't be quantized while it is loaded; convert it first:  anytalker convert")
 
 
+def _prepare_quantization(quantization: Any) -> None:
+    """Keep the layer whole whose weights are used without calling it, and refuse what can't be done here."""
+    method = str(getattr(getattr(quantization, "quant_method", None), "value", ""))
+    if method.startswith("bitsandbytes") and not (torch.cuda.is_available() or torch.xpu.is_available()):
+        raise InputError("bitsandbytes quantizes on a GPU, and there is none; use TorchAoConfig, or a .gguf file.")
+    if method == "gguf":
+        raise InputError(
+            "GGUF is quantized already; give transformer=AnyTalkerTransformer3DModel.from_single_file('….gguf', …)."
+        )
+    for name in ("modules_to_not_convert", "llm_int8_skip_modules"):
+        if hasattr(quantization, name):
+            setattr(quantization, name, [*(getattr(quantization, name) or ()), "attn_people.to_out"])
+
+
 def _transformer(found: FoundModel, torch_dtype: torch.dtype | None, quantization: Any = None) -> Any:
     path = found.parts["transformer"]
     if found.config is None:
-        if quantization is not None and hasattr(quantization, "modules_to_not_convert"):
-            # Its weights are used without calling the layer.
-            quantization.modules_to_not_convert = [*(quantization.modules_to_not_convert or ()), "attn_people.to_out"]
+        if quantization is not None:
+            _prepare_quantization(quantization)
         options = {"quantization_config": quantization} if quantization is not None else {}
         return AnyTalkerTransformer3DModel.from_pretrained(path, torch_dtype=torch_dtype, **options, **_WEIGHTS).eval()
     _check_unquantized(quantization, path)

@@ -215,7 +215,12 @@ def audio_array(value: Any, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     """
     if isinstance(value, (str, Path)):
         return load_audio(value, sample_rate)
-    samples = np.asarray(value, dtype=np.float32)
+    try:
+        samples = np.asarray(value, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"A {type(value).__name__} can't be heard; give one entry a person: a file, an array (samples,), or None."
+        ) from error
     if samples.ndim == 2 and samples.size:
         mean = samples.mean(axis=0)
         channel = _uncancelled(float(_power(mean)), _power(samples))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -59,3 +61,63 @@ def split_rotary(
         return split(part)[0].unflatten(3, (width, 1, channels)).flatten(1, 3)
 
     return own(cosine), own(sine)
+
+
+def share_rows(transformer: Any, config: Any, cp_plan: Any = None) -> None:
+    """Let processes share every call of a transformer, by a configuration of diffusers; see `enable_parallelism`.
+
+    Args:
+        transformer: an `AnyTalkerTransformer3DModel` on the device of this process.
+        config: `ContextParallelConfig(ulysses_degree=devices)`, or a `ParallelConfig` that holds one.
+        cp_plan: None alone is possible.
+
+    Raises:
+        InputError: for another configuration, without a process group, with too few processes, if the heads can't be
+            shared out evenly, or if the transformer is shared already.
+    """
+    from diffusers.hooks import apply_context_parallel
+    from diffusers.models._modeling_parallel import ParallelConfig
+    from torch import distributed
+    from torch.distributed.device_mesh import init_device_mesh
+
+    shared = _ulysses(config, cp_plan)
+    count, heads = shared.ulysses_degree, transformer.config.num_attention_heads
+    if heads % count:
+        raise InputError(f"The model has {heads} attention heads, which {count} devices can't share out evenly.")
+    if transformer.split_rows.devices > 1:
+        raise InputError(f"{transformer.split_rows.devices} devices share this transformer already; load it again.")
+    if not (distributed.is_available() and distributed.is_initialized()):
+        raise InputError(
+            "Context parallel needs several processes: start with  torchrun --nproc-per-node 2 -m anytalker"
+        )
+    if count > distributed.get_world_size():
+        raise InputError(
+            f"{count} devices can't share a video of {distributed.get_world_size()} processes; start more."
+        )
+    device = transformer.device
+    mesh = shared.mesh or init_device_mesh(device.type, shared.mesh_shape, mesh_dim_names=shared.mesh_dim_names)
+    whole = ParallelConfig(context_parallel_config=shared)
+    whole.setup(distributed.get_rank(), distributed.get_world_size(), device, mesh=mesh)
+    apply_context_parallel(transformer, shared, transformer._cp_plan)
+    transformer._parallel_config = whole
+    transformer.split_rows.devices = count
+    for block in transformer.blocks:
+        block.attn1.parallel_config = whole
+
+
+def _ulysses(config: Any, cp_plan: Any) -> Any:
+    """The `ContextParallelConfig` of a configuration, if it is one that splits rows and exchanges heads."""
+    shared = getattr(config, "context_parallel_config", config)
+    if cp_plan is not None:
+        raise InputError("cp_plan can't be chosen: what belongs to a row of the picture goes to that row's device.")
+    if not hasattr(shared, "ulysses_degree") or getattr(config, "tensor_parallel_config", None) is not None:
+        raise InputError(
+            f"{type(config).__name__} can't be used with this transformer; use ContextParallelConfig(ulysses_degree=2)."
+        )
+    unknown = {"ring_degree": shared.ring_degree > 1, "ulysses_anything": shared.ulysses_anything}
+    for name in (name for name, given in unknown.items() if given):
+        raise InputError(
+            f"{name} is {getattr(shared, name)!r}; devices share rows of the picture alike, and attend by heads: use "
+            "ulysses_degree alone."
+        )
+    return shared

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 from anytalker.errors import InputError
-from anytalker.models.conversion import Names
 from anytalker.models.differences import Differences
+from anytalker.models.release_names import Names
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
 
 ALPHA = "lora_alpha"
@@ -68,6 +68,8 @@ def merge_lora(transformer: AnyTalkerTransformer3DModel, path: str | Path, stren
     """
     changes = read_adapter(transformer, path).changes()
     parameters = dict(transformer.named_parameters())
+    if any(hasattr(parameters[name], "quant_shape") for name in changes):
+        raise InputError("Nothing can be merged into the layers of a .gguf file; use load_lora_weights.")
     with torch.no_grad():
         for name, change in changes.items():
             weight = parameters[name]
@@ -91,7 +93,7 @@ def read_adapter(transformer: AnyTalkerTransformer3DModel, source: str | Path | 
     name = "The adapter" if given else str(source)
     names = Names(transformer.config.audio_face_layout)
     shapes = {
-        name.replace(".base_layer.", "."): parameter.shape
+        name.replace(".base_layer.", "."): torch.Size(getattr(parameter, "quant_shape", parameter.shape))
         for name, parameter in transformer.named_parameters()
         if ".lora_" not in name
     }

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -42,11 +44,13 @@ from anytalker.models.context_parallel import (
     RowsOfAllDevices,
     RowsOfThisDevice,
     join_latents,
+    share_rows,
     split_latents,
     split_rotary,
 )
 from anytalker.models.face_regions import FaceRegions, people_present
 from anytalker.models.precision import FLOAT32_MODULES
+from anytalker.models.single_file import load_single_file
 
 Rotary = tuple[torch.Tensor, torch.Tensor]
 Layout = Literal["A", "B"]
@@ -331,6 +335,29 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
         self.scale_shift_table = nn.Parameter(torch.randn(1, 2, dim) / dim**0.5)
         self.gradient_checkpointing = False
 
+    @classmethod
+    def from_single_file(
+        cls,
+        path: str | Path,
+        config: str | Path | Mapping[str, Any] | None = None,
+        quantization_config: Any = None,
+        torch_dtype: torch.dtype | None = None,
+    ) -> AnyTalkerTransformer3DModel:
+        """Load from one file, with our names of tensors or the release's; quantized layers of `.gguf` stay so.
+
+        Args:
+            path: `.gguf`, or `.safetensors`.
+            config: the transformer's folder of a model, a JSON file (the release's too), or what it holds; None:
+                `config.json` beside the file.
+            quantization_config: `GGUFQuantizationConfig(compute_dtype=…)` of diffusers, for `.gguf`; None: in float32.
+            torch_dtype: type of what isn't quantized, but for what stays in float32; None: as stored, or of `.gguf` the
+                type that is computed in.
+
+        Raises:
+            InputError: if the file or the configuration can't be read, or they don't go together.
+        """
+        return load_single_file(cls, path, config, quantization_config, torch_dtype)
+
     def set_audio_face_backend(self, backend: str) -> None:
         """Choose how AFCA is computed: "sparse" (default) or "dense", the reference; both give the same numbers."""
         check_backend(backend)
@@ -377,6 +404,22 @@ class AnyTalkerTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, Cac
         super().enable_cache(config)
         # Before diffusers 0.42 the hooks of an earlier cache are remembered in place of these.
         HookRegistry.check_if_exists_or_initialize(self)._child_registries_cache = None
+
+    def enable_parallelism(self, *, config: Any, cp_plan: Any = None) -> None:
+        """Share every call among the processes of this run, all of which must then call alike.
+
+        Each has some rows of the picture, in all frames, and with them the faces that lie there; for the self attention
+        they exchange heads (Ulysses, Jacobs et al. 2023).
+
+        Args:
+            config: `ContextParallelConfig(ulysses_degree=devices)` of diffusers.
+            cp_plan: of diffusers; None alone is possible.
+
+        Raises:
+            InputError: for another configuration, without a process group, with too few processes, or if the heads
+                can't be shared out evenly.
+        """
+        share_rows(self, config, cp_plan)
 
     def make_context(
         self,

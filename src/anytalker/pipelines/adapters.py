@@ -142,7 +142,12 @@ class Adapters:
             lora_scale: factor on the adapters' weights.
             safe_fusing: leave out what would make values that are not numbers.
             adapter_names: which; None: the active ones.
+
+        Raises:
+            InputError: for layers of a .gguf file, which can't be added to.
         """
+        if any(hasattr(weight, "quant_shape") for weight in self.transformer.parameters()):
+            raise InputError("Nothing can be merged into the layers of a .gguf file; leave the adapters loaded.")
         names = set(adapter_names or self.get_active_adapters())
         options = {"lora_scale": lora_scale, "safe_fusing": safe_fusing, "adapter_names": adapter_names}
         base().fuse_lora(self, components=list(components), **options)

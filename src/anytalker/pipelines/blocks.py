@@ -2,6 +2,7 @@
 
 pipe = AnyTalkerBlocks().init_pipeline()
 pipe.update_components(**AnyTalkerPipeline.from_pretrained("tiny").block_components)
+pipe.update_components(guider=TextAndVoiceGuidance(audio_guidance_scale=3.0))  # or one of diffusers; may be left out
 frames = pipe(image="two.png", audio=["anna.wav", "ben.wav"], output="frames")
 """
 
@@ -12,13 +13,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from diffusers.configuration_utils import FrozenDict
 from diffusers.modular_pipelines import ModularPipelineBlocks, SequentialPipelineBlocks
 from diffusers.modular_pipelines.modular_pipeline_utils import ComponentSpec, ConfigSpec, InputParam, OutputParam
 
 from anytalker.denoising.denoiser import Conditioning, Denoiser
-from anytalker.denoising.guidance import Guidance
+from anytalker.denoising.guiders import GuiderSteps, TextAndVoiceGuidance
 from anytalker.denoising.noise import Noise
 from anytalker.denoising.windows import check_positions, with_window
+from anytalker.errors import InputError
 from anytalker.models.latents import decode_chunks
 from anytalker.models.settings import PipelineSettings
 from anytalker.pipelines.encoding import Encoders, shown_picture
@@ -29,6 +32,7 @@ from anytalker.pipelines.separators import separate_voices
 
 _SHAPING = ("mode", "fps", "max_frames", "size", "scale", "rounding", "upscale", "window", "voice_strengths")
 _SEEN = ("condition", "image_embeds", "face_embeds", "face_masks")
+_GUIDANCE = ("guidance_scale", "audio_guidance_scale", "guidance_interval", "batch_guidance", "voice_strengths")
 
 
 class _Parts(Encoders):
@@ -149,15 +153,20 @@ class VoicesStep(Step):
 
 
 class DenoiseStep(Step):
-    """From noise to latents, in windows, with guidance of text and voices."""
+    """From noise to latents, in windows, with guidance of text and voices or another guider."""
 
     parts = ("transformer", "scheduler")
     needs = ("scene", "prompt_embeds", "negative_prompt_embeds", "audio_embeds", *_SEEN)
-    reads: ClassVar[tuple[str, ...]] = (
-        *("num_inference_steps", "guidance_scale", "audio_guidance_scale", "guidance_interval", "batch_guidance"),
-        *("window", "voice_strengths", "generator"),
-    )
+    reads: ClassVar[tuple[str, ...]] = ("num_inference_steps", *_GUIDANCE, "window", "generator")
     writes = ("latents",)
+
+    @property
+    def expected_components(self) -> list[ComponentSpec]:
+        """Transformer and sampler, and a guider that is there by itself."""
+        guider = ComponentSpec(
+            "guider", TextAndVoiceGuidance, config=FrozenDict({}), default_creation_method="from_config"
+        )
+        return [guider, *super().expected_components]
 
     def run(self, components: Any, state: Any) -> dict[str, Any]:
         """`latents` (1, 16, f, h, w)."""
@@ -165,18 +174,16 @@ class DenoiseStep(Step):
         settings = with_window(settings_of(components), options.window)
         transformer, size = components.transformer, state.scene.decoded.image.size
         check_positions(state.scene.frames, size, settings, transformer.config.rope_max_seq_len)
-        settled = options.settled(settings)
         names = ("prompt_embeds", "negative_prompt_embeds", "audio_embeds", *_SEEN)
         conditioning = Conditioning(**{name: getattr(state, name) for name in names})
-        guidance = Guidance(
-            settled.guidance_scale,
-            settled.audio_guidance_scale,
-            check_strengths(options.voice_strengths, len(state.scene.boxes)),
-            settled.guidance_interval,
-            settled.batch_guidance,
+        denoiser = Denoiser(
+            transformer,
+            components.scheduler,
+            options.settled(settings).num_inference_steps,
+            window=settings.window,
+            window_overlap=settings.window_overlap,
+            guider=GuiderSteps(_guider(components.guider, options, settings, len(state.scene.boxes))),
         )
-        steps, window = settled.num_inference_steps, (settings.window, settings.window_overlap)
-        denoiser = Denoiser(transformer, components.scheduler, steps, guidance, *window)
         condition = state.condition
         height, width = condition.shape[3:]
         noise = Noise(transformer.config.out_channels, height, width, condition, state.generator)
@@ -185,6 +192,28 @@ class DenoiseStep(Step):
             run.advance()
             latents += run.finished()
         return {"latents": torch.cat(latents, dim=2)}
+
+
+def _guider(guider: Any, options: GenerationOptions, settings: PipelineSettings, people: int) -> Any:
+    """The pipeline's guider with a call's own scales, of so many people.
+
+    Raises:
+        InputError: for an option that this guider hasn't, or a value that it can't have.
+    """
+    given = {name: getattr(options, name) for name in _GUIDANCE if name in options.model_fields_set}
+    if "guidance_interval" in given:
+        given["start"], given["stop"] = given.pop("guidance_interval")
+    unknown = [name for name in given if name not in guider.config]
+    if unknown:
+        raise InputError(f"{type(guider).__name__} has no {unknown[0]}; leave it out, or use TextAndVoiceGuidance.")
+    if isinstance(guider, TextAndVoiceGuidance):
+        scale = given.get("guidance_scale", guider.guidance_scale)
+        given["guidance_scale"] = settings.guidance_scale if scale is None else scale
+        given["voice_strengths"] = check_strengths(given.get("voice_strengths", guider.voice_strengths), people)
+    try:
+        return guider.new(**given) if given else guider
+    except ValueError as error:
+        raise InputError(f"{type(guider).__name__} can't be used so: {error}") from error
 
 
 class DecodeStep(Step):

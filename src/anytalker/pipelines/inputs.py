@@ -143,6 +143,10 @@ def read_scene(
     Raises:
         InputError: for anything that can't be used, naming it.
     """
+    if isinstance(image, (list, tuple)):
+        raise InputError(
+            f"There are {len(image)} pictures; a call makes videos of one. Many scenes are jobs:  anytalker batch"
+        )
     if isinstance(audio, (str, Path, np.ndarray)):
         raise InputError("audio must be a list with one entry a person, for example ['anna.wav', 'ben.wav'].")
     if all(entry is None for entry in audio):

@@ -21,7 +21,7 @@ NoiseSources = tuple[torch.Generator | None, torch.Tensor | None]
 
 @dataclass(frozen=True)
 class TalkingVideos(TalkingVideo):
-    """Several videos of the same people, voices and prompt.
+    """Several videos of the same people and voices.
 
     Attributes:
         videos: each of them.
@@ -80,13 +80,11 @@ def shared_out(
     shared = generator is None or isinstance(generator, torch.Generator)
     generators: Sequence[Any] = [generator] * count if shared else generator  # type: ignore[assignment,list-item]
     if len(generators) != count:
-        raise InputError(
-            f"{len(generators)} generators were given for {count} videos; give one, or num_videos_per_prompt of them."
-        )
+        raise InputError(f"{len(generators)} generators were given for {count} videos; give one, or as many.")
     if latents is None:
         return [(one, None) for one in generators]
     if latents.shape[0] not in (1, count):
-        raise InputError(f"latents hold noise for {latents.shape[0]} videos; num_videos_per_prompt is {count}.")
+        raise InputError(f"latents hold noise for {latents.shape[0]} videos; give it for one, or for {count}.")
     each = latents.expand(count, *latents.shape[1:]).split(1)
     return list(zip(generators, each, strict=True))
 

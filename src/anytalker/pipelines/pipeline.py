@@ -34,6 +34,7 @@ from anytalker.pipelines.options import GenerationOptions, SettledOptions, check
 from anytalker.pipelines.outputs import NoiseSources, OutputType, TalkingVideos, check_outputs, finish, shared_out
 from anytalker.pipelines.parts import INTERVAL
 from anytalker.pipelines.prepared_video import PreparedVideo, Previews, Progress
+from anytalker.pipelines.prompts import each_prompt
 from anytalker.pipelines.python_options import PythonOptions, split_options
 from anytalker.pipelines.result import TalkingVideo, VideoFile
 from anytalker.pipelines.separators import separate_voices
@@ -105,11 +106,11 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, Stored, DiffusionPipeline
         image: Image.Image | str | Path,
         audio: Sequence[Any],
         faces: Sequence[Any] | None = None,
-        prompt: str = "",
+        prompt: str | Sequence[str] = "",
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         on_progress: Progress | None = None,
         *,
-        negative_prompt: str | None = None,
+        negative_prompt: str | Sequence[str] | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         audio_guidance_scale: float | None = None,
@@ -141,13 +142,15 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, Stored, DiffusionPipeline
         Without `on_progress` a bar shows the steps, see `set_progress_bar_config`.
 
         Args:
-            image, audio, faces, prompt, on_progress, at: see `prepare`.
+            image, audio, faces, on_progress, at: see `prepare`.
+            prompt: what happens in the video; several: a video of the same picture and voices for each, one after
+                another. Then `negative_prompt` may be one for all or as many, and so may the embeddings.
             generator: source of the noise; None: a random one. Several: one a video.
             negative_prompt, num_inference_steps, guidance_scale, audio_guidance_scale, voice_strengths,
                 guidance_interval, batch_guidance, mode, fps, max_frames, window, size, scale, rounding, upscale,
                 separate: see
                 `GenerationOptions`.
-            num_videos_per_prompt: videos, made one after another from other noise.
+            num_videos_per_prompt: videos, made one after another from other noise; of the first prompt first.
             latents, prompt_embeds, negative_prompt_embeds, attention_kwargs, callback_on_step_end,
                 callback_on_step_end_tensor_inputs: see `PythonOptions`; `latents` may hold noise for each video.
             output_type: what `.frames` are: "np" float32 (T, H, W, 3) in [0, 1]; "pil" a list of pictures; "pt" a
@@ -165,23 +168,26 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, Stored, DiffusionPipeline
         given = locals()
         options = {name: given[name] for name in (*GenerationOptions.model_fields, *PythonOptions.names(), "at")}
         check_outputs(output_type, num_videos_per_prompt)
-        noises = shared_out(generator, latents, num_videos_per_prompt)
-        report = on_progress or step_bar(self)
-        sources = {"generator": noises[0][0], "latents": noises[0][1]}
-        video = self.prepare(image, audio, faces, on_progress=report, **options | sources)
-        made = [finish(one, output_type) for one in self._each(video, noises)]
-        whole = made[0] if num_videos_per_prompt == 1 else TalkingVideos.of(made)
+        prompts = each_prompt(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds)
+        noises = shared_out(generator, latents, len(prompts) * num_videos_per_prompt)
+        others = [(one, one.embeds(self)) for one in prompts[1:]]
+        options |= prompts[0].options | {"generator": noises[0][0], "latents": noises[0][1]}
+        video = self.prepare(image, audio, faces, on_progress=on_progress or step_bar(self), **options)
+        videos = [video, *(one.told(video, embeds) for one, embeds in others)]
+        videos = [one for one in videos for _ in range(num_videos_per_prompt)]
+        made = [finish(one, output_type) for one in self._each(videos, noises)]
+        whole = made[0] if len(videos) == 1 else TalkingVideos.of(made)
         return whole if return_dict else whole.to_tuple()  # type: ignore[return-value]
 
-    def _each(self, video: PreparedVideo, noises: Sequence[NoiseSources]) -> Iterator[PreparedVideo]:
-        """The prepared video with each noise; a callback may change the guidance of one, which the next forgets."""
+    def _each(self, videos: Sequence[PreparedVideo], noises: Sequence[NoiseSources]) -> Iterator[PreparedVideo]:
+        """The videos with each noise; a callback may change the guidance of one, which the next forgets."""
         scale = self._guidance_scale
-        denoisers = [replace(video.denoiser) for _ in noises]
-        for number, (denoiser, (generator, latents)) in enumerate(zip(denoisers, noises, strict=True)):
+        denoisers = [replace(video.denoiser) for video in videos]
+        for number, (video, denoiser, source) in enumerate(zip(videos, denoisers, noises, strict=True)):
             if self._interrupt and number:
                 return
             self._guidance_scale = scale
-            noise = self.noise_for(video.conditioning, generator, latents) if number else video.noise
+            noise = self.noise_for(video.conditioning, *source) if number else video.noise
             yield replace(video, denoiser=denoiser, noise=noise, stopwatch=video.stopwatch.copy())
 
     def stream(self, image: Any, audio: Sequence[Any], **options: Any) -> Iterator[np.ndarray]:

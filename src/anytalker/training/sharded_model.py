@@ -17,9 +17,9 @@ from anytalker.checkpoints.tensors import Checkpoint
 from anytalker.errors import InputError
 from anytalker.loading.found import FoundModel
 from anytalker.loading.part_loaders import transformer_config
-from anytalker.models.conversion import Names, problems_of
 from anytalker.models.digest import TensorDigest
 from anytalker.models.precision import stays_float32
+from anytalker.models.release_names import Names, problems_of
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
 from anytalker.training.model import TrainedModel
 
