@@ -129,7 +129,8 @@ def _filters() -> torch.Tensor:
 
 @cache
 def _network() -> VoiceEncoder:
-    network = VoiceEncoder()
+    with torch.random.fork_rng(devices=[]):  # weights are drawn before they are loaded
+        network = VoiceEncoder()
     network.load_state_dict({name: value.float() for name, value in _weights("ge2e").items()})
     return network.eval().requires_grad_(False)
 
