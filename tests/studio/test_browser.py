@@ -63,10 +63,11 @@ def address(tmp_path_factory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
-    """Chromium."""
+    """Chromium with what it keeps of the pages it has seen."""
+    playwright.expect.set_options(timeout=PATIENCE)
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
-        yield browser
+        yield browser.new_context(reduced_motion="reduce")
         browser.close()
 
 
@@ -74,7 +75,6 @@ def browser() -> Iterator[object]:
 def tab_of(browser, address) -> Iterator[object]:
     """Opens the page in a tab of a width; afterwards there must be no errors and no requests to other hosts."""
     troubles: list[str] = []
-    contexts: dict[tuple[int, str], object] = {}
 
     def on_response(response) -> None:
         if response.status >= 400:
@@ -85,10 +85,9 @@ def tab_of(browser, address) -> Iterator[object]:
             troubles.append(f"elsewhere: {request.url}")
 
     def open_tab(width: int, scheme: str = "light"):
-        if (width, scheme) not in contexts:
-            size = {"width": width, "height": 900}
-            contexts[width, scheme] = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")
-        page = contexts[width, scheme].new_page()
+        page = browser.new_page()
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme)
         page.set_default_timeout(PATIENCE)
         page.on("console", lambda said: said.type == "error" and troubles.append(said.text))
         page.on("pageerror", lambda error: troubles.append(str(error)))
@@ -100,8 +99,8 @@ def tab_of(browser, address) -> Iterator[object]:
         return page
 
     yield open_tab
-    for context in contexts.values():
-        context.close()
+    for page in browser.pages:
+        page.close()
     assert troubles == []
 
 

@@ -137,12 +137,17 @@ def write_video(
                 consume_apart(frames, lambda arriving: _encode_frames(container, video, arriving, rate, sound))
                 if sound is not None:
                     sound.finish()
-            if synthetic:
-                add_synthetic_mark(partial)
-            if settings is not None:
-                add_settings(partial, settings)
+            _mark(partial, synthetic, settings)
     except OSError as error:
         raise InputError(f"{path} can't be written: {error}. Choose another place or free some space.") from error
+
+
+def _mark(path: Path, synthetic: bool, settings: str | None) -> None:
+    """Add what a finished MP4 says of itself to programs."""
+    if synthetic:
+        add_synthetic_mark(path)
+    if settings is not None:
+        add_settings(path, settings)
 
 
 def _chapters(chapters: Sequence[tuple[str, float, float]]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +104,8 @@ class Cast:
         inside = [one for one in self.members if _holds(one.box, x, y)]
         if inside:
             return self.without(inside[-1].id)
-        from anytalker.conditioning.faces import detect_people
-
         image = self.opened()
-        found, _ = detect_people(image, len(self.members) + 1)
-        box = next((box for box in found if _holds(box, x, y)), None)
+        box = next((box for box in _found(self.picture, len(self.members) + 1) if _holds(box, x, y)), None)
         if box is None:
             sides = sorted(max(one.box[2:]) for one in self.members) or [min(image.size) // 4]
             side = sides[len(sides) // 2]
@@ -148,6 +146,15 @@ class Cast:
         name = next(name for number in numbers if (name := words.PERSON.format(number=number)) not in taken)
         members = sorted((*self.members, Member(checked, name)), key=lambda one: one.box[0] + one.box[2] / 2)
         return replace(self, members=tuple(members))
+
+
+@lru_cache(maxsize=16)
+def _found(picture: str, people: int) -> Sequence[PixelBox]:
+    """Faces in a picture, which stays what it is under its name."""
+    from anytalker.conditioning.faces import detect_people
+
+    with Image.open(picture) as image:
+        return detect_people(image.convert("RGB"), people)[0]
 
 
 def _holds(box: PixelBox, x: int, y: int) -> bool:

@@ -84,7 +84,8 @@ def lanes(rows: Sequence[Row], waveforms: Sequence[tuple[float, str] | None]) ->
         _track(number, row, wave, seconds)
         for number, (row, wave) in enumerate(zip(rows, waveforms, strict=True), start=1)
     ]
-    step = next(step for step in (0.5, 1, 2, 5, 10, 30, 60, 120, 600, 3600) if seconds / step <= _TICKS)
+    steps = (0.5, 1, 2, 5, 10, 30, 60, 120, 600)
+    step = next((step for step in steps if seconds / step <= _TICKS), seconds)
     marks = np.arange(0, seconds, step)
     ruler = "".join(f"<span style='left:{100 * mark / seconds:.3f}%'>{mark:g}</span>" for mark in marks)
     return (

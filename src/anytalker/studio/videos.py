@@ -14,8 +14,8 @@ from anytalker.studio.again import again
 from anytalker.studio.cast import Cast, Desk
 from anytalker.studio.rows import Choices
 
-_EVERY = 1.0
-"""Seconds from one look at the queue to the next."""
+_EVERY, _SELDOM = 1.0, 4.0
+"""Seconds from one look at the queue to the next, while a video waits or is made, and otherwise."""
 _CARDS = 6
 
 
@@ -51,6 +51,7 @@ class Videos:
         self.page, self.queue = page, page.desk.queue
         self.other, self.last = gr.State(None), gr.State(None)
         self.jobs, self.count = gr.State(()), gr.State(_CARDS)
+        self.timer = gr.Timer(_EVERY)
         gr.Markdown(f"## {words.RESULT}")
         self.view = gr.HTML(f"<p>{words.NOTHING_YET}</p>", elem_id="video")
         with gr.Row():
@@ -66,10 +67,11 @@ class Videos:
     def _connect(self, made: gr.Blocks) -> None:
         page = self.page
         looked = [page.job, self.other, self.last, self.jobs, self.count]
-        seen = [page.job, self.view, self.last, self.jobs, self.cancel, self.retry, self.delete, self.alone, self.more]
+        seen = [page.job, self.view, self.last, self.jobs, self.timer]
+        seen += [self.cancel, self.retry, self.delete, self.alone, self.more]
         quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
         made.load(self._look, looked, seen, **quiet)
-        gr.Timer(_EVERY).tick(self._look, looked, seen, **quiet)
+        self.timer.tick(self._look, looked, seen, **quiet)
         gr.on([page.job.change, self.other.change, self.count.change], self._look, looked, seen, **quiet)
         self.cancel.click(page.told(self._cancel), page.job, [page.problem])
         self.retry.click(page.told(self._retry), page.job, [page.problem])
@@ -93,7 +95,9 @@ class Videos:
             found |= self._buttons(known, beside)
         cards = tuple((one.id, one.state.value) for one in listed[:count])
         if cards != jobs:
-            found |= {self.jobs: cards, self.more: gr.update(visible=len(listed) > count)}
+            busy = any(not one.state.over for one in listed)
+            timer = gr.Timer(_EVERY if busy else _SELDOM)
+            found |= {self.jobs: cards, self.more: gr.update(visible=len(listed) > count), self.timer: timer}
         return found or {self.last: gr.skip()}
 
     def _known(self, job: str | None) -> QueuedJob | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 TITLE = "AnyTalker studio"
 INTRO = "A picture, a voice for each person in it, and they talk. Everything stays on this computer."
 PICTURE = "1. Picture"
-DROP_PICTURE = "Picture, or video for its first frame"
+DROP_PICTURE = "Picture, video, or MP4 made here"
 EXAMPLE = "Try the example"
 FACES = "The people in the picture"
 CLICK = "A click on the picture"
