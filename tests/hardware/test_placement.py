@@ -17,6 +17,7 @@ from anytalker.doctor.memory import transformer_bytes
 from anytalker.doctor.report import GPU_REST, Machine, plan_video
 from anytalker.hardware.placement import Placement, place, stream_layers
 from tests.loading.full_size import save_small_model
+from tests.pipelines.test_diffusers_contract import NO_STREAMS, STREAMS
 
 GIB = 2**30
 
@@ -53,6 +54,7 @@ def expected(model) -> np.ndarray:
     return generate(load(model))
 
 
+@pytest.mark.skipif(not STREAMS, reason=NO_STREAMS)
 def test_layers_that_come_one_by_one_give_the_same_video(model, expected) -> None:
     streamed = load(model)
     moved: list[str] = []

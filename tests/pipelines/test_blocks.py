@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from diffusers.guiders import AdaptiveProjectedGuidance, AutoGuidance, ClassifierFreeGuidance, SkipLayerGuidance
+from diffusers.guiders import (
+    AdaptiveProjectedGuidance,
+    AutoGuidance,
+    ClassifierFreeGuidance,
+    MagnitudeAwareGuidance,
+    SkipLayerGuidance,
+)
 from diffusers.modular_pipelines import BlockState, SequentialPipelineBlocks
 
 from anytalker import InputError
@@ -104,12 +110,13 @@ def test_guiders_of_diffusers_take_its_place(pipeline) -> None:
         pipe(**short(voice_strengths=(2.0, 1.0)), output="latents")
     with pytest.raises(InputError, match="AdaptiveProjectedGuidance can't be used so"):
         pipe(**short(guidance_interval=(1.0, 1.0)), output="latents")
-    for other in (
-        SkipLayerGuidance(skip_layer_guidance_layers=[0]),
-        AutoGuidance(auto_guidance_layers=[0], dropout=1.0),
+    for other, reason in (
+        (SkipLayerGuidance(skip_layer_guidance_layers=[0]), "SkipLayerGuidance changes layers of the model"),
+        (AutoGuidance(auto_guidance_layers=[0], dropout=1.0), "AutoGuidance changes layers of the model"),
+        (MagnitudeAwareGuidance(), "MagnitudeAwareGuidance is for pictures, not for videos"),
     ):
         pipe.update_components(guider=other)
-        with pytest.raises(InputError, match=f"{type(other).__name__} changes layers of the model"):
+        with pytest.raises(InputError, match=reason):
             pipe(**short(), output="latents")
 
 

@@ -40,11 +40,13 @@ def branch_inputs(
 class StepGuidance(Protocol):
     """What guidance wants of the transformer at a step of a window, and makes of it."""
 
-    batched: bool
+    @property
+    def batched(self) -> bool:
+        """Whether all branches are computed in one batch."""
 
     @property
     def branches(self) -> tuple[Branch, ...]:
-        """Branches to compute, all in one batch if `batched`."""
+        """Branches to compute, in order."""
 
     def combine(self, velocities: Mapping[Branch, torch.Tensor]) -> torch.Tensor:
         """The guided velocity from those of the branches, each (B, channels, f, h, w)."""

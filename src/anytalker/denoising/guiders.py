@@ -15,6 +15,8 @@ from anytalker.errors import InputError
 
 BRANCHES: dict[str, Branch] = {"pred_uncond": "null", "pred_text": "text", "pred_cond": "all"}
 """Branches of `Guidance` by diffusers' names of predictions: without both, with the prompt, with the voices too."""
+PICTURES = ("MagnitudeAwareGuidance",)
+"""Guiders of diffusers that measure predictions of single pictures, without a dimension of frames."""
 _PREDICTIONS = {branch: name for name, branch in BRANCHES.items()}
 
 
@@ -127,10 +129,12 @@ class GuiderSteps:
         guider: `TextAndVoiceGuidance`, or one of diffusers that combines predictions with and without the conditions.
 
     Raises:
-        InputError: for a guider that needs others, or that changes layers.
+        InputError: for a guider that needs others, that changes layers, or that is for pictures.
     """
 
     def __init__(self, guider: Any) -> None:
+        if type(guider).__name__ in PICTURES:
+            raise InputError(f"{type(guider).__name__} is for pictures, not for videos; use ClassifierFreeGuidance.")
         unknown = set(guider._input_predictions) - set(BRANCHES)
         if unknown or type(guider).prepare_models is not BaseGuidance.prepare_models:
             raise InputError(
