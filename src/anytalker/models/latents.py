@@ -15,8 +15,8 @@ SETTLED_GREY = 32
 SETTLED_STILL = 5
 """The same for a still picture; what changes after them is too little to matter."""
 
-_WAN_LOOKS_BACK = 40
-"""Latent frames before one on which its frames depend in Wan's decoder; see `latents_behind`."""
+_WAN_LOOKS_BACK = 38
+"""Latent frames before one on which its video frames depend in Wan's decoder."""
 
 
 def latent_statistics(vae: Any, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
