@@ -20,6 +20,14 @@ def test_speech_pauses_and_noise_does_not() -> None:
     assert clear_windows(sound, np.array([[0.0, 1.6], [2.2, 3.8]])).tolist() == [True, False]
 
 
+def test_a_low_voice_in_the_rooms_noise_is_clear() -> None:
+    room = 0.004
+    low = 0.15 * syllables(2, room / 0.15, seed=1)
+    sound = np.concatenate([syllables(2, room), low, syllables(2, 0.05, seed=2)])
+    assert loud_to_quiet(low) < 16
+    assert clear_windows(sound, np.array([[0.0, 1.6], [2.2, 3.8], [4.2, 5.8]])).tolist() == [True, True, False]
+
+
 class Pitch:
     """An embedder of how often a sound crosses zero, and what white noise does to it."""
 

@@ -15,6 +15,8 @@ from anytalker.media.sound import Samples
 
 CLEAR = 18.0
 """Decibels between loud and quiet moments from which a voice counts as clear: speech pauses, music and noise don't."""
+_NO_LOUDER = 3.0
+"""Decibels by which quiet moments may exceed those of clear windows: noise that everybody is heard in is no reason."""
 _STEPS_A_SECOND = 50
 _SILENCE = 1e-4
 _SMOOTH = 2
@@ -33,15 +35,29 @@ def loud_to_quiet(samples: np.ndarray) -> float:
     Args:
         samples: float (samples,) at 16 kHz.
     """
-    steps = max(1, len(samples) * _STEPS_A_SECOND // SAMPLE_RATE)
-    loudness = np.maximum(frame_loudness(samples, steps, _STEPS_A_SECOND), _SILENCE)
-    return float(20 * np.log10(np.quantile(loudness, 0.9) / np.quantile(loudness, 0.05)))
+    quiet, loud = _levels(samples)
+    return loud - quiet
 
 
 def clear_windows(sound: np.ndarray | Samples, times: np.ndarray) -> np.ndarray:
-    """Which windows (W, 2), [start, end) in seconds, are free of loud music and noise: boolean (W,)."""
+    """Which windows (W, 2), [start, end) in seconds, are free of loud music and noise: boolean (W,).
+
+    Where the quiet moments are no louder than those of clear windows, too, somebody only speaks in a low voice.
+    """
     edges = np.round(times * SAMPLE_RATE).astype(int).tolist()
-    return np.array([loud_to_quiet(sound[start:end]) >= CLEAR for start, end in edges], dtype=bool)
+    quiet, loud = np.array([_levels(sound[start:end]) for start, end in edges]).reshape(-1, 2).T
+    clear = loud - quiet >= CLEAR
+    if clear.any():
+        clear |= quiet <= np.median(quiet[clear]) + _NO_LOUDER
+    return clear
+
+
+def _levels(samples: np.ndarray) -> tuple[float, float]:
+    """Decibels of the quietest and of the loud moments."""
+    steps = max(1, len(samples) * _STEPS_A_SECOND // SAMPLE_RATE)
+    loudness = np.maximum(frame_loudness(samples, steps, _STEPS_A_SECOND), _SILENCE)
+    quiet, loud = 20 * np.log10(np.quantile(loudness, [0.05, 0.9]))
+    return float(quiet), float(loud)
 
 
 def give_to_nearest(
