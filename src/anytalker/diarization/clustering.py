@@ -19,7 +19,7 @@ _STAY = 0.9
 """Probability that the next window has the same speaker."""
 _LEAST_SHARE = 1e-3
 _ITERATIONS, _SETTLED = 30, 1e-3
-_MIXED_SHARE, _MIXED_WITHIN, _MIXED_NEAR, _MIXED_RUN = 0.15, 0.2, 0.6, 10
+_MIXED_SHARE, _MIXED_WITHIN, _MIXED_NEAR, _MIXED_RUN = 0.25, 0.2, 0.6, 10
 
 
 def cluster_voices(
