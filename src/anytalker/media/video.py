@@ -122,6 +122,7 @@ def write_video(
     Raises:
         InputError: for a frame rate, frames or audio that can't be encoded, or an unwritable path.
     """
+    # Long because its arguments need explaining.
     import av
 
     from anytalker.media.picture_groups import PictureTrack
