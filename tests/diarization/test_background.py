@@ -34,6 +34,14 @@ def test_a_voice_that_never_pauses_is_clear_and_one_in_noise_is_not() -> None:
     assert voice_to_background(np.zeros(100)) == 0
 
 
+def test_a_low_voice_in_the_rooms_noise_is_clear() -> None:
+    room = 0.004
+    low = 0.15 * syllables(2, room / 0.15, seed=1)
+    sound = np.concatenate([syllables(2, room), low, syllables(2, 0.05, seed=2)])
+    assert loud_to_quiet(low) < 16
+    assert clear_windows(sound, np.array([[0.0, 1.6], [2.2, 3.8], [4.2, 5.8]])).tolist() == [True, True, False]
+
+
 class Pitch:
     """An embedder of how often a sound crosses zero, and what white noise does to it."""
 

@@ -45,7 +45,7 @@ def test_a_long_recording_has_no_more_speakers() -> None:
     rng = np.random.default_rng(3)
     points, labels = windows([0, 1, 2] * 40)
     points = points + np.repeat(0.9 * rng.standard_normal((len(points) // 10, DIRECTIONS)), 10, axis=0)
-    belief = cluster_voices(points, VARIANCES)
+    belief = cluster_voices(points, VARIANCES, max_speakers=5)
     assert belief.shape[1] == 3
     assert purity(belief, labels) > 0.98
 
@@ -56,6 +56,18 @@ def test_two_at_once_are_no_third() -> None:
     both = both + np.random.default_rng(1).standard_normal((8, DIRECTIONS))
     belief = cluster_voices(np.concatenate([points[:40], both, points[40:]]), VARIANCES)
     assert belief.shape[1] == 2
+
+
+def test_somebody_beside_the_line_between_two_others_is_a_third() -> None:
+    points, labels = windows([0, 1, 0, 1, 0, 1, 0, 1])
+    one, other = (points[labels == label].mean(axis=0) for label in (0, 1))
+    line = other - one
+    aside = np.random.default_rng(2).standard_normal(DIRECTIONS)
+    aside -= (aside @ line) / (line @ line) * line
+    place = (one + other) / 2 + np.sqrt(0.8) * np.linalg.norm(line) / 2 * aside / np.linalg.norm(aside)
+    third = place + np.random.default_rng(1).standard_normal((8, DIRECTIONS))
+    belief = cluster_voices(np.concatenate([points[:40], third, points[40:]]), VARIANCES)
+    assert belief.shape[1] == 3
 
 
 def test_somebody_between_two_others_who_speaks_alone_is_a_third() -> None:

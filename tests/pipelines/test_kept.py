@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from anytalker.denoising.segments import KeptWindows
 from anytalker.errors import InputError
 from anytalker.loading.scheduler import make_scheduler
 from anytalker.media.destination import latents_path
+from anytalker.media.video import read_video
+from anytalker.pipelines.kept import read_earlier
 from tests.denoising.test_wavefront import MODEL, conditioning
 from tests.pipelines.test_pipeline import FACES
 from tests.pipelines.test_prepared_video import short_windows
@@ -67,11 +70,28 @@ def test_only_windows_that_hear_the_change_are_made_again(make, voice, first, tm
     assert "4 of 8 windows are made again." in said[-1]
     same = [bool(torch.equal(a, b)) for a, b in zip(before[0].transpose(0, 1), after[0].transpose(0, 1), strict=True)]
     assert same == [True] * 11 + [False] * 7
+    frames = [read_video(video)[0] for video in (path, tmp_path / "edited.mp4")]
+    same = (frames[0] == frames[1]).all(axis=(1, 2, 3)).tolist()
+    assert all(same[:32])
+    assert not any(same[41:])
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         "edited.json",
         "edited.latents.safetensors",
         "edited.mp4",
     ]
+
+
+def test_pictures_are_copied_only_from_the_video_that_was_made_with_the_latents(make, voice, first, tmp_path) -> None:
+    earlier = read_earlier(first[0])
+    assert earlier.pictures(12, "") is not None
+    assert earlier.pictures(12, "AI-generated") is None
+    assert earlier.pictures(12, None) is None
+    for file in (first[0], latents_path(first[0])):
+        shutil.copy(file, tmp_path)
+    (tmp_path / "talk.mp4").write_bytes(b"another video")
+    assert read_earlier(tmp_path / "talk.mp4").pictures(12, "") is None
+    make(tmp_path / "same.mp4", voice, edit_of=tmp_path / "talk.mp4")
+    assert (tmp_path / "same.mp4").read_bytes() == first[0].read_bytes()
 
 
 def test_a_longer_voice_leaves_the_windows_before_it(make, voice, first, tmp_path) -> None:

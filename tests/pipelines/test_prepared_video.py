@@ -20,7 +20,16 @@ from anytalker.errors import AnyTalkerError
 from anytalker.media import destination
 from anytalker.media.video import read_video
 from anytalker.models.autoencoder import MiniatureAutoencoder
-from anytalker.models.latents import CHUNK, SETTLED_GREY, decode_chunks, decode_video, picture_latents, regroup
+from anytalker.models.latents import (
+    CHUNK,
+    SETTLED_GREY,
+    decode_chunks,
+    decode_frames,
+    decode_video,
+    latents_behind,
+    picture_latents,
+    regroup,
+)
 from anytalker.pipelines import parts, prepared_video
 from anytalker.pipelines.prepared_video import PreparedVideo
 from tests.loading.full_size import small_parts
@@ -416,6 +425,20 @@ def test_decoding_in_chunks_is_decoding_the_whole() -> None:
         torch.testing.assert_close(torch.cat(pieces, dim=2), decode_video(vae, latents), atol=1e-5, rtol=0)
         other = list(decode_chunks(vae, [latents]))
         assert all(torch.equal(one, two) for one, two in zip(pieces, other, strict=True))
+
+
+def test_a_part_is_decoded_as_in_the_whole() -> None:
+    torch.manual_seed(0)
+    tiny = AnyTalkerPipeline.from_pretrained("tiny").vae
+    for vae, begin in ((small_parts()["vae"].double(), 165), (tiny, 62)):
+        latents = torch.randn(1, 16, 44, 1, 1, dtype=vae.dtype)
+        end = begin + 8
+        first, last = latents_behind(vae, begin, end, latents.shape[2])
+        assert 0 < first < (begin + 3) // 4 < last < 46
+        part = torch.cat(list(decode_frames(vae, latents, begin, end, "cpu")), dim=2)
+        whole = torch.cat(list(decode_chunks(vae, [latents])), dim=2)[:, :, begin:end]
+        torch.testing.assert_close(part, whole, atol=1e-5 if vae is tiny else 1e-12, rtol=0)
+    assert next(iter(decode_frames(tiny, latents, 0, 1, "cpu"))).shape[2] == 1
 
 
 def test_wans_encoding_of_a_picture_settles() -> None:

@@ -15,6 +15,8 @@ from anytalker.media.sound import Samples
 
 CLEAR = 14.0
 """Decibels of a voice above its background from which it counts as clear."""
+_NO_LOUDER = 3.0
+"""Decibels by which quiet moments may exceed those of clear windows: noise that everybody is heard in is no reason."""
 _STEPS_A_SECOND = 50
 _SILENCE = 1e-4
 _SMOOTH = 2
@@ -35,9 +37,8 @@ def loud_to_quiet(samples: np.ndarray) -> float:
     Args:
         samples: float (samples,) at 16 kHz.
     """
-    steps = max(1, len(samples) * _STEPS_A_SECOND // SAMPLE_RATE)
-    loudness = np.maximum(frame_loudness(samples, steps, _STEPS_A_SECOND), _SILENCE)
-    return float(20 * np.log10(np.quantile(loudness, 0.9) / np.quantile(loudness, 0.05)))
+    quiet, loud = _levels(samples)
+    return loud - quiet
 
 
 def voice_to_background(samples: np.ndarray) -> float:
@@ -58,9 +59,24 @@ def voice_to_background(samples: np.ndarray) -> float:
 
 
 def clear_windows(sound: np.ndarray | Samples, times: np.ndarray) -> np.ndarray:
-    """Which windows (W, 2), [start, end) in seconds, are free of loud music and noise: boolean (W,)."""
+    """Which windows (W, 2), [start, end) in seconds, are free of loud music and noise: boolean (W,).
+
+    Where the quiet moments are no louder than those of clear windows, too, somebody only speaks in a low voice.
+    """
     edges = np.round(times * SAMPLE_RATE).astype(int).tolist()
-    return np.array([voice_to_background(sound[start:end]) >= CLEAR for start, end in edges], dtype=bool)
+    clear = np.array([voice_to_background(sound[start:end]) >= CLEAR for start, end in edges], dtype=bool)
+    if clear.any():
+        quiet = np.array([_levels(sound[start:end])[0] for start, end in edges])
+        clear |= quiet <= np.median(quiet[clear]) + _NO_LOUDER
+    return clear
+
+
+def _levels(samples: np.ndarray) -> tuple[float, float]:
+    """Decibels of the quietest and of the loud moments."""
+    steps = max(1, len(samples) * _STEPS_A_SECOND // SAMPLE_RATE)
+    loudness = np.maximum(frame_loudness(samples, steps, _STEPS_A_SECOND), _SILENCE)
+    quiet, loud = 20 * np.log10(np.quantile(loudness, [0.05, 0.9]))
+    return float(quiet), float(loud)
 
 
 def give_to_nearest(

@@ -227,10 +227,12 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, Stored, DiffusionPipeline
             say: called with a sentence when an interrupted run continues, or its parts can't be used.
             interval: seconds between two savings of the parts; 0: after every step.
             fingerprint: of inputs and settings, for the record; the command line recognises the video by it.
-            keep_latents: also write talk.latents.safetensors, with which the video can be edited.
+            keep_latents: also write talk.latents.safetensors, with which the video can be edited; its pictures are
+                encoded in groups that can be copied.
             edit_of: an earlier video of the same picture, model, seed and options, whose latents were kept. Only the
-                windows in which a voice changed are made again. Its frames stay as they are in all others, so a
-                changed voice is a little less free at their borders than in a video that is made as a whole.
+                windows in which a voice changed are made again, and only their pictures are decoded and encoded. Its
+                frames stay as they are in all others, so a changed voice is a little less free at their borders than
+                in a video that is made as a whole.
 
         Raises:
             InputError: for anything that can't be used, naming it, if an input or an unrelated talk.json would be

@@ -24,12 +24,13 @@ from anytalker.failures import is_out_of_memory
 from anytalker.files import write_json_atomic
 from anytalker.hardware.placement import Memory
 from anytalker.media.destination import check_record, making, parts_folder, record_path
+from anytalker.media.picture_groups import EarlierPictures, KeptFrames
 from anytalker.media.recordings import SAMPLE_RATE
 from anytalker.media.video import Stopwatch, write_video
-from anytalker.models.latents import CHUNK, decode_chunks, enlarged
+from anytalker.models.latents import CHUNK, decode_chunks, decode_frames, enlarged
 from anytalker.pipelines.encoding import shown_picture
 from anytalker.pipelines.inputs import Inputs
-from anytalker.pipelines.kept import keep_latents, read_earlier
+from anytalker.pipelines.kept import Editable, read_earlier
 from anytalker.pipelines.parts import INTERVAL, VIDEO, Parts, identity_of
 from anytalker.pipelines.result import TalkingVideo, VideoFile
 from anytalker.pipelines.subtitles import burned, labelled
@@ -114,16 +115,21 @@ class PreparedVideo:
         Raises:
             InputError: if a frame that is to be rounded holds values that are not numbers.
         """
+        total = 4 * self.conditioning.latent_frames - 3
         chunks = decode_chunks(self.vae, latents, shown_picture(self.inputs))
-        total, done = -(-self.conditioning.latent_frames // CHUNK), 0
-        self.report("decode", 0, total)
+        yield from self._pixels(chunks, 0, total, eight_bit)
+
+    def _pixels(self, chunks: Iterator[torch.Tensor], done: int, total: int, eight_bit: bool) -> Iterator[np.ndarray]:
+        """See `decode`; `done` of `total` frames are decoded already."""
+        size = 4 * CHUNK
+        self.report("decode", -(-done // size), -(-total // size))
         while True:
             with self.stopwatch.stage("decode", besides="denoise"):
                 pixels = next(chunks, None)
             if pixels is None:
                 return
-            done += 1
-            self.report("decode", done, total)
+            done += pixels.shape[2]
+            self.report("decode", -(-done // size), -(-total // size))
             yield _on_cpu(pixels[0].float().add_(1).div_(2).permute(1, 2, 3, 0), eight_bit)
             del pixels
 
@@ -160,7 +166,8 @@ class PreparedVideo:
             return self._together(Path(path), fingerprint)
         identity = self.identity()
         windows = self.denoiser.windows(self.conditioning.latent_frames)
-        kept = None if edit_of is None else read_earlier(edit_of).unchanged(identity, windows, self.inputs)
+        earlier = None if edit_of is None else read_earlier(edit_of)
+        kept = None if earlier is None else earlier.unchanged(identity, windows, self.inputs)
         if kept is not None:
             say(f"{len(windows) - len(kept.numbers)} of {len(windows)} windows are made again.")
             parts = Parts(parts_folder(path), identity | {"edit_of": str(edit_of)}, math.inf, fingerprint=fingerprint)
@@ -169,9 +176,11 @@ class PreparedVideo:
         try:
             with making(path):
                 unsaved = self._denoise(parts, say, kept)
-                if keep or kept is not None:
-                    keep_latents(Path(path), [*parts.read(), *unsaved], identity, windows, self.inputs)
-                return self._write(Path(path), parts, unsaved)
+                if not keep and earlier is None:
+                    return self._write(Path(path), parts, unsaved)
+                drawn = None if self.inputs.subtitles == "burn" else self.label or ""
+                editable = Editable(identity, windows, self.inputs, drawn, earlier)
+                return self._write_editable(Path(path), parts, unsaved, editable)
         except KeyboardInterrupt:
             if not parts.exist:
                 raise
@@ -261,12 +270,27 @@ class PreparedVideo:
                 unsaved = []
         return unsaved
 
-    def _frames(self, latents: Iterable[torch.Tensor]) -> Iterator[np.ndarray]:
+    def _frames(self, decoded: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """What is written: uint8 chunks (t, H, W, 3), with subtitles and a label if they are wanted."""
-        frames = self._unless_interrupted(self.decode(latents, eight_bit=True))
+        frames = self._unless_interrupted(decoded)
         if self.inputs.timeline is not None and self.inputs.subtitles == "burn":
             frames = burned(frames, self.inputs.timeline, self.inputs.fps)
         return frames if self.label is None else labelled(frames, self.label)
+
+    def _edited(
+        self, latents: torch.Tensor, stretches: list[tuple[bool, KeptFrames]]
+    ) -> Iterator[np.ndarray | KeptFrames]:
+        """What is written of an edited video: chunks as `_frames` gives them, or the frames that are copied."""
+        done, total = 0, sum(span.stop - span.start for same, span in stretches if not same)
+        device = self.conditioning.condition.device
+        for same, span in stretches:
+            self._stop_if_interrupted()
+            if same:
+                yield span
+                continue
+            chunks = decode_frames(self.vae, latents, span.start, span.stop, device, shown_picture(self.inputs))
+            yield from self._frames(self._pixels(chunks, done, total, eight_bit=True))
+            done += span.stop - span.start
 
     def _unless_interrupted(self, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         for chunk in chunks:
@@ -281,7 +305,7 @@ class PreparedVideo:
             if is_first():
                 write_video(
                     path,
-                    self._frames(latents),
+                    self._frames(self.decode(latents, eight_bit=True)),
                     video.fps,
                     video.mixture,
                     SAMPLE_RATE,
@@ -295,21 +319,42 @@ class PreparedVideo:
 
     def _write(self, path: Path, parts: Parts, unsaved: list[torch.Tensor]) -> VideoFile:
         """Decode and write the video and its record, then remove the parts."""
-        video = VideoFile(self.inputs, self.model, self.choices, self.stopwatch.seconds, path)
         device = self.conditioning.condition.device
         latents = (part.to(device) for part in chain(parts.read(), unsaved))
+        return self._finish(path, parts, self._frames(self.decode(latents, eight_bit=True)))
+
+    def _write_editable(self, path: Path, parts: Parts, unsaved: list[torch.Tensor], editable: Editable) -> VideoFile:
+        """As `_write`, with what an edited video can take of the earlier one, and with the latents."""
+        latents = torch.cat([part.cpu() for part in chain(parts.read(), unsaved)], dim=2)
+        pictures, stretches = editable.plan(self.vae, latents)
+        frames = self._edited(latents, stretches)
+        return self._finish(path, parts, frames, pictures, lambda written: editable.keep(path, written, latents))
+
+    def _finish(
+        self,
+        path: Path,
+        parts: Parts,
+        frames: Iterator[np.ndarray | KeptFrames],
+        pictures: EarlierPictures | None = None,
+        keep: Callable[[Path], None] | None = None,
+    ) -> VideoFile:
+        """Write the video and its record, then remove the parts; `keep` is called with where the MP4 is till then."""
+        video = VideoFile(self.inputs, self.model, self.choices, self.stopwatch.seconds, path)
         # Half-written videos belong to the parts: a run that is killed leaves nothing else behind.
         target = parts.folder / VIDEO if parts.exist else path
-        inside = video.inside(self.noise.seed)
         write_video(
             target,
-            self._frames(latents),
+            frames,
             video.fps,
             video.mixture,
             SAMPLE_RATE,
             chapters=video.chapters,
-            settings=inside,
+            settings=video.inside(self.noise.seed),
+            groups=keep is not None,
+            earlier=pictures,
         )
+        if keep is not None:
+            keep(target)
         write_json_atomic(record_path(path), video.record(self.noise.seed, parts.fingerprint, path.parent).model_dump())
         if target != path:
             target.replace(path)
