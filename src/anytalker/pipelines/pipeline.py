@@ -148,8 +148,7 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, Stored, DiffusionPipeline
             generator: source of the noise; None: a random one. Several: one a video.
             negative_prompt, num_inference_steps, guidance_scale, audio_guidance_scale, voice_strengths,
                 guidance_interval, batch_guidance, mode, fps, max_frames, window, size, scale, rounding, upscale,
-                separate: see
-                `GenerationOptions`.
+                separate: see `GenerationOptions`.
             num_videos_per_prompt: videos, made one after another from other noise; of the first prompt first.
             latents, prompt_embeds, negative_prompt_embeds, attention_kwargs, callback_on_step_end,
                 callback_on_step_end_tensor_inputs: see `PythonOptions`; `latents` may hold noise for each video.
