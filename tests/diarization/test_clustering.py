@@ -50,6 +50,16 @@ def test_a_long_recording_has_no_more_speakers() -> None:
     assert purity(belief, labels) > 0.98
 
 
+def test_a_long_recording_has_no_fewer_speakers() -> None:
+    """Two whose voices are near each other, in short turns: however long it is, each window still has a say."""
+    points, labels = windows([0, 1, 2, 3] * 60)
+    first, second = points[labels == 0].mean(axis=0), points[labels == 1].mean(axis=0)
+    points[labels == 1] += 0.5 * (first - second)
+    belief = cluster_voices(points - points.mean(axis=0), VARIANCES)
+    assert belief.shape[1] == 4
+    assert purity(belief, labels) > 0.98
+
+
 def test_two_at_once_are_no_third() -> None:
     points, labels = windows([0, 1, 0, 1, 0, 1, 0, 1])
     both = points[labels == 0].mean(axis=0) / 2 + points[labels == 1].mean(axis=0) / 2

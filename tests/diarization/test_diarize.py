@@ -50,7 +50,7 @@ def test_two_at_once_are_an_overlap(talk) -> None:
     longest = max(overlaps, key=lambda span: span[1] - span[0])
     assert second / RATE - 1.2 < sum(longest) / 2 < second / RATE
     assert first / RATE < longest[0]
-    assert any(start < sum(longest) / 2 < end for start, end in heard.doubtful)
+    assert any(one.start < sum(longest) / 2 < one.end for one in heard.doubtful)
 
 
 def test_one_person_is_one(talk) -> None:

@@ -77,22 +77,23 @@ def _vbx(
         points, variances: see `cluster_voices`.
         belief: probabilities to begin with.
         prune: take away speakers that nothing needs.
-        strength: share of the evidence that counts.
+        strength: share of the evidence that counts, the power of the likelihood of all windows. It is of the voices
+            alone: given these, each window is still whose it is.
 
     Returns:
         Probabilities (windows, speakers), and the evidence (ELBO).
     """
     shares = np.full(belief.shape[1], 1 / belief.shape[1])
     scaled = points * np.sqrt(variances)
-    weight = _INDEPENDENCE * strength
     evidence = -np.inf
     for _ in range(_ITERATIONS):
-        spread = 1 / (1 + weight / _REGULARIZATION * belief.sum(axis=0)[:, None] * variances)
-        means = weight / _REGULARIZATION * spread * (belief.T @ scaled)
-        likelihood = weight * (scaled @ means.T - 0.5 * (spread + means**2) @ variances)
+        counted = strength * _INDEPENDENCE / _REGULARIZATION
+        spread = 1 / (1 + counted * belief.sum(axis=0)[:, None] * variances)
+        means = counted * spread * (belief.T @ scaled)
+        likelihood = _INDEPENDENCE * (scaled @ means.T - 0.5 * (spread + means**2) @ variances)
         last = belief
         belief, entries, total = _forward_backward(likelihood, shares)
-        evidence = total + 0.5 * _REGULARIZATION * float((np.log(spread) - spread - means**2 + 1).sum())
+        evidence = strength * total + 0.5 * _REGULARIZATION * float((np.log(spread) - spread - means**2 + 1).sum())
         if prune:
             shares = entries / entries.sum()
             kept = shares > _LEAST_SHARE
