@@ -61,7 +61,7 @@ def write_enlargements(
 
 
 def _enlargement(pipeline: Any, clip: RenderedClip, sigma: float, fps: float, seed: int) -> dict[str, torch.Tensor]:
-    small = replace(clip, frames=np.stack([_shrunk(frame) for frame in clip.frames]))
+    small = replace(clip, frames=np.stack([shrunk(frame) for frame in clip.frames]))
     predicted = guess(pipeline, small, sigma, fps, seed)["guess"][None].float()
     decoded = decode_video(pipeline.vae, predicted)[0].permute(1, 2, 3, 0).add(1).mul(127.5).round().to(torch.uint8)
     kept = np.sort(np.random.default_rng(seed).permutation(len(clip.frames) - 1)[:KEPT] + 1)
@@ -72,7 +72,8 @@ def _enlargement(pipeline: Any, clip: RenderedClip, sigma: float, fps: float, se
     }
 
 
-def _shrunk(frame: np.ndarray) -> np.ndarray:
+def shrunk(frame: np.ndarray) -> np.ndarray:
+    """A frame (2h, 2w, 3) at half the size."""
     height, width = frame.shape[:2]
     return cv2.resize(frame, (width // SCALE, height // SCALE), interpolation=cv2.INTER_AREA)
 
