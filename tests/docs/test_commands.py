@@ -48,6 +48,7 @@ NOT_RUN = {
     "torchrun": "needs several processes and, most of it, GPUs",
     "anytalker miniature prepare runs/miniature": "minutes to an hour: draws clips, trains an autoencoder",
     "anytalker miniature decoder": TRAINING,
+    "anytalker miniature upscaler": TRAINING,
     "anytalker train configs/miniature-stage1.yaml": TRAINING,
     "anytalker train configs/miniature-stage2.yaml": TRAINING,
     "anytalker train ablation": TRAINING,
