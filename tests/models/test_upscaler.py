@@ -70,7 +70,8 @@ def test_decoded_frames_come_closer_to_the_truth_than_enlarged_ones(pipeline, cl
     frames = decoded[0].transpose(0, 1)
     usual = torch.nn.functional.interpolate(frames, scale_factor=2, mode="bicubic").clamp(-1, 1)
     enlarged = pipeline.vae.upscaler.enlarge(frames, true[0])
-    assert error(enlarged, true) < 0.5 * error(usual, true)
+    assert error(enlarged[0], true[0]) < 0.1 * error(usual[0], true[0]), "the picture itself is kept"
+    assert error(enlarged, true) < error(usual, true)
     left, top, width, height = map(int, clip.boxes[0])
     mouth = (slice(1, None), slice(None), slice(top + height // 2, top + height), slice(left, left + width))
     assert error(enlarged[mouth], true[mouth]) < error(usual[mouth], true[mouth])
@@ -82,7 +83,7 @@ def test_a_video_is_the_small_one_enlarged(pipeline) -> None:
 
     def make(**options):
         generator = torch.Generator().manual_seed(1)
-        return pipeline(picture, voices, faces=boxes, generator=generator, num_inference_steps=1, **options)
+        return pipeline(picture, voices, faces=boxes, generator=generator, num_inference_steps=1, max_frames=5, **options)
 
     large, small = make(), make(upscale=False)
     height, width = small.frames.shape[1:3]

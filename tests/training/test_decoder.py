@@ -12,7 +12,8 @@ from anytalker.miniature.world.clips import autoencoder_batches
 from anytalker.models.autoencoder import MiniatureAutoencoder
 from anytalker.models.digest import encoder_digest, weights_digest
 from anytalker.models.latents import decode_video, encode_video
-from anytalker.training.decoder import DecoderTraining, PatchDiscriminator, decoding_parameters, train_decoder
+from anytalker.training.adversarial import PatchDiscriminator
+from anytalker.training.decoder import DecoderTraining, decoding_parameters, train_decoder
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_only_the_decoders_parameters_are_found(lesson) -> None:
 
 
 def test_the_discriminator_sees_four_frames_and_scores_patches() -> None:
-    scores, features = PatchDiscriminator()(torch.zeros(2, 12, 64, 32))
+    scores, features = PatchDiscriminator(12)(torch.zeros(2, 12, 64, 32))
     assert scores.shape == (2, 1, 8, 4)
     assert [one.shape[2:] for one in features] == [(32, 16), (16, 8), (8, 4)]
 
