@@ -83,7 +83,8 @@ def test_a_video_is_the_small_one_enlarged(pipeline) -> None:
 
     def make(**options):
         generator = torch.Generator().manual_seed(1)
-        return pipeline(picture, voices, faces=boxes, generator=generator, num_inference_steps=1, max_frames=5, **options)
+        options |= {"num_inference_steps": 1, "max_frames": 5}
+        return pipeline(picture, voices, faces=boxes, generator=generator, **options)
 
     large, small = make(), make(upscale=False)
     height, width = small.frames.shape[1:3]
