@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +19,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a thread a worker, also in the proces
 import numpy as np
 import pytest
 import torch
+
+from anytalker.models.upscaler import PictureUpscaler
 
 gc.disable()  # until all tests are imported: what is imported stays, so looking through it is for nothing
 torch.set_num_threads(min(2, torch.get_num_threads()))
@@ -42,6 +45,29 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def _fixed_seed() -> None:
     torch.manual_seed(0)
+
+
+_ENLARGE = PictureUpscaler.enlarge
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_upscaling() -> Iterator[None]:
+    """Frames are enlarged by interpolation, in a fraction of the time, where no test asks for `real_upscaler`."""
+
+    def interpolate(upscaler: PictureUpscaler, frames: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.interpolate(frames, tuple(picture.shape[1:]), mode="bilinear")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PictureUpscaler, "enlarge", interpolate)
+        yield
+
+
+@pytest.fixture(scope="module")
+def real_upscaler(_quick_upscaling: None) -> Iterator[None]:
+    """The miniature's upscaler as users have it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PictureUpscaler, "enlarge", _ENLARGE)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -79,6 +79,7 @@ def make_frames(pipeline: AnyTalkerPipeline) -> torch.Tensor:
         voices,
         faces=boxes,
         prompt="two people",
+        upscale=False,
         num_inference_steps=2,
         guidance_scale=2.0,
         max_frames=29 if pipeline.settings.window else 9,

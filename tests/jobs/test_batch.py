@@ -48,6 +48,7 @@ def job(**changes) -> dict:
         "faces": FACES,
         "num_inference_steps": 1,
         "max_frames": 9,
+        "upscale": False,
     } | changes
 
 

@@ -15,7 +15,7 @@ from anytalker.evaluation.lip_sync.mouths import background_psnr, follows_voice,
 from anytalker.miniature.voices.speech import random_utterance
 from anytalker.miniature.world.scenes import UNSEEN_SEED, Scene
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("real_upscaler")]
 
 SCENES = 3
 

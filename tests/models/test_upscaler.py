@@ -13,6 +13,8 @@ from anytalker.miniature.demo import demo_scene
 from anytalker.models.latents import decode_video, encode_video
 from anytalker.models.upscaler import PictureUpscaler, warp
 
+pytestmark = pytest.mark.usefixtures("real_upscaler")
+
 
 @pytest.fixture(scope="module")
 def pipeline() -> AnyTalkerPipeline:
