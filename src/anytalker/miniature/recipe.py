@@ -24,7 +24,6 @@ from anytalker.miniature.world.clips import autoencoder_batches
 from anytalker.models.autoencoder import MiniatureAutoencoder
 from anytalker.models.settings import PipelineSettings
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
-from anytalker.models.upscaler import SCALE
 from anytalker.pipelines.pipeline import AnyTalkerPipeline
 from anytalker.training.autoencoder import AutoencoderTraining, train_autoencoder
 from anytalker.training.decoder import DecoderTraining, train_decoder
@@ -268,7 +267,7 @@ def add_upscaler(
     torch.manual_seed(0)
     pipeline.vae = pipeline.vae.with_upscaler()
     train_upscaler(pipeline.vae.upscaler, iter(batches), training, log)
-    pipeline.settings = replace(pipeline.settings, upscale=SCALE)
+    pipeline.settings = replace(pipeline.settings, upscale=2)
     _save(pipeline, folder / "model")
 
 

@@ -232,7 +232,7 @@ def record_of(options: SettledOptions, settings: PipelineSettings, strengths: An
         "window": settings.window,
         "window_overlap": settings.window_overlap,
     }
-    unusual = {"rounding": options.rounding} if options.rounding != "up" else {}
+    unusual: dict[str, Any] = {"rounding": options.rounding} if options.rounding != "up" else {}
     if settings.upscale > 1 and not options.upscale:
         unusual["upscale"] = False
     return chosen | unusual
