@@ -44,8 +44,8 @@ RELEASE: dict[str, dict[str, Any]] = {
     "trained_frames": {"1.3b": 81, "14b": 81},
     "separator": {"1.3b": "Kim_Vocal_2", "14b": "Kim_Vocal_2"},
 }
-OURS_ALONE = {"name", "window", "window_overlap", "magnitude_ratios", "trained_on"}
-"""Settings that the release has no such thing of: it makes a video at once."""
+OURS_ALONE = {"name", "window", "window_overlap", "magnitude_ratios", "trained_on", "upscale"}
+"""Settings that the release has no such thing of: it makes a video at once, at the size it is decoded."""
 
 
 def row_of(name: str) -> tuple[str, str, str]:

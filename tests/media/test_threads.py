@@ -115,8 +115,8 @@ def test_a_video_is_written_from_the_bytes_of_its_frames(tmp_path, monkeypatch) 
     written: list[np.ndarray] = []
     encode = output._encode_frames
 
-    def watch(container, stream, frames, *others) -> None:
-        encode(container, stream, (written.append(chunk) or chunk for chunk in frames), *others)
+    def watch(track, frames, *others) -> None:
+        encode(track, (written.append(chunk) or chunk for chunk in frames), *others)
 
     monkeypatch.setattr(output, "_encode_frames", watch)
     pipeline.generate_to(tmp_path / "a.mp4", image, voices, generator=torch.Generator().manual_seed(0), **options)
