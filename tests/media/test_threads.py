@@ -123,3 +123,35 @@ def test_a_video_is_written_from_the_bytes_of_its_frames(tmp_path, monkeypatch) 
     video = pipeline(image, voices, generator=torch.Generator().manual_seed(0), **options)
     assert all(chunk.dtype == np.uint8 for chunk in written)
     assert np.array_equal(np.concatenate(written), np.stack([output._eight_bit(frame) for frame in video.frames]))
+
+
+def test_nothing_is_still_written_to_after_a_second_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    events: list[str] = []
+
+    class InterruptedThread(threading.Thread):
+        joined = 0
+
+        def join(self, timeout: float | None = None) -> None:
+            self.joined += 1
+            if self.joined == 1:  # the user presses the keys once more
+                raise KeyboardInterrupt
+            released.set()
+            super().join(timeout)
+
+    def consume(items: Iterator[int]) -> None:
+        try:
+            for _ in items:
+                pass
+        finally:
+            released.wait(10)
+            events.append("written")
+
+    def make() -> Iterator[int]:
+        yield 0
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("anytalker.media.threads.Thread", InterruptedThread)
+    with pytest.raises(KeyboardInterrupt):
+        consume_apart(make(), consume)
+    assert events == ["written"]

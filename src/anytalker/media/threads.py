@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from queue import Queue
+from queue import Full, Queue
 from threading import Event, Thread
 from typing import Any, TypeVar
 
@@ -64,7 +64,27 @@ def consume_apart(items: Iterable[Item], consume: Callable[[Iterator[Item]], Non
                 break
         ending = None
     finally:
-        waiting.put((False, ending))
-        thread.join()
+        _end(thread, waiting, (False, ending))
     if failed:
         raise failed[0]
+
+
+def _end(thread: Thread, waiting: Queue[tuple[bool, Any]], last: tuple[bool, Any]) -> None:
+    """Hand over the last item and wait for the thread, even if the user interrupts again meanwhile.
+
+    What the thread still writes to must not be closed before.
+    """
+    interrupted: KeyboardInterrupt | None = None
+    handed_over = False
+    while thread.is_alive():
+        try:
+            if not handed_over:
+                waiting.put(last, timeout=1)  # a thread that has ended takes no more
+                handed_over = True
+            thread.join()
+        except Full:
+            continue
+        except KeyboardInterrupt as again:
+            interrupted = again
+    if interrupted is not None:
+        raise interrupted
