@@ -11,7 +11,7 @@ from anytalker import AnyTalkerPipeline
 from anytalker.miniature.corpus import CorpusSettings, RenderedClip, render_clip
 from anytalker.miniature.demo import demo_scene
 from anytalker.models.latents import decode_video, encode_video
-from anytalker.models.upscaler import PictureUpscaler, warp
+from anytalker.models.upscaler import PictureUpscaler, PictureWarp
 
 pytestmark = pytest.mark.usefixtures("real_upscaler")
 
@@ -44,7 +44,7 @@ def error(one: torch.Tensor, other: torch.Tensor) -> float:
 def test_a_picture_is_brought_to_where_a_frame_shows_it() -> None:
     picture = texture()
     moved = picture.roll((4, 6), dims=(1, 2))
-    warped = warp(picture, shrunk(moved)[None])[0]
+    warped = PictureWarp(picture, (64, 96))(shrunk(moved)[None])[0]
     inside = (slice(None), slice(24, -24), slice(24, -24))
     assert error(warped[inside], moved[inside]) < 0.05 * error(picture[inside], moved[inside])
 
@@ -52,8 +52,8 @@ def test_a_picture_is_brought_to_where_a_frame_shows_it() -> None:
 def test_a_square_is_warped_as_it_is_in_the_whole() -> None:
     picture = texture()
     frames = shrunk(torch.stack([picture.roll(2, dims=2), picture.roll(-4, dims=1)]))
-    whole = warp(picture, frames)[:, :, 32:96, 48:112]
-    part = warp(picture, frames, (16, 24, 32))
+    whole = PictureWarp(picture, (64, 96))(frames)[:, :, 32:96, 48:112]
+    part = PictureWarp(picture, (64, 96), (16, 24, 32))(frames)
     assert (whole - part)[:, :, 4:-4, 4:-4].abs().max() < 0.03
 
 

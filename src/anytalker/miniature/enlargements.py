@@ -22,7 +22,7 @@ from anytalker.files import atomic_path
 from anytalker.miniature.corpus import CorpusSettings, RenderedClip, Renders
 from anytalker.miniature.guesses import GuessSettings, guess, missing_guesses
 from anytalker.models.latents import decode_video
-from anytalker.models.upscaler import SCALE, warp
+from anytalker.models.upscaler import SCALE, PictureWarp
 
 KEPT = 8
 """Frames of a clip that are kept, besides its picture."""
@@ -114,5 +114,5 @@ def _square(clip: dict[str, torch.Tensor], side: int, rng: np.random.Generator) 
     top, left = (int(rng.integers(0, size - side + 1)) for size in decoded.shape[1:])
     small = decoded[:, top : top + side, left : left + side]
     rows, columns = (slice(SCALE * start, SCALE * (start + side)) for start in (top, left))
-    warped = warp(picture, decoded[None], (top, left, side))[0]
+    warped = PictureWarp(picture, decoded.shape[1:], (top, left, side))(decoded[None])[0]
     return small, picture[:, rows, columns], warped, true[:, rows, columns]

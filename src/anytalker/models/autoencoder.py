@@ -64,7 +64,7 @@ class MiniatureAutoencoder(ModelMixin, ConfigMixin):
         deblocking: float = 1.0,
         deblocking_limit: float = 0.04,
         upscaler_width: int = 0,
-        upscaler_blocks: int = 4,
+        upscaler_blocks: int = 2,
         latents_mean: tuple[float, ...] = (0.0,) * 16,
         latents_std: tuple[float, ...] = (1.0,) * 16,
     ) -> None:
@@ -131,7 +131,7 @@ class MiniatureAutoencoder(ModelMixin, ConfigMixin):
                 layer.load_state_dict(known.pop(0).state_dict())
         return deeper
 
-    def with_upscaler(self, width: int = 32, blocks: int = 4) -> MiniatureAutoencoder:
+    def with_upscaler(self, width: int = 48, blocks: int = 2) -> MiniatureAutoencoder:
         """The same with an untrained upscaler in place of the one that there may be."""
         config = {name: value for name, value in self.config.items() if not name.startswith("_")}
         other = type(self)(**config | {"upscaler_width": width, "upscaler_blocks": blocks}).to(self.dtype)

@@ -1,7 +1,7 @@
 """Twice the size, with the picture's own detail: what a small autoencoder can't draw is copied from the picture.
 
 A video shows what its picture shows, moved a little. So dense optical flow from each decoded frame to the picture says
-where every pixel comes from, the picture is warped there at its full size, and a small network decides pixel by pixel
+where every pixel comes from, the picture is warped there at its full size, and a small network decides everywhere
 between the warped picture, the picture where it stands, and the enlarged frame, and corrects the result. Walls, hair
 and glasses are then the picture's; mouths and eyes that the picture doesn't show are the model's.
 """
@@ -16,6 +16,8 @@ import torch
 from torch import nn
 
 SCALE = 2
+CELL = 2
+"""Side of what the network works on, in pixels of a frame: single pixels would take four times as long."""
 _SOURCES = 3  # the frame, the picture, the warped picture
 
 
@@ -37,16 +39,16 @@ class PictureUpscaler(nn.Module):
     """Enlarges frames (n, 3, h, w) to (n, 3, 2h, 2w) with what a picture of that size shows.
 
     Args:
-        width: channels of the convolutions, which work on the frames' own grid.
+        width: channels of the convolutions, which work on cells of `CELL` by `CELL` pixels of a frame.
         blocks: residual blocks.
     """
 
     def __init__(self, width: int, blocks: int) -> None:
         super().__init__()
-        fine = SCALE * SCALE
-        self.enter = nn.Conv2d(3 + 2 * 3 * fine, width, 3, padding=1)
+        self.enter = nn.Conv2d(_SOURCES * 3 * CELL**2, width, 3, padding=1)
         self.body = nn.Sequential(*(_Block(width) for _ in range(blocks)), nn.SiLU())
-        self.leave = nn.Conv2d(width, (_SOURCES + 3) * fine, 3, padding=1)
+        self._outputs = [_SOURCES * CELL**2, 3 * (SCALE * CELL) ** 2]
+        self.leave = nn.Conv2d(width, sum(self._outputs), 3, padding=1)
         for parameter in self.leave.parameters():
             nn.init.zeros_(parameter)
 
@@ -54,22 +56,21 @@ class PictureUpscaler(nn.Module):
         """Enlarge frames.
 
         Args:
-            frames: (n, 3, h, w) in [-1, 1].
+            frames: (n, 3, h, w) in [-1, 1]; h and w are multiples of `CELL`.
             picture: (n, 3, 2h, 2w) in [-1, 1], the picture as it stands.
-            warped: the same, brought by `warp` to where the frames show it.
+            warped: the same, brought by `PictureWarp` to where the frames show it.
 
         Returns:
             (n, 3, 2h, 2w), about in [-1, 1].
         """
-        enlarged = nn.functional.interpolate(frames, scale_factor=SCALE, mode="bicubic", align_corners=False)
-        fine = [nn.functional.pixel_unshuffle(source, SCALE) for source in (picture, warped)]
-        states = self.enter(torch.cat([frames, *fine], dim=1))
-        weights, correction = nn.functional.pixel_shuffle(self.leave(self.body(states)), SCALE).split(
-            [_SOURCES, 3], dim=1
-        )
-        shares = weights.softmax(dim=1)
-        sources = (enlarged, picture, warped)
-        return sum(shares[:, number, None] * source for number, source in enumerate(sources)) + correction
+        small = [nn.functional.avg_pool2d(source, SCALE) for source in (picture, warped)]
+        states = self.enter(nn.functional.pixel_unshuffle(torch.cat([frames, *small], dim=1), CELL))
+        weights, correction = self.leave(self.body(states)).split(self._outputs, dim=1)
+        shares = _enlarged(nn.functional.pixel_shuffle(weights, CELL).softmax(dim=1))
+        result = nn.functional.pixel_shuffle(correction, SCALE * CELL)
+        for number, source in enumerate((_enlarged(frames), picture, warped)):
+            result = torch.addcmul(result, shares[:, number, None], source)
+        return result
 
     @torch.no_grad()
     def enlarge(self, frames: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
@@ -82,42 +83,58 @@ class PictureUpscaler(nn.Module):
         Returns:
             (t, 3, 2h, 2w) in [-1, 1].
         """
-        picture = picture.to(frames)
+        warp = PictureWarp(picture, frames.shape[2:])
+        form = {"dtype": self.enter.weight.dtype, "memory_format": torch.channels_last}  # half the time on a CPU
+        shown = picture[None].to(frames.device, **form)
         enlarged = frames.new_empty(len(frames), *picture.shape)
-        kind = self.enter.weight.dtype
         for number, frame in enumerate(frames.split(1)):  # one after another: the states are as large as the frames
-            parts = (frame, picture[None], warp(picture, frame))
-            # channels_last is a fifth faster on a CPU
-            enlarged[number] = self(*(part.to(kind, memory_format=torch.channels_last) for part in parts))[0]
+            enlarged[number] = self(frame.to(**form), shown, warp(frame).to(**form))[0]
         return enlarged.clamp_(-1, 1)
 
 
-def warp(picture: torch.Tensor, frames: torch.Tensor, square: tuple[int, int, int] | None = None) -> torch.Tensor:
-    """A picture brought to where each frame shows it, by optical flow (DIS, Kroeger et al. 2016).
+class PictureWarp:
+    """Brings a picture to where a frame shows it, by optical flow (DIS, Kroeger et al. 2016).
 
     Args:
         picture: (3, 2h, 2w) in [-1, 1].
-        frames: (n, 3, h, w) in [-1, 1].
+        size: height and width of the frames.
         square: top, left and side, in pixels of a frame, of the part that is wanted; None: all of it.
-
-    Returns:
-        (n, 3, 2h, 2w), or (n, 3, 2·side, 2·side), in [-1, 1].
     """
-    shown = _eight_bit(picture)
-    height, width = frames.shape[2:]
-    top, left, tall, wide = (0, 0, height, width) if square is None else (*square, square[2])
-    rows, columns = slice(top, top + tall), slice(left, left + wide)
-    grey = _grey(cv2.resize(shown, (width, height), interpolation=cv2.INTER_AREA))
-    library: Any = cv2  # its stubs lack what optical flow needs
-    search = library.DISOpticalFlow_create(library.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    place = np.mgrid[SCALE * top : SCALE * (top + tall), SCALE * left : SCALE * (left + wide)][::-1].astype(np.float32)
-    warped = []
-    for frame in frames:
-        flow = search.calc(_grey(_eight_bit(frame)), grey, None)[rows, columns]
-        flow = cv2.resize(flow, (SCALE * wide, SCALE * tall), interpolation=cv2.INTER_LINEAR) * SCALE
-        where = place[0] + flow[..., 0], place[1] + flow[..., 1]
-        warped.append(cv2.remap(shown, *where, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
-    return torch.from_numpy(np.stack(warped)).permute(0, 3, 1, 2).to(frames).div_(127.5).sub_(1)
+
+    def __init__(
+        self, picture: torch.Tensor, size: tuple[int, ...], square: tuple[int, int, int] | None = None
+    ) -> None:
+        height, width = size
+        top, left, tall, wide = (0, 0, height, width) if square is None else (*square, square[2])
+        self._part = slice(top, top + tall), slice(left, left + wide)
+        self._shown = _eight_bit(picture)
+        self._grey = _grey(cv2.resize(self._shown, (width, height), interpolation=cv2.INTER_AREA))
+        place = np.mgrid[SCALE * top : SCALE * (top + tall), SCALE * left : SCALE * (left + wide)]
+        self._place = np.stack(place[::-1], axis=-1).astype(np.float32)
+
+    def __call__(self, frames: torch.Tensor) -> torch.Tensor:
+        """The picture for each frame.
+
+        Args:
+            frames: (n, 3, h, w) in [-1, 1].
+
+        Returns:
+            (n, 3, 2h, 2w), or (n, 3, 2·side, 2·side), in [-1, 1].
+        """
+        height, width = self._place.shape[:2]
+        warped = np.empty((len(frames), height, width, 3), np.uint8)
+        library: Any = cv2  # its stubs lack what optical flow needs
+        for number, frame in enumerate(frames):
+            # a new one for each: of small frames it remembers the last
+            search = library.DISOpticalFlow_create(library.DISOPTICAL_FLOW_PRESET_MEDIUM)
+            flow = search.calc(_grey(_eight_bit(frame)), self._grey, None)[self._part]
+            flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * SCALE + self._place
+            cv2.remap(self._shown, flow, None, cv2.INTER_CUBIC, warped[number], cv2.BORDER_REPLICATE)
+        return torch.from_numpy(warped).permute(0, 3, 1, 2).to(frames).div_(127.5).sub_(1)
+
+
+def _enlarged(pixels: torch.Tensor) -> torch.Tensor:
+    return nn.functional.interpolate(pixels, scale_factor=SCALE, mode="bilinear", align_corners=False)
 
 
 def _eight_bit(pixels: torch.Tensor) -> np.ndarray:
