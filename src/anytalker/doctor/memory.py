@@ -40,6 +40,7 @@ _AHEAD = 2
 """Layers on the device at a time where weights are streamed: the one that computes and the next."""
 _BLOCKS_AHEAD = 5
 """The same for the transformer's blocks, which are done before their memory is freed; 5.9 measured with the 14B."""
+_ASKS_DEVICE = torch.ops.prim.device.default
 _LATENT_COPIES = 6
 """Tensors of the latents' size while denoising: latents, velocity, its weighted sum, the history of the sampler."""
 
@@ -282,6 +283,8 @@ class AllocationCounter(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and count what it made."""
+        if function is _ASKS_DEVICE:  # more often than all else together
+            return args[0].fake_device
         given = {id(t.untyped_storage()) for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
         made = function(*args, **(kwargs or {}))
         for tensor in tree_leaves(made):
