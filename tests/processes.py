@@ -20,6 +20,7 @@ IMPORTED = (
     "torch.distributed.checkpoint.state_dict",
     "torch.distributed.device_mesh",
     "torch.nn.parallel",
+    "torch.utils.tensorboard",
     "anytalker.cli.app",
     "anytalker.hardware.context_parallel",
     "anytalker.jobs.workers",
