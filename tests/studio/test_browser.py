@@ -218,8 +218,9 @@ def test_a_newcomer_makes_a_video(tab_of, picture, tmp_path, width, scheme) -> N
         playwright.expect(name_of(page, 2)).to_have_value(names[1])
 
 
-def test_a_script_by_keyboard(tab_of) -> None:
-    page = tab_of(390, "light")
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1440, "dark")])
+def test_a_script_by_keyboard(tab_of, width, scheme) -> None:
+    page = tab_of(width, scheme)
     page.get_by_role("button", name=words.EXAMPLE).press("Enter")
     name_of(page, 2).wait_for()
     page.get_by_role("tab", name=words.TAB_SCRIPT).press("Enter")
@@ -230,9 +231,6 @@ def test_a_script_by_keyboard(tab_of) -> None:
     page.get_by_role("button", name=words.GENERATE, exact=True).press("Enter")
     page.locator("[data-state=queued], [data-state=running]").wait_for()
     page.locator("[data-state=succeeded] video").wait_for()
-    check_accessible(page)
-    page.set_viewport_size({"width": 1440, "height": 900})
-    page.emulate_media(color_scheme="dark")
     check_accessible(page)
 
 
