@@ -21,6 +21,7 @@ import pytest
 import torch
 
 from anytalker.models.upscaler import PictureUpscaler
+from tests.quick_upscaling import ENLARGE
 
 gc.disable()  # until all tests are imported: what is imported stays, so looking through it is for nothing
 torch.set_num_threads(min(2, torch.get_num_threads()))
@@ -47,26 +48,11 @@ def _fixed_seed() -> None:
     torch.manual_seed(0)
 
 
-_ENLARGE = PictureUpscaler.enlarge
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _quick_upscaling() -> Iterator[None]:
-    """Frames are enlarged by interpolation, in a fraction of the time, where no test asks for `real_upscaler`."""
-
-    def interpolate(upscaler: PictureUpscaler, frames: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.interpolate(frames, tuple(picture.shape[1:]), mode="bilinear")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PictureUpscaler, "enlarge", interpolate)
-        yield
-
-
 @pytest.fixture(scope="module")
-def real_upscaler(_quick_upscaling: None) -> Iterator[None]:
-    """The miniature's upscaler as users have it."""
+def real_upscaler() -> Iterator[None]:
+    """The miniature's upscaler as users have it, which other tests do without."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PictureUpscaler, "enlarge", _ENLARGE)
+        patch.setattr(PictureUpscaler, "enlarge", ENLARGE)
         yield
 
 

@@ -20,12 +20,14 @@ IMPORTED = (
     "torch.distributed.checkpoint.state_dict",
     "torch.distributed.device_mesh",
     "torch.nn.parallel",
+    "torch.utils.tensorboard",
     "anytalker.cli.app",
     "anytalker.hardware.context_parallel",
     "anytalker.jobs.workers",
     "anytalker.pipelines.ready",
     "anytalker.training.trainer",
     "anytalker.training.watch",
+    "tests.quick_upscaling",
     "diffusers.models.autoencoders.autoencoder_kl_wan",
     "transformers.models.byt5.tokenization_byt5",
     "transformers.models.clip.modeling_clip",
@@ -42,7 +44,12 @@ _CONTEXT = multiprocessing.get_context("forkserver" if _FORKS else "spawn")
 def quick_context() -> BaseContext:
     """How processes are started: forked where the system can, each from nothing elsewhere."""
     if _FORKS:
+        from multiprocessing import forkserver
+
         _CONTEXT.set_forkserver_preload(list(IMPORTED))
+        with pytest.MonkeyPatch.context() as patch:  # it finds the tests, whatever folder it begins in
+            patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+            forkserver.ensure_running()
     return _CONTEXT
 
 

@@ -42,6 +42,10 @@ def drawn(tmp_path_factory) -> Path:
     return path
 
 
+SMALL = ("--scale", "0.5")
+"""Videos of half the size, where nothing depends on it."""
+
+
 def boxes_of(picture: Path) -> list[str]:
     persons = json.loads(picture.with_suffix(".json").read_text())["persons"]
     return [",".join(map(str, person["box_xywh"])) for person in persons]
@@ -111,6 +115,7 @@ def test_adapters_and_caches_change_the_video_and_stand_in_its_record(tmp_path, 
     }
     save_file(adapter, tmp_path / "few.safetensors")
     arguments = ["--image", drawn, "--audio", write_wave(tone), "--face", boxes_of(drawn)[0], "--max-frames", "9"]
+    arguments += SMALL
     videos, records = [], []
     for name, options in {
         "plain": ["--steps", "4"],
@@ -387,7 +392,7 @@ def test_interruption_ends_with_130_and_leaves_nothing(tmp_path, drawn, write_wa
 def test_an_interrupted_long_video_goes_on(tmp_path, drawn, write_wave, tone, monkeypatch, capsys) -> None:
     folder, real, steps = tmp_path / "out", DenoisingRun.advance, []
     folder.mkdir()
-    people = ["--audio", write_wave(np.tile(tone, 2)), "--face", boxes_of(drawn)[0], "--steps", "2"]
+    people = ["--audio", write_wave(np.tile(tone, 2)), "--face", boxes_of(drawn)[0], "--steps", "2", *SMALL]
     command = ["generate", "--image", drawn, *people, "--save-every", "0", "--output"]
 
     def advance(run: DenoisingRun) -> None:
@@ -412,7 +417,7 @@ def test_an_interrupted_long_video_goes_on(tmp_path, drawn, write_wave, tone, mo
 
 def test_a_full_disk_is_said_with_exit_code_1(tmp_path, drawn, write_wave, tone, capsys) -> None:
     resource = pytest.importorskip("resource")
-    people = ["--audio", write_wave(np.tile(tone, 2)), "--face", boxes_of(drawn)[0], "--steps", "1"]
+    people = ["--audio", write_wave(np.tile(tone, 2)), "--face", boxes_of(drawn)[0], "--steps", "1", *SMALL]
     folder = tmp_path / "out"
     folder.mkdir()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -13,6 +13,7 @@ from anytalker.curation import work as work_module
 from anytalker.curation.config import CurationConfig
 from anytalker.curation.run import Outcome, check_dataset, curate, find_footage
 from anytalker.data.records import read_records
+from anytalker.diarization import resegmentation
 from anytalker.errors import InputError
 from anytalker.media.recordings import load_audio
 from anytalker.media.video import read_video
@@ -36,7 +37,9 @@ def footage(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def made(footage, tmp_path_factory) -> tuple[Path, Outcome]:
     folder = tmp_path_factory.mktemp("dataset") / "dataset"
-    return folder, curate(find_footage([footage]), folder, CONFIG)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resegmentation, "_STEPS", 10)  # when exactly turns begin and end doesn't matter here
+        return folder, curate(find_footage([footage]), folder, CONFIG)
 
 
 def lines(path: Path) -> list[dict]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from material.plugins.search.plugin import SearchPlugin
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocstrings_handlers.python._internal import rendering
@@ -36,13 +37,14 @@ class _Outside(HTMLParser):
 def site(tmp_path_factory) -> Path:
     """The site, built as `mkdocs build --strict` does: any warning, such as a broken link, is an error.
 
-    What takes long and shows nothing of that is left out: the whole navigation in each of hundreds of pages, and long
-    signatures broken into lines, with a process for each.
+    What takes long and shows nothing of that is left out: the whole navigation in each of hundreds of pages, long
+    signatures broken into lines, with a process for each, and what the search looks through.
     """
     folder = tmp_path_factory.mktemp("site")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NO_MKDOCS_2_WARNING", "1")
         patch.setattr(rendering, "_get_formatter", lambda: lambda text, _: text)
+        patch.setattr(SearchPlugin, "on_page_context", lambda search, context, **_: context)
         config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(folder), strict=True)
         config.theme["features"].append("navigation.prune")
         config.plugins.on_startup(command="build", dirty=False)

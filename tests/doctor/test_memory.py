@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from threading import Thread
 
 import pytest
 import torch
@@ -29,6 +30,25 @@ def test_allocations_are_counted_to_the_byte() -> None:
         torch.ones(100)
         assert third.sum() == 500
     assert counter.peak == 4 * 2000
+
+
+def test_threads_simulate_one_after_another_and_the_same_once() -> None:
+    called, found = [], []
+
+    def simulate(config) -> int:
+        called.append(config)
+        if len(called) == 1:
+            other.start()
+            other.join(0.05)  # it asks for the same meanwhile
+        return 7
+
+    def ask() -> None:
+        found.append(memory._once(simulate, {"threads": 2}))
+
+    other = Thread(target=ask)
+    ask()
+    other.join()
+    assert (len(called), found) == (1, [7, 7])
 
 
 def test_simulated_contexts_are_those_of_the_real_model() -> None:

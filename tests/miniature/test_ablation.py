@@ -50,12 +50,12 @@ class _Plays:
 
 @pytest.fixture(scope="module")
 def scenes():
-    """Every scene is drawn once, is short, and those who read its faces learn once."""
+    """Every scene is drawn once, is short, and those who read its faces learn once, from half as much."""
     readers: dict[tuple[int, ...], exam.FaceReader] = {}
 
     def reader(scene, person: int, height: int) -> exam.FaceReader:
         key = (id(scene), person, height)
-        readers[key] = readers.get(key) or FaceReader(scene, person, height)
+        readers[key] = readers.get(key) or FaceReader(scene, person, height, drawings=200)
         return readers[key]
 
     FaceReader = exam.FaceReader

@@ -17,6 +17,7 @@ from anytalker.queue.video_queue import QueueSettings, VideoQueue
 from anytalker.service.server import serve
 from anytalker.studio import words
 from anytalker.studio.app import create_app, studio_settings
+from tests.processes import begin_at_once
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 PATIENCE = 120_000
@@ -53,6 +54,7 @@ def address(tmp_path_factory) -> Iterator[str]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_Server", Server)
+        begin_at_once(patch)
         thread = threading.Thread(target=serve, args=(app, studio_settings("127.0.0.1", 0), on_ready), daemon=True)
         thread.start()
         assert ready.wait(60)

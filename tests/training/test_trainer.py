@@ -15,6 +15,7 @@ from anytalker.data.shards import ShardWriter
 from anytalker.models.digest import encoder_digest
 from anytalker.models.transformer import AnyTalkerTransformerBlock
 from anytalker.training import checkpoints, trainer, validation
+from anytalker.training.config import TrainingConfig
 from anytalker.training.trainer import Trainer, learning_rate
 from tests.training.fixtures import damage, make_config, sample, train, weights, write_shards
 
@@ -282,6 +283,14 @@ def test_tables_and_biases_do_not_decay(tmp_path) -> None:
     assert {"transformer.blocks.0.scale_shift_table", "transformer.blocks.0.attn1.to_q.bias"} <= stays
 
 
+@pytest.fixture(scope="module")
+def plain_run(tmp_path_factory) -> tuple[TrainingConfig, list[float], dict[str, torch.Tensor]]:
+    """A run with nothing special, its losses and weights."""
+    folder = tmp_path_factory.mktemp("plain")
+    config = make_config(folder, steps=3, batches={"text_dropout": 0.0})
+    return config, train(config), weights(folder / "run")
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -296,16 +305,13 @@ def test_tables_and_biases_do_not_decay(tmp_path) -> None:
     ],
     ids=str,
 )
-def test_every_value_matters(tmp_path, changes) -> None:
-    def run(name: str, **more) -> tuple[list[float], dict[str, torch.Tensor]]:
-        config = make_config(tmp_path, output=tmp_path / name, steps=3, batches={"text_dropout": 0.0})
-        values = config.model_dump()
-        for key, value in more.items():
-            values[key] = values[key] | value if isinstance(value, dict) else value
-        losses = train(type(config).model_validate(values))
-        return losses, weights(tmp_path / name)
-
-    (plain_losses, plain), (losses, changed) = run("plain"), run("changed", **changes)
+def test_every_value_matters(plain_run, tmp_path, changes) -> None:
+    config, plain_losses, plain = plain_run
+    values = config.model_dump() | {"output": tmp_path / "changed"}
+    for key, value in changes.items():
+        values[key] = values[key] | value if isinstance(value, dict) else value
+    losses = train(type(config).model_validate(values))
+    changed = weights(tmp_path / "changed")
     assert any(not torch.equal(plain[name], changed[name]) for name in plain)
     only_averages = "average" in changes.get("optimizer", {})
     assert (losses == plain_losses) == only_averages

@@ -143,6 +143,9 @@ class Watch:
                             self._store.set("failed", reason)
                             self._listeners -= 1
                             self._wait_for("heard", self._listeners)
+                        else:  # it knows, so that the main process need not wait for it
+                            with suppress(RuntimeError):
+                                self._store.add("heard", 1)
                         return self._end(reason)
             except RuntimeError:  # torch.distributed's
                 if not self._closed.is_set():

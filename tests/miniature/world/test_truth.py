@@ -15,10 +15,13 @@ from anytalker.miniature.world.truth import FaceReader
 
 @pytest.fixture(scope="module")
 def clips() -> list[tuple[RenderedClip, list[FaceReader]]]:
-    """Two conversations of people whom nothing was trained on, in the last of which both speak, and face readers."""
-    made = [render_clip(1, CorpusSettings(persons=2, frames=49, unseen=True))]
+    """A monologue and a conversation of people whom nothing was trained on, who all speak, and face readers."""
+    made = [render_clip(1, CorpusSettings(persons=1, frames=49, unseen=True, silent_share=0.0))]
     made.append(next(clip for clip in map(partial(exam_clip, 2, frames=61), range(20)) if len(_speakers(clip)) == 2))
-    return [(clip, [FaceReader(clip.scene, person, clip.frames.shape[1]) for person in range(2)]) for clip in made]
+    return [
+        (clip, [FaceReader(clip.scene, person, clip.frames.shape[1]) for person in range(len(clip.states))])
+        for clip in made
+    ]
 
 
 @pytest.mark.slow

@@ -29,7 +29,8 @@ def _gradient(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
     first = np.array(muted(rng, 0.55))
     second = np.clip(first * rng.uniform(0.6, 1.3) + rng.normal(0, 12, 3), 10, 245)
     angle = rng.uniform(0, 2 * np.pi)
-    ys, xs = np.mgrid[0:height, 0:width].astype(np.float32) / height
+    xs = np.arange(width, dtype=np.float32) / height
+    ys = (np.arange(height, dtype=np.float32) / height)[:, None]
     ramp = np.clip(0.5 + 0.5 * ((xs - 0.5) * np.cos(angle) + (ys - 0.5) * np.sin(angle)), 0, 1)[..., None]
     return np.ascontiguousarray((first * (1 - ramp) + second * ramp).astype(np.uint8))
 

@@ -39,14 +39,18 @@ class Brush:
         """Where points (n, 2) lie on the canvas, in pixels; `depth` over 1 for what stands out, like a nose."""
         points = np.asarray(points, dtype=np.float64)
         if self.turn != (0.0, 0.0):
-            scaled = points / (1.1, 1.1 * self.height)
-            front = depth * np.sqrt(np.clip(1 - (scaled**2).sum(axis=1), 0, 1))
-            front *= np.clip((0.75 * self.height - points[:, 1]) / (0.75 * self.height + 0.16), 0, 1) ** 1.5
-            points = points + np.stack([front * np.sin(self.turn[0]), front * np.sin(self.turn[1])], axis=1)
-        return points * self.scale + np.asarray(self.center)
+            x, y = points[:, 0], points[:, 1]
+            across, along = x / 1.1, y / (1.1 * self.height)
+            front = depth * np.sqrt(np.maximum(1 - (across * across + along * along), 0))
+            low = (0.75 * self.height - y) / (0.75 * self.height + 0.16)
+            front *= np.minimum(np.maximum(low, 0), 1) ** 1.5
+            points = points.copy()
+            points[:, 0] += front * np.sin(self.turn[0])
+            points[:, 1] += front * np.sin(self.turn[1])
+        return points * self.scale + self.center
 
     def _pixels(self, points: np.ndarray, depth: float) -> np.ndarray:
-        return np.round(self.place(points, depth) * _UNIT).astype(np.int32).reshape(-1, 1, 2)
+        return np.rint(self.place(points, depth) * _UNIT).astype(np.int32).reshape(-1, 1, 2)
 
     def polygon(self, points: np.ndarray, color: Color, depth: float = 1.0) -> None:
         """Fill the closed outline `points` (n, 2)."""
@@ -86,7 +90,9 @@ class Brush:
 def ellipse_points(x: float, y: float, width: float, height: float, count: int = 28) -> np.ndarray:
     """Outline (count, 2) of an ellipse with the given centre and half axes."""
     cosines, sines = _circle(count)
-    return np.stack([x + width * cosines, y + height * sines], axis=1)
+    points = np.empty((count, 2))
+    points[:, 0], points[:, 1] = x + width * cosines, y + height * sines
+    return points
 
 
 @cache

@@ -39,7 +39,7 @@ class FaceReader:
         rng = np.random.default_rng(0)
         states = [_random_state(scene.neutral(person), rng) for _ in range(drawings)]
         alone = replace(scene, people=[drawn], placements=[place], gazes=[scene.gazes[person]])
-        frames = np.stack(list(alone.render([states], height))).astype(np.float32) / 255
+        frames = np.stack(list(alone.render([states], height)))
         x, y = mouth_center(drawn)
         self._mouth = _Regression(
             frames, _region(place, (x, y + 0.2), (0.62, 0.55), height), [state.opening for state in states], (20, 16)
@@ -85,8 +85,10 @@ class _Regression:
         return np.clip(self._kernel(seen) @ self.weights + self.offset, *self.range)
 
     def _pixels(self, frames: np.ndarray) -> np.ndarray:
-        """The region of each frame, smoothed and shrunk: float64 (T, values)."""
+        """The region of each frame, in [0, 1] or uint8, smoothed and shrunk: float64 (T, values)."""
         views = np.ascontiguousarray(frames[:, self.region[0], self.region[1]], dtype=np.float32)
+        if frames.dtype == np.uint8:
+            views /= 255
         small = [
             cv2.resize(cv2.GaussianBlur(v, (0, 0), _SMOOTHING), self.size, interpolation=cv2.INTER_AREA) for v in views
         ]
