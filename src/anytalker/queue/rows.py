@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from anytalker.queue.record import Failure, KeyConflict, QueuedJob, QueueFull, State
 from anytalker.queue.request import VideoRequest
 
-VERSION = 1
+VERSION = 2
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -27,6 +27,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     reached REAL NOT NULL DEFAULT 0,
     worker TEXT,
     lease REAL,
+    queued REAL,
+    claimed REAL,
     stage TEXT,
     done INTEGER NOT NULL DEFAULT 0,
     total INTEGER NOT NULL DEFAULT 0,
@@ -52,6 +54,9 @@ CREATE TABLE IF NOT EXISTS webhooks (
     due REAL NOT NULL
 );
 """
+ADDED = {1: ("ALTER TABLE jobs ADD COLUMN queued REAL", "ALTER TABLE jobs ADD COLUMN claimed REAL")}
+"""What a file of an earlier version lacks, by that version. `queued`: since when a job waits, if not since it was
+created; `claimed`: when its present attempt began."""
 _AHEAD = (
     "SELECT COUNT(*) FROM jobs AS other WHERE other.state = 'queued' AND (other.priority > jobs.priority OR "
     "(other.priority = jobs.priority AND other.number < jobs.number))"

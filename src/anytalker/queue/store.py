@@ -18,7 +18,7 @@ from typing import Any
 
 from anytalker.queue.record import Failure, QueuedJob, State, UnknownJob
 from anytalker.queue.request import VideoRequest
-from anytalker.queue.rows import COLUMNS, DIED, SCHEMA, VERSION, Bounds, check_room, finish, job_of, of_key
+from anytalker.queue.rows import ADDED, COLUMNS, DIED, SCHEMA, VERSION, Bounds, check_room, finish, job_of, of_key
 
 _PATIENCE = 300.0
 """Seconds that a job of another model lets those of a loaded one go before it."""
@@ -54,8 +54,9 @@ class JobStore:
         self._local = threading.local()
         path.touch(mode=0o600)
         with self._transaction() as database:
-            if database.execute("PRAGMA user_version").fetchone()[0] == 0:
-                for statement in filter(str.strip, SCHEMA.split(";")):
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+            if version < VERSION:
+                for statement in filter(str.strip, SCHEMA.split(";")) if version == 0 else ADDED[version]:
                     database.execute(statement)
                 database.execute(f"PRAGMA user_version = {VERSION}")
 
@@ -199,16 +200,17 @@ class JobStore:
         with self._transaction() as database:
             row = database.execute(
                 "SELECT id FROM jobs WHERE state = 'queued' ORDER BY priority DESC, "
-                "(created < ?) DESC, CASE WHEN created < ? THEN 0 ELSE (model = ?) END DESC, number LIMIT 1",
-                (now - _PATIENCE, now - _PATIENCE, loaded),
+                "COALESCE(queued, created) < :late DESC, "
+                "CASE WHEN COALESCE(queued, created) < :late THEN 0 ELSE model = :loaded END DESC, number LIMIT 1",
+                {"late": now - _PATIENCE, "loaded": loaded},
             ).fetchone()
             if row is None:
                 return None
             database.execute(
-                "UPDATE jobs SET state = 'running', worker = ?, lease = ?, attempts = attempts + 1, "
+                "UPDATE jobs SET state = 'running', worker = ?, lease = ?, attempts = attempts + 1, claimed = ?, "
                 "started = COALESCE(started, ?), stage = NULL, done = 0, total = 0, progress = 0, seconds_left = NULL "
                 "WHERE id = ?",
-                (worker, now + lease, now, row["id"]),
+                (worker, now + lease, now, now, row["id"]),
             )
         return Claim(self.get(row["id"]), worker)
 
@@ -273,9 +275,9 @@ class JobStore:
         return [row["id"] for row in rows]
 
     def overdue(self, seconds: float) -> list[tuple[str, str]]:
-        """Jobs that have been running for longer, as (id, worker)."""
+        """Jobs whose present attempt has been running for longer, as (id, worker)."""
         rows = self._database.execute(
-            "SELECT id, worker FROM jobs WHERE state = 'running' AND started < ?", (self._clock() - seconds,)
+            "SELECT id, worker FROM jobs WHERE state = 'running' AND claimed < ?", (self._clock() - seconds,)
         )
         return [(row["id"], row["worker"]) for row in rows]
 
@@ -311,10 +313,10 @@ class JobStore:
             if known.state in (State.failed, State.cancelled):
                 check_room(database, known.owner, bounds, 0)
                 database.execute(
-                    "UPDATE jobs SET state = 'queued', number = (SELECT MAX(number) + 1 FROM jobs), crashes = 0, "
-                    "reached = 0, started = NULL, finished = NULL, expires = NULL, failure_code = NULL, "
+                    "UPDATE jobs SET state = 'queued', number = (SELECT MAX(number) + 1 FROM jobs), queued = ?, "
+                    "crashes = 0, reached = 0, started = NULL, finished = NULL, expires = NULL, failure_code = NULL, "
                     "failure_message = NULL, stage = NULL, done = 0, total = 0, progress = 0 WHERE id = ?",
-                    (job,),
+                    (self._clock(), job),
                 )
         return self.get(job)
 
