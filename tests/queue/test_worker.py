@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import threading
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from anytalker.errors import InputError
+from anytalker.media.destination import making
 from anytalker.media.marks import read_settings
 from anytalker.media.video import read_video
 from anytalker.queue import worker as module
@@ -95,6 +99,44 @@ def test_a_worker_that_is_stopped_gives_its_job_back(queue, worker, picture, voi
     worker.stop()
     worker.run_one()
     assert queue.get(job.id).state is State.queued
+
+
+def test_a_job_that_another_worker_still_lets_go_of_waits_for_it(queue, worker, picture, voice) -> None:
+    job = queue.submit(VideoRequest(**SHORT), picture, [voice])
+    with making(queue.folder_of(job.id) / VIDEO):
+        worker.run_one()
+    assert (queue.get(job.id).state, queue.get(job.id).failure) == (State.queued, None)
+
+
+def test_a_video_is_kept_from_when_it_is_finished(queue, worker, picture, voice, monkeypatch) -> None:
+    now = [1e9]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    object.__setattr__(queue.settings, "keep_seconds", 60.0)
+
+    def slow(*given) -> None:
+        now[0] += 3600
+
+    monkeypatch.setattr("anytalker.queue.making.make", slow)
+    job = queue.submit(VideoRequest(**SHORT), picture, [voice])
+    worker.run_one()
+    assert queue.get(job.id).expires == now[0] + 60
+
+
+def test_a_claim_is_renewed_after_a_disk_was_full(queue, picture, voice, monkeypatch) -> None:
+    object.__setattr__(queue.settings, "lease", 0.05)
+    queue.submit(VideoRequest(**SHORT), picture, [voice])
+    claim = queue.store.claim("w", 30)
+    failures, renewed = iter([sqlite3.OperationalError("database or disk is full")]), threading.Event()
+
+    def renew(claim, lease) -> bool:
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        renewed.set()
+        return True
+
+    monkeypatch.setattr(queue.store, "renew", renew)
+    with module._Heartbeat(queue, claim):
+        assert renewed.wait(10)
 
 
 def test_a_job_that_can_not_be_made_says_why_without_a_path(queue, worker, picture, voice) -> None:

@@ -59,8 +59,11 @@ class Supervisor:
     def _keep(self) -> None:
         try:
             while not self._over.is_set():
-                if self._take_lock():
-                    self._work()
+                try:
+                    if self._take_lock():
+                        self._work()
+                except Exception:  # without this thread nobody would have workers
+                    log.exception("supervisor")
                 self._over.wait(_TICK)
         finally:
             self.queue.store.close()
@@ -88,8 +91,10 @@ class Supervisor:
                 swept -= _TICK
                 self._over.wait(_TICK)
         finally:
-            self._stop()
-            self._lock.release()
+            try:
+                self._stop()
+            finally:
+                self._lock.release()
 
     def _tick(self) -> None:
         settings = self.queue.settings
@@ -114,8 +119,9 @@ class Supervisor:
     def _stop(self) -> None:
         for worker in self.workers.values():
             worker.ask_to_end()
-        for name, worker in self.workers.items():
+        for worker in self.workers.values():
             worker.end()
+        for name in self.workers:
             self._recover(name, None)
 
 
@@ -136,9 +142,11 @@ class _Process:
         if self.process is not None:
             self.process.join()
             self.process.close()
+            self.process = None
         context = multiprocessing.get_context("spawn")
-        self.process = context.Process(target=run_worker, args=arguments, daemon=True, name="anytalker-worker")
-        self.process.start()
+        process = context.Process(target=run_worker, args=arguments, daemon=True, name="anytalker-worker")
+        process.start()
+        self.process = process  # one that could not be started can't be joined either
 
     def kill(self) -> None:
         """End it at once."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -93,6 +94,10 @@ class VideoQueue:
             self.store = JobStore(self.folder / "jobs.sqlite3")
         except OSError as error:
             raise InputError(f"{self.folder} can't be used: {error.strerror}. Choose another --data.") from error
+        except sqlite3.DatabaseError as error:
+            raise InputError(
+                f"{self.folder / 'jobs.sqlite3'} can't be used as a file of jobs: {error}. Choose another --data."
+            ) from error
 
     @contextmanager
     def incoming(self) -> Iterator[Path]:

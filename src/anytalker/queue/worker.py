@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from PIL import Image
 
 from anytalker.errors import OUT_OF_MEMORY, AnyTalkerError, InputError
 from anytalker.failures import explain, is_out_of_memory
-from anytalker.files import atomic_path
+from anytalker.files import Locked, atomic_path
 from anytalker.pipelines.loading_options import LoadingOptions
 from anytalker.queue.record import Failure
 from anytalker.queue.store import Claim
@@ -121,28 +122,32 @@ class Worker:
         from anytalker.pipelines.prepared_video import Previews
         from anytalker.queue.making import make
 
-        store, expires = self.queue.store, self.queue.settings.expires
+        store, settings = self.queue.store, self.queue.settings
         folder = self.queue.folder_of(claim.job.id)
         started = time.monotonic()
         try:
             pipeline = self._pipeline(claim.job.request.model)
             progress = _Progress(self, claim)
-            previews = Previews(lambda picture: self._show(claim, picture), self.queue.settings.preview_every)
-            made = make(pipeline, claim.job.request, folder, progress, previews, self.queue.settings.label)
-            if self.queue.settings.credentials is not None:
-                self.queue.settings.credentials.sign(made)
+            previews = Previews(lambda picture: self._show(claim, picture), settings.preview_every)
+            made = make(pipeline, claim.job.request, folder, progress, previews, settings.label)
+            if settings.credentials is not None:
+                settings.credentials.sign(made)
         except _NotOurs:
             log.info("dropped", extra={"job": claim.job.id})
             return
         except _Stopping:
             store.release(claim)
             return
+        except Locked:  # by a worker that has lost the job, and notices at its next step
+            store.release(claim)
+            time.sleep(_POLL)
+            return
         except Exception as error:  # one broken job must not end the others
             failure = failure_of(error, folder)
             log.warning("failed", extra={"job": claim.job.id, "code": failure.code})
-            store.fail(claim, failure, size_of(folder), expires)
+            store.fail(claim, failure, size_of(folder), settings.expires)
             return
-        if store.succeed(claim, size_of(folder), expires):
+        if store.succeed(claim, size_of(folder), settings.expires):
             log.info("finished", extra={"job": claim.job.id, "seconds": round(time.monotonic() - started, 2)})
 
     def _pipeline(self, model: str) -> Any:
@@ -211,10 +216,11 @@ class _Heartbeat:
         self._thread = threading.Thread(target=self._beat, daemon=True, name="heartbeat")
 
     def _beat(self) -> None:
-        lease = self._queue.settings.lease
+        lease, held = self._queue.settings.lease, True
         try:
-            while not self._over.wait(lease / 5) and self._queue.store.renew(self._claim, lease):
-                pass
+            while not self._over.wait(lease / 5) and held:
+                with suppress(sqlite3.OperationalError):  # a full disk, for example, which may pass
+                    held = self._queue.store.renew(self._claim, lease)
         finally:
             self._queue.store.close()
 
