@@ -336,17 +336,28 @@ class JobStore:
 
     def due_webhooks(self) -> list[sqlite3.Row]:
         """What is to be told now: rows with number, job, event, target, attempts."""
-        query = "SELECT * FROM webhooks WHERE due <= ? ORDER BY number LIMIT 20"
+        # First attempts first: whoever never answers must not hold up those who do.
+        query = "SELECT * FROM webhooks WHERE due <= ? ORDER BY attempts, number LIMIT 20"
         return self._database.execute(query, (self._clock(),)).fetchall()
 
-    def postpone_webhook(self, number: int, seconds: float | None) -> None:
-        """Tell it again after so many seconds; None: never."""
+    def take_webhook(self, number: int, attempts: int, pause: float | None) -> bool:
+        """Begin to tell it, which is due again after so many seconds; None: never.
+
+        Returns:
+            Whether this is the attempt that comes after so many; if not, another process has begun with it.
+        """
+        due = None if pause is None else self._clock() + pause
         with self._transaction() as database:
-            if seconds is None:
-                database.execute("DELETE FROM webhooks WHERE number = ?", (number,))
-            else:
-                change = "UPDATE webhooks SET attempts = attempts + 1, due = ? WHERE number = ?"
-                database.execute(change, (self._clock() + seconds, number))
+            if due is None:
+                change = "DELETE FROM webhooks WHERE number = ? AND attempts = ?"
+                return database.execute(change, (number, attempts)).rowcount == 1
+            change = "UPDATE webhooks SET attempts = attempts + 1, due = ? WHERE number = ? AND attempts = ?"
+            return database.execute(change, (due, number, attempts)).rowcount == 1
+
+    def forget_webhook(self, number: int) -> None:
+        """Never tell it again."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM webhooks WHERE number = ?", (number,))
 
     def _end(self, claim: Claim, state: State, failure: Failure | None, size: int, expires: float | None) -> bool:
         where, values = claim.where
