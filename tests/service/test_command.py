@@ -52,6 +52,7 @@ def test_help_is_that_of_serving(capsys) -> None:
         (["--webhook-network", "everything"], "must be a network"),
         (["--port", "70000"], "--port is 70000"),
         (["--quota", "0"], "--quota is 0"),
+        (["--per-minute", "0"], "--per-minute is 0"),
         (["--label", "\u4f60"], "--label is"),
         (["--certificate", "c.pem"], "belong together"),
         (["--data", "/dev/null/data"], "can't be used"),

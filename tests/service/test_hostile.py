@@ -145,6 +145,7 @@ FIELDS = {
     "null in a prompt": {"prompt": "a\0b"},
     "people that are no JSON": {"people": "{"},
     "people in people": {"people": nested(5000)},
+    "people in people, less deep": {"people": nested(700)},
     "people that are an object": {"people": {"audio": 1}},
     "nobody": {"people": []},
     "a thousand people": {"people": [{"audio": "none"}] * 1000},

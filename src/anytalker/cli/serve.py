@@ -96,7 +96,7 @@ def serve_run(
         ("--max-upload", max_upload, 1, 10_000),
         ("--max-seconds", max_seconds, 1, 21600),
         ("--max-job-seconds", max_job_seconds, 1, 10**7),
-        ("--per-minute", per_minute or 1, 1, 10**6),
+        ("--per-minute", 1 if per_minute is None else per_minute, 1, 10**6),
         ("--keep-days", keep_days, 0.001, 36500),
         ("--quota", quota, 0.001, 10**6),
     ):

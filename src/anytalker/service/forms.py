@@ -224,14 +224,15 @@ def _json(name: str, text: str) -> Any:
         data = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise InputError(f"The field {name} is no JSON.") from None
-    if _depth(data) > _DEEPEST:
+    if _is_deep(data):
         raise InputError(f"The JSON of {name} is nested too deeply.")
     return data
 
 
-def _depth(data: Any) -> int:
+def _is_deep(data: Any, most: int = _DEEPEST) -> bool:
+    """Whether more than so many lists and objects lie in each other; looks no deeper than that."""
     inner = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
-    return 1 + max(map(_depth, inner), default=0)
+    return most <= 0 or any(_is_deep(one, most - 1) for one in inner)
 
 
 def _no_constant(name: str) -> float:

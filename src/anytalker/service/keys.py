@@ -6,13 +6,14 @@ import hashlib
 import re
 import secrets
 import threading
+from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from anytalker.errors import InputError
-from anytalker.files import atomic_path
+from anytalker.files import atomic_path, exclusive
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 _START = "at_"
@@ -32,7 +33,7 @@ class ApiKey(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=_NAME.pattern)
+    name: str = Field(pattern=f"^{_NAME.pattern}$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     created: str
     max_jobs: int | None = Field(default=None, ge=1)
@@ -92,9 +93,6 @@ class ApiKeys:
         """
         if not _NAME.fullmatch(name):
             raise InputError(f"{name!r} can't be the name of a key; give letters, digits, dots and dashes, at most 40.")
-        keys = self.read()
-        if any(known.name == name for known in keys):
-            raise InputError(f"{self.path} has a key of {name} already. Remove it first, or give another name.")
         secret = _START + secrets.token_urlsafe(32)
         try:
             added = ApiKey(
@@ -107,7 +105,11 @@ class ApiKeys:
             )
         except ValidationError as error:
             raise InputError("The limits of a key must be at least 1.") from error
-        self._write([*keys, added])
+        with self._changing():
+            keys = self.read()
+            if any(known.name == name for known in keys):
+                raise InputError(f"{self.path} has a key of {name} already. Remove it first, or give another name.")
+            self._write([*keys, added])
         return secret
 
     def remove(self, name: str) -> None:
@@ -116,11 +118,17 @@ class ApiKeys:
         Raises:
             InputError: if there is none of that name.
         """
-        keys = self.read()
-        rest = [key for key in keys if key.name != name]
-        if len(rest) == len(keys):
-            raise InputError(f"{self.path} has no key of {name}; there are {', '.join(self.names()) or 'none'}.")
-        self._write(rest)
+        with self._changing():
+            keys = self.read()
+            rest = [key for key in keys if key.name != name]
+            if len(rest) == len(keys):
+                raise InputError(f"{self.path} has no key of {name}; there are {', '.join(self.names()) or 'none'}.")
+            self._write(rest)
+
+    def _changing(self) -> AbstractContextManager[None]:
+        """Keep others from changing the file between reading and writing: a key of theirs would be lost."""
+        refusal = f"Another process is changing {self.path} right now. Try again."
+        return exclusive(self.path.with_name(f".{self.path.name}.lock"), refusal)
 
     def _write(self, keys: list[ApiKey]) -> None:
         try:
