@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,33 +41,36 @@ class Places:
 
     Args:
         count: how many.
+        share: of them, how many one owner may have.
     """
 
-    def __init__(self, count: int) -> None:
-        self._free = count
+    def __init__(self, count: int, share: int) -> None:
+        self._count, self._share = count, share
+        self._taken: Counter[str] = Counter()
 
-    def check(self) -> None:
+    def check(self, owner: str) -> None:
         """Make sure that there is a place.
 
         Raises:
-            QueueFull: if all are taken.
+            QueueFull: if all are taken, or all that are the owner's.
         """
-        if self._free <= 0:
+        if self._taken.total() >= self._count or self._taken[owner] >= self._share:
             raise QueueFull("busy", "There are too many requests of this kind right now.")
 
     @contextmanager
-    def one(self) -> Iterator[None]:
+    def one(self, owner: str) -> Iterator[None]:
         """Hold a place.
 
         Raises:
-            QueueFull: if all are taken.
+            QueueFull: see `check`.
         """
-        self.check()
-        self._free -= 1
+        self.check(owner)
+        self._taken[owner] += 1
         try:
             yield
         finally:
-            self._free += 1
+            self._taken[owner] -= 1
+            self._taken += Counter()  # without those that have none
 
 
 @dataclass
@@ -90,7 +94,10 @@ class Service:
     decoding: anyio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
-        self.uploads, self.streams = Places(_UPLOADS), Places(self.settings.limits.streams)
+        alone = self.settings.keys is None  # else nobody may take all places, and keep the others out
+        self.uploads, self.streams = (
+            Places(count, count if alone else max(1, count // 2)) for count in (_UPLOADS, self.settings.limits.streams)
+        )
         self.decoding = anyio.Semaphore(self.settings.limits.decoding)
 
     @property
@@ -129,7 +136,7 @@ async def create_video(request: Request, ours: Ours, who: Who, idempotency_key: 
     """Queue a video. A second request with the same Idempotency-Key gets the video of the first one."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
         raise HTTPException(415, "The body must be multipart/form-data.")
-    with ours.uploads.one():
+    with ours.uploads.one(who.owner):
         async with request.form(max_files=64, max_fields=128, max_part_size=2**20) as data:
             form = await run_in_threadpool(read_form, data, ours.settings.models, ours.settings.limits)
             target = None
@@ -238,7 +245,7 @@ def get_preview(id: Id, ours: Ours, who: Who) -> Response:
 async def get_events(id: Id, ours: Ours, who: Who) -> EventSourceResponse:
     """The video at each of its moments, as server-sent events named by its status, until it is over."""
     await run_in_threadpool(ours.queue.get, id, who.owner)
-    ours.streams.check()
+    ours.streams.check(who.owner)
     events = _events(ours, id, who.owner)
     return EventSourceResponse(events, ping=_PING, headers={"X-Accel-Buffering": "no"})
 
@@ -246,7 +253,7 @@ async def get_events(id: Id, ours: Ours, who: Who) -> EventSourceResponse:
 async def _events(ours: Service, id: str, owner: str) -> AsyncIterator[dict[str, Any]]:
     """A job's moments; looked up again and again, since another process may change them."""
     last = None
-    with ours.streams.one():
+    with ours.streams.one(owner):
         while True:
             try:
                 moment = await run_in_threadpool(ours.queue.get, id, owner)
