@@ -270,6 +270,35 @@ def test_a_job_that_takes_its_process_down_stops_no_other(folder, monkeypatch) -
     assert "memory" in str(results[1].reason)
 
 
+def test_a_process_that_can_not_be_started_is_no_fault_of_the_results(folder, monkeypatch) -> None:
+    def refuse(*given) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(workers.ProcessPoolExecutor, "submit", refuse)
+    (result,) = run_batch(read_jobs(write_jobs(folder, first=job())), "tiny", folder / "out", ["cpu"])
+    assert result.reason == "Its process can't be started: Resource temporarily unavailable."
+
+
+def test_a_line_that_was_cut_off_costs_no_other(folder, monkeypatch) -> None:
+    made = []
+
+    class Worker:
+        def make(self, model, loading, one, path) -> None:
+            made.append(path.stem)
+            path.write_bytes(b"video")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(module, "worker_for", lambda device: Worker())
+    (folder / "out").mkdir()
+    (folder / "out" / RESULTS).write_text('{"name": "cut off')
+    jobs = read_jobs(write_jobs(folder, first=job()))
+    for _ in range(2):
+        run_batch(jobs, "tiny", folder / "out", ["cpu"])
+    assert made == ["first"]
+
+
 def test_finished_jobs_need_their_video(tmp_path) -> None:
     assert finished_jobs(tmp_path, {}) == set()
     line = {"name": "a", "reason": None, "fingerprint": "x"}

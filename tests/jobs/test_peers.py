@@ -96,3 +96,5 @@ def test_jobs_are_converted(folder, capsys) -> None:
     assert isinstance(read_jobs(path)["talk"].options, GenerationOptions)
     assert run("convert-jobs", path, folder / "jobs.json") == 2
     assert "there already" in capsys.readouterr().err
+    assert run("convert-jobs", path, folder / "nowhere" / "jobs.json") == 2
+    assert "can't be written" in capsys.readouterr().err
