@@ -156,6 +156,14 @@ def test_what_nobody_expected_is_not_told_to_the_owner(tmp_path) -> None:
     assert failure_of(MemoryError(), tmp_path).code == "out_of_memory"
 
 
+def test_a_process_of_a_worker_is_set_up_first(tmp_path, monkeypatch) -> None:
+    called: list[str] = []
+    monkeypatch.setattr(module.signal, "signal", lambda *given: called.append("signal"))
+    monkeypatch.setattr(module.Worker, "run", lambda self: called.append("run"))
+    module.run_worker(tmp_path, QueueSettings(), "w", "none", begin=lambda: called.append("begin"))
+    assert (called[0], called[-1]) == ("begin", "run")
+
+
 def test_a_worker_loads_a_model_before_there_is_a_job(tmp_path, monkeypatch) -> None:
     from anytalker.queue.video_queue import VideoQueue
 

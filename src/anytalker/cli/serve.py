@@ -144,7 +144,7 @@ def _serve(folder: Path, settings: object, kept: object, device: list[str] | Non
     from anytalker.queue.video_queue import VideoQueue
 
     queue = VideoQueue(folder, kept)  # type: ignore[arg-type]
-    supervisor = Supervisor(queue, devices_of(device, 1), loading)
+    supervisor = Supervisor(queue, devices_of(device, 1), loading, log_as_json)
     log_as_json()
     app = create_app(queue, settings, supervisor)  # type: ignore[arg-type]
 

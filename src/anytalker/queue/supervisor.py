@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -32,12 +32,17 @@ class Supervisor:
         queue: the jobs.
         devices: such as "cpu" or "cuda:0"; a worker each.
         loading: what models are loaded with.
+        begin: called in each worker's process first, to set up its logging, for example.
     """
 
     def __init__(
-        self, queue: VideoQueue, devices: Sequence[str] = ("cpu",), loading: LoadingOptions = LoadingOptions()
+        self,
+        queue: VideoQueue,
+        devices: Sequence[str] = ("cpu",),
+        loading: LoadingOptions = LoadingOptions(),
+        begin: Callable[[], None] | None = None,
     ) -> None:
-        self.queue, self.loading = queue, loading
+        self.queue, self.loading, self.begin = queue, loading, begin
         self.workers = {f"{place}-{device}": _Process(device) for place, device in enumerate(devices)}
         self._lock = FileLock(queue.folder / "workers.lock", thread_local=False)
         self._over = threading.Event()
@@ -109,7 +114,7 @@ class Supervisor:
             if worker.process is not None:
                 log.warning("worker died", extra={"worker": name, "code": worker.process.exitcode})
             self._recover(name, settings.crashes)
-            worker.start((self.queue.folder, settings, name, worker.device, self.loading))
+            worker.start((self.queue.folder, settings, name, worker.device, self.loading, self.begin))
         self._recover(None, settings.crashes)
 
     def _recover(self, worker: str | None, crashes: int | None) -> None:

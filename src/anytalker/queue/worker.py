@@ -44,7 +44,12 @@ class _Stopping(BaseException):
 
 
 def run_worker(
-    folder: Path, settings: QueueSettings, name: str, device: str, loading: LoadingOptions = LoadingOptions()
+    folder: Path,
+    settings: QueueSettings,
+    name: str,
+    device: str,
+    loading: LoadingOptions = LoadingOptions(),
+    begin: Callable[[], None] | None = None,
 ) -> None:
     """Work until the process that started this one ends, or SIGTERM.
 
@@ -54,8 +59,11 @@ def run_worker(
         name: of the worker.
         device: such as "cpu" or "cuda:0".
         loading: what models are loaded with.
+        begin: called first.
     """
     _end_with_parent()
+    if begin is not None:
+        begin()
     if device == "cpu" and hasattr(os, "nice"):
         os.nice(_NICE)
     worker = Worker(VideoQueue(folder, settings), name, device, loading)
