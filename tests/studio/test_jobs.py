@@ -6,6 +6,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from anytalker.doctor import report
+from anytalker.doctor.report import Machine
 from anytalker.errors import InputError
 from anytalker.media.recordings import load_audio
 from anytalker.queue.record import State
@@ -137,6 +139,18 @@ def test_an_estimate_goes_by_earlier_videos(desk, example) -> None:
     record.write_text('{"frames": 97}')
     assert desk.queue.get(job.id).state is State.succeeded
     assert "earlier videos" in estimate(desk.queue, rows_of(example), Choices())
+
+
+def test_memory_is_what_is_free_right_now(desk, example, monkeypatch) -> None:
+    for free in (3, 7):
+        monkeypatch.setattr(report, "this_machine", lambda free=free: Machine("cpu", free * 2**30, 2**29))
+        assert f"{free}.0 GiB are free" in estimate(desk.queue, rows_of(example), Choices())
+
+
+@pytest.mark.parametrize(("choices", "said"), [(Choices("Draft"), "Draft, 1 step"), (Choices(exact=7), "7 steps")])
+def test_a_preset_is_named_where_one_was_chosen(desk, example, choices, said) -> None:
+    job = submit(desk.queue, example, rows_of(example), choices, True)
+    assert shown.settings(job) == f"{said}, seed 0, tiny"
 
 
 class _Reader(HTMLParser):

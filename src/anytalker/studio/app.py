@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,7 @@ def file_of(queue: VideoQueue, job: str, name: str) -> Response:
     return FileResponse(path, media_type=_KINDS[name])
 
 
+@lru_cache(maxsize=64)
 def _small(path: Path, size: tuple[int, int]) -> bytes:
     from PIL import Image
 
