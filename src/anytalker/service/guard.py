@@ -53,12 +53,13 @@ class Guard:
             await self.app(scope, receive, send)
             return
         began, status, number = time.monotonic(), 500, secrets.token_hex(8)
+        answered = False
         scope.setdefault("state", {})["request"] = number
 
         async def answer(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answered = message["status"], True
                 message = {**message, "headers": _with_ours(message.get("headers", []), number)}
             await send(message)
 
@@ -67,7 +68,7 @@ class Guard:
             if refused is not None:
                 await _refuse(answer, *refused)
             else:
-                await self.app(scope, _bounded(scope, receive, self.settings.limits), answer)
+                await self.app(scope, _bounded(receive, self.settings.limits, lambda: answered), answer)
         finally:
             route = getattr(scope.get("route"), "path", "other")
             seconds = time.monotonic() - began
@@ -130,8 +131,8 @@ def _with_ours(headers: Any, number: str) -> list[tuple[bytes, bytes]]:
     return [*given, *((name, value) for name, value in ours.items() if name not in names)]
 
 
-def _bounded(scope: Scope, receive: Receive, limits: Limits) -> Receive:
-    """Receive no more than may be sent, and not for ever."""
+def _bounded(receive: Receive, limits: Limits, answered: Callable[[], bool]) -> Receive:
+    """Receive no more than may be sent, and not for ever, until an answer has begun: what follows is not waited for."""
     total, ends = 0, time.monotonic() + limits.upload_seconds
     over = False
 
@@ -142,6 +143,8 @@ def _bounded(scope: Scope, receive: Receive, limits: Limits) -> Receive:
         try:
             message = await asyncio.wait_for(receive(), max(0.0, min(limits.idle, ends - time.monotonic())))
         except asyncio.TimeoutError:
+            if answered():
+                return await receive()
             raise HTTPException(408, "The request came too slowly.") from None
         if message["type"] == "http.request":
             total += len(message.get("body", b""))
