@@ -83,6 +83,13 @@ def test_a_worker_that_can_not_be_started_is_tried_again(queue, monkeypatch) -> 
     assert supervisor._take_lock()
 
 
+def test_a_worker_that_is_being_replaced_is_not_alive(monkeypatch) -> None:
+    worker = module._Process("cpu")
+    worker.process = multiprocessing.get_context("spawn").Process()
+    worker.process.close()
+    assert not worker.alive
+
+
 def test_a_file_of_jobs_that_is_busy_ends_no_supervisor(queue, monkeypatch) -> None:
     started, recover = threading.Event(), queue.store.recover
     failures = iter([sqlite3.OperationalError("database is locked")])

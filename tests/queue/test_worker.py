@@ -139,6 +139,18 @@ def test_a_claim_is_renewed_after_a_disk_was_full(queue, picture, voice, monkeyp
         assert renewed.wait(10)
 
 
+def test_a_job_that_is_deleted_while_it_is_made_is_no_error(queue, worker, picture, voice, monkeypatch, caplog) -> None:
+    def deleted(*given) -> None:
+        queue.delete(job.id)
+        raise FileNotFoundError(queue.folder_of(job.id))
+
+    monkeypatch.setattr("anytalker.queue.making.make", deleted)
+    job = queue.submit(VideoRequest(**SHORT), picture, [voice])
+    with caplog.at_level("INFO", "anytalker"):
+        assert worker.run_one()
+    assert [record.getMessage() for record in caplog.records] == ["begun", "dropped"]
+
+
 def test_a_job_that_can_not_be_made_says_why_without_a_path(queue, worker, picture, voice) -> None:
     people = (PersonRequest(voice=1, order=9),)
     job = queue.submit(VideoRequest(people=people, **SHORT), picture, [voice])

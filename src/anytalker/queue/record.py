@@ -27,8 +27,13 @@ class State(str, Enum):
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a job failed: `code` for programs ("invalid_input", "out_of_memory", "worker_died", "timeout",
-    "internal_error"), `message` for people."""
+    """Why a job failed.
+
+    Attributes:
+        code: for programs: "invalid_input", "out_of_memory", "worker_died", "timeout", "failed" (for another reason
+            that was foreseen, such as a full disk) or "internal_error".
+        message: for people.
+    """
 
     code: str
     message: str

@@ -140,14 +140,17 @@ class _Process:
     @property
     def alive(self) -> bool:
         """Whether it runs."""
-        return self.process is not None and self.process.is_alive()
+        process = self.process
+        with suppress(ValueError):  # asked from another thread, while this one's is being replaced
+            return process is not None and process.is_alive()
+        return False
 
     def start(self, arguments: tuple[Any, ...]) -> None:
         """Start it, where none runs."""
-        if self.process is not None:
-            self.process.join()
-            self.process.close()
+        if (gone := self.process) is not None:
             self.process = None
+            gone.join()
+            gone.close()
         context = multiprocessing.get_context("spawn")
         process = context.Process(target=run_worker, args=arguments, daemon=True, name="anytalker-worker")
         process.start()

@@ -151,6 +151,9 @@ class Worker:
             time.sleep(_POLL)
             return
         except Exception as error:  # one broken job must not end the others
+            if not store.holds(claim):  # its files were deleted while it was made
+                log.info("dropped", extra={"job": claim.job.id})
+                return
             failure = failure_of(error, folder)
             log.warning("failed", extra={"job": claim.job.id, "code": failure.code})
             store.fail(claim, failure, size_of(folder), settings.expires)
