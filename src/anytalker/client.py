@@ -195,10 +195,10 @@ class Client:
                 last = self.get(id)
             except httpx.TransportError:
                 pass
-            except ServiceError as error:
-                if error.status not in _PASSING:
+            except ServiceError as refusal:
+                if refusal.status not in _PASSING:
                     raise
-                pause = min(error.retry_after or pause, _MOST_PAUSE)
+                pause = min(refusal.retry_after or pause, _MOST_PAUSE)
             if last is None or not last.over:
                 time.sleep(pause)
         if last.status != "completed":

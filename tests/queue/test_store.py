@@ -248,6 +248,17 @@ def test_a_change_that_fails_changes_nothing(store) -> None:
     assert store.counts()[State.queued] == 1
 
 
+def test_a_transaction_that_can_not_be_ended_stands_in_nobodys_way(store) -> None:
+    def refuse(action, what, *rest) -> int:
+        return sqlite3.SQLITE_DENY if what == "COMMIT" else sqlite3.SQLITE_OK
+
+    store._database.set_authorizer(refuse)
+    with pytest.raises(sqlite3.DatabaseError):
+        add(store, "one")
+    store._database.set_authorizer(None)
+    assert add(store, "two").position == 0
+
+
 def test_pages_of_a_list(store) -> None:
     for number in range(5):
         add(store, f"job {number}")

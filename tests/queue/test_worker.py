@@ -139,6 +139,22 @@ def test_a_claim_is_renewed_after_a_disk_was_full(queue, picture, voice, monkeyp
         assert renewed.wait(10)
 
 
+def test_a_busy_file_of_jobs_ends_neither_job_nor_worker(queue, worker, picture, voice, monkeypatch) -> None:
+    def busy(*given, **more) -> None:
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(queue.store, "report", busy)
+    monkeypatch.setattr(queue.store, "count_preview", busy)
+    job = queue.submit(VideoRequest(**SHORT), picture, [voice])
+    claims = iter([busy, queue.store.claim])
+    monkeypatch.setattr(queue.store, "claim", lambda *given: next(claims)(*given))
+    monkeypatch.setattr(
+        queue.store, "succeed", lambda *given: worker.stop() or type(queue.store).succeed(queue.store, *given)
+    )
+    worker.run()
+    assert queue.get(job.id).state is State.succeeded
+
+
 def test_a_job_that_is_deleted_while_it_is_made_is_no_error(queue, worker, picture, voice, monkeypatch, caplog) -> None:
     def deleted(*given) -> None:
         queue.delete(job.id)

@@ -176,7 +176,7 @@ class JobStore:
                     *(self._clock(), size, key, digest, webhook),
                 ),
             )
-        return self.get(job)
+            return self.get(job)
 
     def check_room(self, owner: str, bounds: Bounds, size: int = 0) -> None:
         """Make sure that there is room, before any work.
@@ -212,7 +212,7 @@ class JobStore:
                 "WHERE id = ?",
                 (worker, now + lease, now, now, row["id"]),
             )
-        return Claim(self.get(row["id"]), worker)
+            return Claim(self.get(row["id"]), worker)  # before anybody can delete it
 
     def renew(self, claim: Claim, lease: float) -> bool:
         """Keep a claim for so many seconds more; whether it still holds."""
@@ -393,7 +393,8 @@ class JobStore:
         database.execute("BEGIN IMMEDIATE")
         try:
             yield database
+            database.execute("COMMIT")
         except BaseException:
-            database.execute("ROLLBACK")
+            if database.in_transaction:  # on a full disk, for example, SQLite has ended it already
+                database.execute("ROLLBACK")
             raise
-        database.execute("COMMIT")

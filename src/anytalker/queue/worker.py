@@ -112,7 +112,12 @@ class Worker:
             with suppress(Exception):  # what is wrong with it is said to whoever asks for it
                 self._pipeline(self.queue.settings.preload)
         while not self._stopping:
-            if not self.run_one():
+            try:
+                idle = not self.run_one()
+            except sqlite3.OperationalError:  # a busy file, for example, which may pass: the model stays loaded
+                log.exception("jobs")
+                idle = True
+            if idle:
                 time.sleep(_POLL)
 
     def run_one(self) -> bool:
@@ -186,7 +191,8 @@ class Worker:
     def _show(self, claim: Claim, picture: Image.Image) -> None:
         with suppress(OSError), atomic_path(self.queue.folder_of(claim.job.id) / PREVIEW) as partial:
             picture.save(partial, quality=85)
-        self.queue.store.count_preview(claim)
+        with suppress(sqlite3.OperationalError):
+            self.queue.store.count_preview(claim)
 
 
 class _Progress:
@@ -216,7 +222,8 @@ class _Progress:
         left = None
         if self._first is not None and share > self._first[1]:
             left = (now - self._first[0]) * (1 - share) / (share - self._first[1])
-        self._worker.queue.store.report(self._claim, stage, done, total, share, left)
+        with suppress(sqlite3.OperationalError):  # the next step is told again
+            self._worker.queue.store.report(self._claim, stage, done, total, share, left)
 
 
 class _Heartbeat:
