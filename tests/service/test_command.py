@@ -46,7 +46,7 @@ def test_help_is_that_of_serving(capsys) -> None:
     [
         (["--host", "0.0.0.0"], "--keys is needed"),
         (["--host", "0.0.0.0", "--keys", "none.json"], "holds no key"),
-        (["--host", "no.such.host.invalid"], "no address"),
+        (["--host", "no.such.host.invalid"], "isn't an address"),
         (["--model", "nothing"], "There is no model 'nothing'"),
         (["--device", "cuda:9"], "--device cuda:9 can't be used here"),
         (["--webhook-network", "everything"], "must be a network"),

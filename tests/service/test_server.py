@@ -224,7 +224,7 @@ def test_a_name_of_a_key_is_checked_as_a_whole(tmp_path) -> None:
     file = ApiKeys(tmp_path / "keys.json")
     file.add("anna")
     file.path.write_text(file.path.read_text().replace('"anna"', '"anna\\n<b>"'))
-    with pytest.raises(InputError, match="no file of keys"):
+    with pytest.raises(InputError, match="isn't a file of keys"):
         file.names()
 
 
@@ -242,5 +242,5 @@ def test_keys_are_kept_as_hashes(tmp_path) -> None:
         file.add("../anna")
     file.path.write_text("{")
     assert file.find(key) is None
-    with pytest.raises(InputError, match="no file of keys"):
+    with pytest.raises(InputError, match="isn't a file of keys"):
         file.names()

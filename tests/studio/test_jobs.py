@@ -102,10 +102,10 @@ def test_names_never_become_html(desk, example) -> None:
         submit(desk.queue, example, [Row(HOSTILE, example.members[0].voice), Row("Ben")], Choices(), True)
     rows = [Row(NAME, example.members[0].voice), Row("Ben")]
     job = submit(desk.queue, example, rows, Choices(), True)
-    texts = [shown.shown(job, desk.queue), shown.card(job, desk.queue)]
+    texts = [shown.shown(job, desk.queue), shown.card(job)]
     finish(desk.queue)
     done = desk.queue.get(job.id)
-    texts += [shown.shown(done, desk.queue), shown.card(done, desk.queue), shown.compared(done, done, desk.queue)]
+    texts += [shown.shown(done, desk.queue), shown.card(done), shown.compared(done, done, desk.queue)]
     for text in [*texts, shown.message(HOSTILE)]:
         assert {"onerror", "onmouseover"}.isdisjoint(name for attributes in _attributes(text) for name in attributes)
     assert all(NAME in "".join(_texts(text)) for text in texts[1:4])

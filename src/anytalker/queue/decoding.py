@@ -11,9 +11,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +137,9 @@ def _bound(bounds: DecodingBounds) -> None:
 
 
 def _decode_all(task: dict[str, Any], bounds: DecodingBounds) -> None:
-    _said_as(task["image"], "The picture", lambda path: _decode_picture(path, task["at"], bounds))
+    _said_as(task["image"], "The picture", partial(_decode_picture, at=task["at"], bounds=bounds))
     for number, voice in enumerate(task["voices"], start=1):
-        _said_as(voice, f"Recording {number}", lambda path, number=number: _decode_voice(path, number, bounds))
+        _said_as(voice, f"Recording {number}", partial(_decode_voice, number=number, bounds=bounds))
 
 
 def _decode_picture(path: Path, at: float | None, bounds: DecodingBounds) -> None:
@@ -178,7 +179,7 @@ def _decode_voice(path: Path, number: int, bounds: DecodingBounds) -> None:
     write_wave(voice_name(number), samples)
 
 
-def _said_as(path: str, called: str, work: Any) -> None:
+def _said_as(path: str, called: str, work: Callable[[Path], None]) -> None:
     """Do work on a file, which is called something else in messages than its path."""
     try:
         work(Path(path))

@@ -106,6 +106,11 @@ def finish(
 
 
 def check_room(database: sqlite3.Connection, owner: str, bounds: Bounds, size: int) -> None:
+    """Make sure that there is room for one more job, whose files take `size` bytes.
+
+    Raises:
+        QueueFull: if there is none.
+    """
     waiting = "SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'running')"
     if database.execute(waiting).fetchone()[0] >= bounds.waiting:
         raise QueueFull("queue_full", f"{bounds.waiting} videos wait already, which is all there is room for.")
@@ -119,6 +124,11 @@ def check_room(database: sqlite3.Connection, owner: str, bounds: Bounds, size: i
 
 
 def of_key(database: sqlite3.Connection, owner: str, key: str, digest: str) -> QueuedJob | None:
+    """The job that an owner submitted with an idempotency key; None: there is none.
+
+    Raises:
+        KeyConflict: if that was another request.
+    """
     query = f"SELECT {COLUMNS} FROM jobs WHERE owner = ? AND key = ?"
     row = database.execute(query, (owner, key)).fetchone()
     if row is None:
@@ -129,6 +139,7 @@ def of_key(database: sqlite3.Connection, owner: str, key: str, digest: str) -> Q
 
 
 def job_of(row: sqlite3.Row) -> QueuedJob:
+    """A row, selected with `COLUMNS`, as a job."""
     plain = ("id", "owner", "priority", "created", "started", "finished", "attempts", "stage", "done", "total")
     values = {name: row[name] for name in (*plain, "progress", "seconds_left", "previews", "position", "expires")}
     failure = Failure(row["failure_code"], row["failure_message"]) if row["failure_code"] else None

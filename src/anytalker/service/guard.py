@@ -91,12 +91,12 @@ class Guard:
             return 421, "wrong_host", "This service isn't known by that name; see --allow-host."
         site = headers.get(b"sec-fetch-site", [b"none"])[-1]
         origins = [value.decode("latin-1") for value in headers.get(b"origin", [])]
-        foreign = any(urlsplit_host(origin) != hosts[0].lower() for origin in origins)
+        foreign = any(_host_of(origin) != hosts[0].lower() for origin in origins)
         if (foreign or site in (b"cross-site", b"same-site")) and not _is_navigation(scope, headers):
             return 403, "foreign_origin", "Pages of other sites can't use this service."
         lengths = headers.get(b"content-length", [])
         if any(not length.isdigit() for length in lengths) or len(lengths) > 1:
-            return 400, "bad_request", "The length of the request is no number."
+            return 400, "bad_request", "The length of the request isn't a number."
         if lengths and int(lengths[0][:20]) > self.settings.limits.upload:
             return 413, "too_large", _too_large(self.settings.limits)
         return None
@@ -107,7 +107,7 @@ def _is_navigation(scope: Scope, headers: dict[bytes, list[bytes]]) -> bool:
     return scope["method"] in _SAFE and headers.get(b"sec-fetch-mode") == [b"navigate"] and b"origin" not in headers
 
 
-def urlsplit_host(origin: str) -> str | None:
+def _host_of(origin: str) -> str | None:
     """Host and port of an origin; None for "null" and whatever isn't one."""
     try:
         parts = urlsplit(origin)

@@ -54,7 +54,7 @@ class ApiKeys:
         path: the file; None of its keys is known while it isn't there.
 
     Raises:
-        InputError: from `read`, if it is no file of keys.
+        InputError: from `read`, if it isn't a file of keys.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -83,7 +83,7 @@ class ApiKeys:
         except FileNotFoundError:
             return []
         except (OSError, ValidationError, ValueError) as error:
-            raise InputError(f"{self.path} is no file of keys. `anytalker serve keys add` makes one.") from error
+            raise InputError(f"{self.path} isn't a file of keys. `anytalker serve keys add` makes one.") from error
 
     def add(self, name: str, max_jobs: int | None = None, per_minute: int | None = None, priority: int = 0) -> str:
         """Make a key; it is returned, and known to nobody else.

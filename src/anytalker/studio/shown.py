@@ -72,7 +72,7 @@ def settings(job: QueuedJob) -> str:
     return ", ".join(said)
 
 
-def card(job: QueuedJob, queue: VideoQueue) -> str:
+def card(job: QueuedJob) -> str:
     """A job in the gallery."""
     picture = f"<img src='{FILES}/{job.id}/thumbnail.jpg' alt='' loading='lazy'>"
     when = time.strftime(words.DATE, time.localtime(job.created))

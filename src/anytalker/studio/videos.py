@@ -144,7 +144,7 @@ class Videos:
             if known is None:
                 continue
             with gr.Group():
-                gr.HTML(shown.card(known, self.queue), padding=True)
+                gr.HTML(shown.card(known), padding=True)
                 with gr.Row():
                     watch = gr.Button(words.WATCH, size="sm", min_width=80)
                     repeat = gr.Button(words.AGAIN, size="sm", min_width=80)
