@@ -248,6 +248,15 @@ def test_a_change_that_fails_changes_nothing(store) -> None:
     assert store.counts()[State.queued] == 1
 
 
+def test_a_job_of_another_version_holds_up_no_other(store) -> None:
+    add(store, "old")
+    add(store, "new")
+    store._database.execute("UPDATE jobs SET request = '{\"of_long_ago\": 1}' WHERE id = 'old'")
+    assert [job.id for job in store.jobs()] == ["new", "old"]
+    assert store.claim("w", LEASE).job.id == "new"
+    assert (store.get("old").state, store.get("old").failure.code) == (State.failed, "failed")
+
+
 def test_a_transaction_that_can_not_be_ended_stands_in_nobodys_way(store) -> None:
     def refuse(action, what, *rest) -> int:
         return sqlite3.SQLITE_DENY if what == "COMMIT" else sqlite3.SQLITE_OK

@@ -69,6 +69,7 @@ def decode(
     command = [sys.executable, "-m", "anytalker.queue.decoding"]
     kept = {name: value for name, value in os.environ.items() if name in _NEEDED}
     single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    single |= {"PYTHONSAFEPATH": "1"}  # nothing in the folder is ever imported
     path = os.pathsep.join(filter(None, sys.path))
     try:
         done = subprocess.run(

@@ -86,6 +86,23 @@ class QueuedJob:
         return self.state, self.stage, self.done, self.total, self.previews, self.position
 
 
+@dataclass(frozen=True)
+class Claim:
+    """A job that a worker makes: the attempt counts, so that nobody else can finish it."""
+
+    job: QueuedJob
+    worker: str
+
+    @property
+    def where(self) -> tuple[str, tuple[Any, ...]]:
+        """The condition under which it still holds, and its values."""
+        return "id = ? AND state = 'running' AND worker = ? AND attempts = ?", (
+            self.job.id,
+            self.worker,
+            self.job.attempts,
+        )
+
+
 class UnknownJob(AnyTalkerError):
     """There is no job of that id, or it belongs to somebody else."""
 

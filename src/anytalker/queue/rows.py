@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from anytalker.queue.record import Failure, KeyConflict, QueuedJob, QueueFull, State
 from anytalker.queue.request import VideoRequest
 
@@ -79,7 +81,19 @@ class Bounds:
     bytes: int = 50 * 2**30
 
 
+_PATIENCE = 300.0
+"""Seconds that a job of another model lets those of a loaded one go before it."""
+UNREADABLE = "It was asked for in another version of this program, which knew other options. Ask for it again."
 DIED = "The process that made it ended several times without a message; most likely it ran out of memory."
+
+
+def next_row(database: sqlite3.Connection, now: float, loaded: str | None) -> sqlite3.Row | None:
+    """The job whose turn it is, for a worker that has loaded a model."""
+    return database.execute(
+        "SELECT * FROM jobs WHERE state = 'queued' ORDER BY priority DESC, COALESCE(queued, created) < :late DESC, "
+        "CASE WHEN COALESCE(queued, created) < :late THEN 0 ELSE model = :loaded END DESC, number LIMIT 1",
+        {"late": now - _PATIENCE, "loaded": loaded},
+    ).fetchone()
 
 
 def finish(
@@ -138,10 +152,18 @@ def of_key(database: sqlite3.Connection, owner: str, key: str, digest: str) -> Q
     return job_of(row)
 
 
+def request_of(row: sqlite3.Row) -> VideoRequest | None:
+    """What a row asks for; None: options that this version doesn't know."""
+    try:
+        return VideoRequest.model_validate_json(row["request"])
+    except ValidationError:
+        return None
+
+
 def job_of(row: sqlite3.Row) -> QueuedJob:
     """A row, selected with `COLUMNS`, as a job."""
     plain = ("id", "owner", "priority", "created", "started", "finished", "attempts", "stage", "done", "total")
     values = {name: row[name] for name in (*plain, "progress", "seconds_left", "previews", "position", "expires")}
     failure = Failure(row["failure_code"], row["failure_message"]) if row["failure_code"] else None
-    request = VideoRequest.model_validate_json(row["request"])
+    request = request_of(row) or VideoRequest(model=row["model"])
     return QueuedJob(state=State(row["state"]), request=request, failure=failure, **values)

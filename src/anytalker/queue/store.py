@@ -12,33 +12,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anytalker.queue.record import Failure, QueuedJob, State, UnknownJob
+from anytalker.queue.record import Claim, Failure, QueuedJob, State, UnknownJob
 from anytalker.queue.request import VideoRequest
-from anytalker.queue.rows import ADDED, COLUMNS, DIED, SCHEMA, VERSION, Bounds, check_room, finish, job_of, of_key
-
-_PATIENCE = 300.0
-"""Seconds that a job of another model lets those of a loaded one go before it."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A job that a worker makes: the attempt counts, so that nobody else can finish it."""
-
-    job: QueuedJob
-    worker: str
-
-    @property
-    def where(self) -> tuple[str, tuple[Any, ...]]:
-        """The condition under which it still holds, and its values."""
-        return "id = ? AND state = 'running' AND worker = ? AND attempts = ?", (
-            self.job.id,
-            self.worker,
-            self.job.attempts,
-        )
+from anytalker.queue.rows import (
+    ADDED,
+    COLUMNS,
+    DIED,
+    SCHEMA,
+    UNREADABLE,
+    VERSION,
+    Bounds,
+    check_room,
+    finish,
+    job_of,
+    next_row,
+    of_key,
+    request_of,
+)
 
 
 class JobStore:
@@ -198,12 +191,8 @@ class JobStore:
         """
         now = self._clock()
         with self._transaction() as database:
-            row = database.execute(
-                "SELECT id FROM jobs WHERE state = 'queued' ORDER BY priority DESC, "
-                "COALESCE(queued, created) < :late DESC, "
-                "CASE WHEN COALESCE(queued, created) < :late THEN 0 ELSE model = :loaded END DESC, number LIMIT 1",
-                {"late": now - _PATIENCE, "loaded": loaded},
-            ).fetchone()
+            while (row := next_row(database, now, loaded)) is not None and request_of(row) is None:
+                finish(database, row, State.failed, now, None, Failure("failed", UNREADABLE))
             if row is None:
                 return None
             database.execute(

@@ -21,8 +21,7 @@ from anytalker.errors import OUT_OF_MEMORY, AnyTalkerError, InputError
 from anytalker.failures import explain, is_out_of_memory
 from anytalker.files import Locked, atomic_path
 from anytalker.pipelines.loading_options import LoadingOptions
-from anytalker.queue.record import Failure
-from anytalker.queue.store import Claim
+from anytalker.queue.record import Claim, Failure
 from anytalker.queue.video_queue import PREVIEW, QueueSettings, VideoQueue, size_of
 
 _POLL = 0.2
