@@ -62,6 +62,12 @@ def test_a_channel_of_a_recording_belongs_to_its_file(folder, write_wave, tone) 
     assert read.fingerprint("tiny") != before
 
 
+def test_a_file_may_begin_with_a_mark_of_its_encoding(folder) -> None:
+    path = write_jobs(folder, a=job())
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert list(read_jobs(path)) == ["a"]
+
+
 def test_the_releases_batch_file_is_read(folder) -> None:
     path = write_jobs(
         folder,
