@@ -9,6 +9,9 @@ from typing import Any
 from anytalker.errors import AnyTalkerError
 from anytalker.queue.request import VideoRequest
 
+LOCAL = "local"
+"""Owner of jobs where there are no others."""
+
 
 class State(str, Enum):
     """Where a job is."""

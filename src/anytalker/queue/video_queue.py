@@ -24,13 +24,11 @@ from anytalker.errors import InputError
 from anytalker.loading.locate import find_model
 from anytalker.media.credentials import Credentials
 from anytalker.queue.decoding import PICTURE, DecodingBounds, decode, voice_name
-from anytalker.queue.record import QueuedJob, State, UnknownJob
+from anytalker.queue.record import LOCAL, QueuedJob, State, UnknownJob
 from anytalker.queue.request import VideoRequest
 from anytalker.queue.store import Bounds, JobStore
 
 VIDEO, RECORD, PREVIEW = "video.mp4", "video.json", "preview.jpg"
-LOCAL = "local"
-"""Owner of jobs where there are no others."""
 _ID = re.compile(r"video_[0-9a-f]{24}")
 _ORPHANED = 3600.0
 """Seconds after which a folder without a job is nobody's any more."""

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from anytalker.errors import InputError
 from anytalker.files import atomic_path, exclusive
+from anytalker.queue.record import LOCAL
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 _START = "at_"
@@ -93,6 +94,8 @@ class ApiKeys:
         """
         if not _NAME.fullmatch(name):
             raise InputError(f"{name!r} can't be the name of a key; give letters, digits, dots and dashes, at most 40.")
+        if name == LOCAL:
+            raise InputError(f"{name!r} can't be the name of a key: so are videos owned that are made without one.")
         secret = _START + secrets.token_urlsafe(32)
         try:
             added = ApiKey(

@@ -209,7 +209,7 @@ def _file(ours: Service, who: Client, id: str, name: str) -> FilePath:
     path = ours.queue.file(id, name, who.owner)
     if path is None:
         status = STATUSES[ours.queue.get(id, who.owner).state]
-        raise HTTPException(409, f"There is nothing to send: the video is {status}.")
+        raise HTTPException(409, f"There is nothing to send yet, or any more: the status of the video is {status}.")
     return path
 
 

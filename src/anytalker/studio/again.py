@@ -21,9 +21,9 @@ from anytalker.media.recordings import load_audio, write_wave
 from anytalker.media.video import PersonRecord, RunRecord
 from anytalker.pipelines.options import GenerationOptions
 from anytalker.queue.decoding import PICTURE, decode, voice_name
-from anytalker.queue.record import QueuedJob, UnknownJob
+from anytalker.queue.record import LOCAL, QueuedJob, UnknownJob
 from anytalker.queue.request import PersonRequest, VideoRequest
-from anytalker.queue.video_queue import LOCAL, VIDEO, VideoQueue
+from anytalker.queue.video_queue import VIDEO, VideoQueue
 from anytalker.studio import words
 from anytalker.studio.cast import Cast, Desk, Member
 from anytalker.studio.rows import OTHERS, Choices, choices_of, model_settings, models_here, with_steps

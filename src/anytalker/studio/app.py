@@ -16,9 +16,9 @@ from fastapi.responses import FileResponse, Response
 from anytalker import __version__
 from anytalker.errors import InputError
 from anytalker.queue.decoding import PICTURE
-from anytalker.queue.record import UnknownJob
+from anytalker.queue.record import LOCAL, UnknownJob
 from anytalker.queue.supervisor import Supervisor
-from anytalker.queue.video_queue import LOCAL, PREVIEW, RECORD, VIDEO, VideoQueue
+from anytalker.queue.video_queue import PREVIEW, RECORD, VIDEO, VideoQueue
 from anytalker.service.guard import Guard
 from anytalker.service.settings import ServiceSettings, check_address
 from anytalker.studio import words

@@ -7,8 +7,7 @@ from typing import Any, Protocol
 
 import gradio as gr
 
-from anytalker.queue.record import QueuedJob, State, UnknownJob
-from anytalker.queue.video_queue import LOCAL
+from anytalker.queue.record import LOCAL, QueuedJob, State, UnknownJob
 from anytalker.studio import shown, words
 from anytalker.studio.again import again
 from anytalker.studio.cast import Cast, Desk
