@@ -143,6 +143,7 @@ FIELDS = {
     "unknown field": {"output": "/etc/cron.d/x"},
     "long prompt": {"prompt": "a" * 6000},
     "null in a prompt": {"prompt": "a\0b"},
+    "script of dashes": {"script": "Anna: " + "-" * 90_000 + "x"},
     "people that are no JSON": {"people": "{"},
     "people in people": {"people": nested(5000)},
     "people in people, less deep": {"people": nested(700)},
