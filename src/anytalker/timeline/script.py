@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from anytalker.errors import InputError
 from anytalker.timeline.formats import read_text
 from anytalker.timeline.model import MAX_PEOPLE, MAX_TURNS, Person, Turn, clean_text, same_name
@@ -220,13 +222,13 @@ def _finished(line: Line, words: list[str], directions: list[str], place: str) -
     text, interrupted = _without_dash(clean_text(" ".join(words)))
     try:
         Turn(person=line.person, start=0, end=1, text=text)
-    except ValueError as error:
-        raise InputError(f"{place}: {str(error).splitlines()[-2].strip()}") from None
+    except ValidationError as error:
+        raise InputError(f"{place}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
     return replace(line, text=text, interrupted=interrupted, direction="; ".join(filter(None, directions)) or None)
 
 
 def _without_dash(text: str) -> tuple[str, bool]:
-    """A text without the dash at its end, "—" or "--", with which somebody is interrupted; and whether there was one."""
+    """A text without the dash at its end, "—" or "--", after which another one breaks in; and whether there was one."""
     if text.endswith("—"):
         return text[:-1].rstrip(), True
     rest = text.rstrip("-")  # a regular expression would take a time that grows with the square of the dashes
