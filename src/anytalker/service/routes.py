@@ -18,21 +18,37 @@ from starlette.exceptions import HTTPException
 
 from anytalker import __version__
 from anytalker.queue.record import QueuedJob, QueueFull, State, UnknownJob
+from anytalker.queue.request import LONGEST_SCRIPT
 from anytalker.queue.supervisor import Supervisor
 from anytalker.queue.video_queue import PREVIEW, RECORD, VIDEO, VideoQueue
 from anytalker.service.access import Access, Client
 from anytalker.service.forms import VideoForm, keep_uploads, read_form
 from anytalker.service.metrics import Metrics
 from anytalker.service.pages import POLICY, api_page
-from anytalker.service.schemas import STATUSES, Deleted, Health, Refusal, Video, VideoList, request_body, video_of
+from anytalker.service.schemas import (
+    FIELDS,
+    STATUSES,
+    Deleted,
+    Health,
+    Refusal,
+    Video,
+    VideoList,
+    request_body,
+    video_of,
+)
 from anytalker.service.settings import ServiceSettings
 from anytalker.service.webhooks import check_target
+from anytalker.timeline.model import MAX_PEOPLE
 
 _EVERY = 0.4
 """Seconds from one look at a job to the next, for its events."""
 _PING = 15
 _UPLOADS = 32
 """Requests whose files arrive, or wait to be decoded."""
+_FILES = MAX_PEOPLE + 1
+_TEXTS = MAX_PEOPLE + len(FIELDS)
+"""Parts of a form without a file, which are held in memory: all fields, and "none" for everybody who listens."""
+_TEXT_BYTES = 4 * LONGEST_SCRIPT
 routes = APIRouter()
 
 
@@ -137,7 +153,7 @@ async def create_video(request: Request, ours: Ours, who: Who, idempotency_key: 
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
         raise HTTPException(415, "The body must be multipart/form-data.")
     with ours.uploads.one(who.owner):
-        async with request.form(max_files=64, max_fields=128, max_part_size=2**20) as data:
+        async with request.form(max_files=_FILES, max_fields=_TEXTS, max_part_size=_TEXT_BYTES) as data:
             form = await run_in_threadpool(read_form, data, ours.settings.models, ours.settings.limits)
             target = None
             if form.webhook is not None:
