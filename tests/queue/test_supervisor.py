@@ -83,6 +83,21 @@ def test_a_worker_that_can_not_be_started_is_tried_again(queue, monkeypatch) -> 
     assert supervisor._take_lock()
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="the system has no such masks")
+def test_a_worker_that_is_just_starting_is_not_interrupted(queue, monkeypatch) -> None:
+    masks, started = [], threading.Event()
+
+    def start(process) -> None:
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))  # what a process inherits
+        started.set()
+
+    monkeypatch.setattr(multiprocessing.get_context("spawn").Process, "start", start)
+    with Supervisor(queue):
+        assert started.wait(10)
+    assert signal.SIGINT in masks[0]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 def test_a_worker_that_is_being_replaced_is_not_alive(monkeypatch) -> None:
     worker = module._Process("cpu")
     worker.process = multiprocessing.get_context("spawn").Process()

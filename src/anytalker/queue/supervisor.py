@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -62,6 +63,8 @@ class Supervisor:
         return sum(worker.alive for worker in self.workers.values())
 
     def _keep(self) -> None:
+        if hasattr(signal, "pthread_sigmask"):  # for processes that it starts: Ctrl-C is for the service alone
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             while not self._over.is_set():
                 try:
