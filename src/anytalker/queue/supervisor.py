@@ -9,7 +9,6 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -65,6 +64,8 @@ class Supervisor:
 
     def _keep(self) -> None:
         if hasattr(signal, "pthread_sigmask"):  # for processes that it starts: Ctrl-C is for the service alone
+            from multiprocessing import resource_tracker
+
             resource_tracker.ensure_running()  # else the first start would begin it, which ends the blocking
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
