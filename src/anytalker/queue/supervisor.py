@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import signal
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,6 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from anytalker.pipelines.loading_options import LoadingOptions
+from anytalker.processes import uninterrupted
 from anytalker.queue.record import Failure
 from anytalker.queue.video_queue import VideoQueue
 from anytalker.queue.worker import run_worker
@@ -63,11 +63,6 @@ class Supervisor:
         return sum(worker.alive for worker in self.workers.values())
 
     def _keep(self) -> None:
-        if hasattr(signal, "pthread_sigmask"):  # for processes that it starts: Ctrl-C is for the service alone
-            from multiprocessing import resource_tracker
-
-            resource_tracker.ensure_running()  # else the first start would begin it, which ends the blocking
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             while not self._over.is_set():
                 try:
@@ -159,7 +154,8 @@ class _Process:
             gone.close()
         context = multiprocessing.get_context("spawn")
         process = context.Process(target=run_worker, args=arguments, daemon=True, name="anytalker-worker")
-        process.start()
+        with uninterrupted():
+            process.start()
         self.process = process  # one that could not be started can't be joined either
 
     def kill(self) -> None:
