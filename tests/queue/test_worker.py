@@ -143,6 +143,7 @@ def test_a_busy_file_of_jobs_ends_neither_job_nor_worker(queue, worker, picture,
     def busy(*given, **more) -> None:
         raise sqlite3.OperationalError("database is locked")
 
+    monkeypatch.setattr(module, "_TROUBLED", 0.0)
     monkeypatch.setattr(queue.store, "report", busy)
     monkeypatch.setattr(queue.store, "count_preview", busy)
     job = queue.submit(VideoRequest(**SHORT), picture, [voice])

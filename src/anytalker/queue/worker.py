@@ -25,6 +25,8 @@ from anytalker.queue.record import Claim, Failure
 from anytalker.queue.video_queue import PREVIEW, QueueSettings, VideoQueue, size_of
 
 _POLL = 0.2
+_TROUBLED = 2.0
+"""Seconds until the file of jobs is tried again that could not be read or written."""
 _SHARES = {"prepare": (0.0, 0.05), "denoise": (0.05, 0.9), "decode": (0.9, 1.0)}
 """Shares of the work at which a stage begins and ends."""
 _REPORTED = 0.2
@@ -111,13 +113,14 @@ class Worker:
             with suppress(Exception):  # what is wrong with it is said to whoever asks for it
                 self._pipeline(self.queue.settings.preload)
         while not self._stopping:
+            pause = _POLL
             try:
-                idle = not self.run_one()
-            except sqlite3.OperationalError:  # a busy file, for example, which may pass: the model stays loaded
+                if self.run_one():
+                    continue
+            except sqlite3.OperationalError:  # a full disk, for example, which may pass: the model stays loaded
                 log.exception("jobs")
-                idle = True
-            if idle:
-                time.sleep(_POLL)
+                pause = _TROUBLED
+            time.sleep(pause)
 
     def run_one(self) -> bool:
         """Make the next job, if there is one; whether there was."""
