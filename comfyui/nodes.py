@@ -209,8 +209,9 @@ def to_samples(audio: dict[str, Any]) -> np.ndarray:
     """The first recording of an AUDIO as AnyTalker hears it: float32 (samples,), mono, 16 kHz."""
     from anytalker.conditioning.separation import resampled
     from anytalker.conventions import SAMPLE_RATE
+    from anytalker.media.recordings import audio_array
 
-    samples = audio["waveform"][0].float().mean(0).cpu().numpy()
+    samples = audio_array(audio["waveform"][0].float().cpu().numpy())
     rate = int(audio["sample_rate"])
     return samples if rate == SAMPLE_RATE else np.concatenate(list(resampled([samples], rate, SAMPLE_RATE)))
 

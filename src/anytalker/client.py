@@ -23,6 +23,8 @@ from anytalker.files import atomic_path
 _OVER = ("completed", "failed", "cancelled")
 _SECONDS = 60.0
 _MOST_PAUSE = 60.0
+_PASSING = (429, 502, 503, 504)
+"""Statuses that say nothing of a video: too many ask at once, or a proxy can't reach the service."""
 
 
 class ServiceError(AnyTalkerError):
@@ -177,7 +179,7 @@ class Client:
                     yield Video.of(json.loads(line.removeprefix("data: ")))
 
     def wait(self, id: str, on_moment: Callable[[Video], None] = lambda moment: None) -> Video:
-        """Wait until a video is over; whoever loses the connection meanwhile comes back.
+        """Wait until a video is over; whoever loses the connection meanwhile, or is told to come later, comes back.
 
         Raises:
             ServiceError: if it failed, was cancelled or deleted.
@@ -186,12 +188,19 @@ class Client:
 
         last: Video | None = None
         while last is None or not last.over:
+            pause = 1.0
             try:
                 for last in self.events(id):
                     on_moment(last)
                 last = self.get(id)
             except httpx.TransportError:
-                time.sleep(1.0)
+                pass
+            except ServiceError as refusal:
+                if refusal.status not in _PASSING:
+                    raise
+                pause = min(refusal.retry_after or pause, _MOST_PAUSE)
+            if last is None or not last.over:
+                time.sleep(pause)
         if last.status != "completed":
             error = last.error or {"code": last.status, "message": f"The video was {last.status}."}
             raise ServiceError(200, error["code"], error["message"])

@@ -8,10 +8,11 @@ EXTRAS = {
     "studio": ("gradio",),
     "serve": (
         "fastapi",
+        "starlette",
         "uvicorn",
         "h11",
         "httpx",
-        "multipart",
+        "python_multipart",
         "sse_starlette",
         "prometheus_client",
         "standardwebhooks",

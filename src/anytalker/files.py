@@ -37,6 +37,10 @@ def atomic_path(destination: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+class Locked(InputError):
+    """Another process or thread holds the lock."""
+
+
 @contextmanager
 def exclusive(path: str | Path, refusal: str) -> Iterator[None]:
     """Hold a lock that only one process (or thread) can hold; it ends with the process, even by kill -9.
@@ -48,7 +52,8 @@ def exclusive(path: str | Path, refusal: str) -> Iterator[None]:
         refusal: what to say if another one holds the lock.
 
     Raises:
-        InputError: if another one holds it, or the file can't be made.
+        Locked: if another one holds it.
+        InputError: if the file can't be made.
     """
     from filelock import FileLock, Timeout
 
@@ -59,7 +64,7 @@ def exclusive(path: str | Path, refusal: str) -> Iterator[None]:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         lock.acquire(poll_interval=_PATIENCE / 4)
     except Timeout as error:
-        raise InputError(refusal) from error
+        raise Locked(refusal) from error
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise InputError(f"{target} can't be written: {error.strerror}. Choose another place.") from error

@@ -62,6 +62,12 @@ def workflow(name: str, **changes) -> dict:
     return read
 
 
+def test_sides_that_cancel_each_other_out_are_heard() -> None:
+    side = torch.from_numpy(0.4 * np.sin(np.arange(16000, dtype=np.float32) / 20))
+    heard = to_samples({"waveform": torch.stack([side, -side])[None], "sample_rate": SAMPLE_RATE})
+    assert abs(heard).max() > 0.3
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [

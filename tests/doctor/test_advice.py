@@ -112,7 +112,7 @@ def test_the_extras_are_those_of_the_package() -> None:
     tomllib = pytest.importorskip("tomllib")  # from Python 3.11 on
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     declared = project["optional-dependencies"]
-    imported = {"pyyaml": "yaml", "python-multipart": "multipart", "c2pa-python": "c2pa"}
+    imported = {"pyyaml": "yaml", "c2pa-python": "c2pa"}
     names = {
         extra: {
             imported.get(name, name.replace("-", "_"))

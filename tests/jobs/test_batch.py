@@ -62,6 +62,12 @@ def test_a_channel_of_a_recording_belongs_to_its_file(folder, write_wave, tone) 
     assert read.fingerprint("tiny") != before
 
 
+def test_a_file_may_begin_with_a_mark_of_its_encoding(folder) -> None:
+    path = write_jobs(folder, a=job())
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert list(read_jobs(path)) == ["a"]
+
+
 def test_the_releases_batch_file_is_read(folder) -> None:
     path = write_jobs(
         folder,
@@ -268,6 +274,35 @@ def test_a_job_that_takes_its_process_down_stops_no_other(folder, monkeypatch) -
     results = run_batch(jobs, "tiny", folder / "out", ["cpu"])
     assert [result.reason is None for result in results] == [True, False, True]
     assert "memory" in str(results[1].reason)
+
+
+def test_a_process_that_can_not_be_started_is_no_fault_of_the_results(folder, monkeypatch) -> None:
+    def refuse(*given) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(workers.ProcessPoolExecutor, "submit", refuse)
+    (result,) = run_batch(read_jobs(write_jobs(folder, first=job())), "tiny", folder / "out", ["cpu"])
+    assert result.reason == "Its process can't be started: Resource temporarily unavailable."
+
+
+def test_a_line_that_was_cut_off_costs_no_other(folder, monkeypatch) -> None:
+    made = []
+
+    class Worker:
+        def make(self, model, loading, one, path) -> None:
+            made.append(path.stem)
+            path.write_bytes(b"video")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(module, "worker_for", lambda device: Worker())
+    (folder / "out").mkdir()
+    (folder / "out" / RESULTS).write_text('{"name": "cut off')
+    jobs = read_jobs(write_jobs(folder, first=job()))
+    for _ in range(2):
+        run_batch(jobs, "tiny", folder / "out", ["cpu"])
+    assert made == ["first"]
 
 
 def test_finished_jobs_need_their_video(tmp_path) -> None:

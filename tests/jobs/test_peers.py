@@ -51,6 +51,12 @@ def test_multitalk_names_regions_by_rows_and_columns(folder) -> None:
         bind_faces(Image.new("RGB", (200, 100)), job.faces, 2, known=faces[:2])
 
 
+def test_people_are_counted_beyond_nine(folder) -> None:
+    crowd = {f"person{number}": f"{number}.wav" for number in range(1, 12)}
+    job = read(folder, {"cond_image": "examples/two.png", "cond_audio": crowd})["talk"]
+    assert [path.stem for path in job.audio] == [str(number) for number in range(1, 12)]
+
+
 def test_infinitetalk_has_videos_and_one_person(folder) -> None:
     single = {"prompt": "a talk", "cond_video": "examples/two.png", "cond_audio": {"person1": "examples/anna.wav"}}
     job = read(folder, single)["talk"]
@@ -96,3 +102,5 @@ def test_jobs_are_converted(folder, capsys) -> None:
     assert isinstance(read_jobs(path)["talk"].options, GenerationOptions)
     assert run("convert-jobs", path, folder / "jobs.json") == 2
     assert "there already" in capsys.readouterr().err
+    assert run("convert-jobs", path, folder / "nowhere" / "jobs.json") == 2
+    assert "can't be written" in capsys.readouterr().err

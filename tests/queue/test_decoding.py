@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import json
 import os
-from dataclasses import replace
+import subprocess
+import sys
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from anytalker.errors import InputError
+from anytalker.errors import AnyTalkerError, InputError
 from anytalker.media.recordings import load_audio, write_wave
 from anytalker.media.video import write_video
+from anytalker.queue import decoding as module
 from anytalker.queue.decoding import DecodingBounds, decode
 
 BOUNDS = DecodingBounds(seconds=20, pixels=100_000, audio_seconds=2.0)
@@ -48,7 +54,7 @@ def test_a_frame_of_a_video_is_a_picture(folder, tmp_path, voice) -> None:
 @pytest.mark.parametrize(
     ("picture", "seconds", "said"),
     [
-        ((400, 400), 1.0, "The picture .*0 million"),
+        ((400, 400), 1.0, "The picture is 400×400 pixels; at most 0.1 million"),
         ((64, 64), 3.0, "Recording 2 is longer than 2 s"),
         (None, 1.0, "The picture is not a picture"),
     ],
@@ -63,6 +69,30 @@ def test_what_is_refused_is_named_without_its_path(folder, tmp_path, voice, pict
     with pytest.raises(InputError, match=said) as caught:
         decode(folder, path, [voice, tmp_path / "upload-2"], bounds=BOUNDS)
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(folder, tmp_path, voice) -> None:
+    Image.new("RGB", (400, 400)).save(tmp_path / "whole.png")
+    path = tmp_path / "cut.png"
+    path.write_bytes((tmp_path / "whole.png").read_bytes()[:60])
+    with pytest.raises(InputError, match=r"at most 0\.1 million"):
+        decode(folder, path, [voice], bounds=BOUNDS)
+
+
+def test_a_full_disk_is_not_the_files_fault(tmp_path, monkeypatch, capsys) -> None:
+    def full(task, bounds) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    task = {"image": "a", "voices": [], "at": None, "bounds": asdict(BOUNDS)}
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(task)))
+    monkeypatch.setattr(module, "_decode_all", full)
+    monkeypatch.setattr(module, "_bound", lambda bounds: None)
+    module.main()
+    done = subprocess.CompletedProcess([], 0, stdout=capsys.readouterr().out)
+    monkeypatch.setattr(subprocess, "run", lambda *given, **more: done)
+    with pytest.raises(AnyTalkerError, match="The disk is full") as caught:
+        decode(tmp_path, tmp_path / "a", [])
+    assert not isinstance(caught.value, InputError)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the system has no such bounds")

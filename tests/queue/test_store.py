@@ -9,6 +9,7 @@ import pytest
 
 from anytalker.queue.record import Failure, KeyConflict, QueueFull, State, UnknownJob
 from anytalker.queue.request import VideoRequest
+from anytalker.queue.rows import SCHEMA
 from anytalker.queue.store import Bounds, JobStore
 
 LEASE = 30.0
@@ -164,6 +165,44 @@ def test_a_job_is_tried_again_behind_the_others(store) -> None:
     assert [store.get(name).position for name in ("two", "one", "three")] == [0, 1, 2]
 
 
+def test_an_old_job_that_is_tried_again_does_not_go_before_those_that_wait(store, clock) -> None:
+    add(store, "old")
+    store.cancel("old", None, None)
+    clock.now += 3600
+    add(store, "new")
+    store.retry("old", None, Bounds())
+    assert store.claim("w", LEASE).job.id == "new"
+    clock.now += 301
+    add(store, "newer")
+    assert store.claim("w", LEASE, loaded="14b").job.id == "old"
+
+
+def test_the_time_that_a_service_was_stopped_is_not_a_jobs_time(store, clock) -> None:
+    add(store, "one")
+    store.release(store.claim("w", LEASE))
+    clock.now += 8 * 3600
+    store.claim("w", LEASE)
+    assert store.overdue(6 * 3600) == []
+    clock.now += 6 * 3600 + 1
+    assert store.overdue(6 * 3600) == [("one", "w")]
+    assert store.get("one").started == clock.now - 14 * 3600 - 1
+
+
+def test_a_file_of_an_earlier_version_goes_on(tmp_path) -> None:
+    path = tmp_path / "earlier.sqlite3"
+    database = sqlite3.connect(path, isolation_level=None)
+    for statement in SCHEMA.replace("queued REAL,", "").replace("claimed REAL,", "").split(";"):
+        database.execute(statement)
+    database.execute("PRAGMA user_version = 1")
+    database.execute(
+        "INSERT INTO jobs (id, state, request, model, owner, priority, created) "
+        "VALUES ('one', 'queued', '{}', 'tiny', 'anna', 0, 1)"
+    )
+    database.close()
+    assert JobStore(path).claim("w", LEASE).job.id == "one"
+    assert JobStore(path).overdue(-1) == [("one", "w")]
+
+
 @pytest.mark.parametrize(
     ("bounds", "reason"),
     [
@@ -207,6 +246,26 @@ def test_a_change_that_fails_changes_nothing(store) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         add(store, "one")
     assert store.counts()[State.queued] == 1
+
+
+def test_a_job_of_another_version_holds_up_no_other(store) -> None:
+    add(store, "old")
+    add(store, "new")
+    store._database.execute("UPDATE jobs SET request = '{\"of_long_ago\": 1}' WHERE id = 'old'")
+    assert [job.id for job in store.jobs()] == ["new", "old"]
+    assert store.claim("w", LEASE).job.id == "new"
+    assert (store.get("old").state, store.get("old").failure.code) == (State.failed, "failed")
+
+
+def test_a_transaction_that_can_not_be_ended_stands_in_nobodys_way(store) -> None:
+    def refuse(action, what, *rest) -> int:
+        return sqlite3.SQLITE_DENY if what == "COMMIT" else sqlite3.SQLITE_OK
+
+    store._database.set_authorizer(refuse)
+    with pytest.raises(sqlite3.DatabaseError):
+        add(store, "one")
+    store._database.set_authorizer(None)
+    assert add(store, "two").position == 0
 
 
 def test_pages_of_a_list(store) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import sqlite3
+import threading
 import time
 
 import pytest
@@ -63,6 +66,58 @@ def test_a_job_that_takes_too_long_is_given_up_and_the_next_one_made(tmp_path, p
         object.__setattr__(queue.settings, "job_seconds", 3600.0)
         assert (given_up.state, given_up.failure.code) == (State.failed, "timeout")
         assert moment_of(queue, after, lambda moment: moment.state.over).state is State.succeeded
+
+
+def test_a_worker_that_can_not_be_started_is_tried_again(queue, monkeypatch) -> None:
+    tried = threading.Event()
+    failures = iter([OSError(12, "no memory"), OSError(12, "no memory")])
+
+    def start(process) -> None:
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        tried.set()
+
+    monkeypatch.setattr(multiprocessing.get_context("spawn").Process, "start", start)
+    with Supervisor(queue) as supervisor:
+        assert tried.wait(10)
+    assert supervisor._take_lock()
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="the system has no such masks")
+def test_a_worker_that_is_just_starting_is_not_interrupted(queue, monkeypatch) -> None:
+    masks, started = [], threading.Event()
+
+    def start(process) -> None:
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))  # what a process inherits
+        started.set()
+
+    monkeypatch.setattr(multiprocessing.get_context("spawn").Process, "start", start)
+    with Supervisor(queue):
+        assert started.wait(10)
+    assert signal.SIGINT in masks[0]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_a_worker_that_is_being_replaced_is_not_alive(monkeypatch) -> None:
+    worker = module._Process("cpu")
+    worker.process = multiprocessing.get_context("spawn").Process()
+    worker.process.close()
+    assert not worker.alive
+
+
+def test_a_file_of_jobs_that_is_busy_ends_no_supervisor(queue, monkeypatch) -> None:
+    started, recover = threading.Event(), queue.store.recover
+    failures = iter([sqlite3.OperationalError("database is locked")])
+
+    def busy(*given):
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        return recover(*given)
+
+    monkeypatch.setattr(queue.store, "recover", busy)
+    monkeypatch.setattr(module._Process, "start", lambda self, arguments: started.set())
+    with Supervisor(queue):
+        assert started.wait(10)
 
 
 def test_what_a_killed_service_was_making_waits_again(queue, picture, voice, monkeypatch) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import threading
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from anytalker.errors import InputError
+from anytalker.media.destination import making
 from anytalker.media.marks import read_settings
 from anytalker.media.video import read_video
 from anytalker.queue import worker as module
@@ -97,6 +101,73 @@ def test_a_worker_that_is_stopped_gives_its_job_back(queue, worker, picture, voi
     assert queue.get(job.id).state is State.queued
 
 
+def test_a_job_that_another_worker_still_lets_go_of_waits_for_it(queue, worker, picture, voice) -> None:
+    job = queue.submit(VideoRequest(**SHORT), picture, [voice])
+    with making(queue.folder_of(job.id) / VIDEO):
+        worker.run_one()
+    assert (queue.get(job.id).state, queue.get(job.id).failure) == (State.queued, None)
+
+
+def test_a_video_is_kept_from_when_it_is_finished(queue, worker, picture, voice, monkeypatch) -> None:
+    now = [1e9]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    object.__setattr__(queue.settings, "keep_seconds", 60.0)
+
+    def slow(*given) -> None:
+        now[0] += 3600
+
+    monkeypatch.setattr("anytalker.queue.making.make", slow)
+    job = queue.submit(VideoRequest(**SHORT), picture, [voice])
+    worker.run_one()
+    assert queue.get(job.id).expires == now[0] + 60
+
+
+def test_a_claim_is_renewed_after_a_disk_was_full(queue, picture, voice, monkeypatch) -> None:
+    object.__setattr__(queue.settings, "lease", 0.05)
+    queue.submit(VideoRequest(**SHORT), picture, [voice])
+    claim = queue.store.claim("w", 30)
+    failures, renewed = iter([sqlite3.OperationalError("database or disk is full")]), threading.Event()
+
+    def renew(claim, lease) -> bool:
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        renewed.set()
+        return True
+
+    monkeypatch.setattr(queue.store, "renew", renew)
+    with module._Heartbeat(queue, claim):
+        assert renewed.wait(10)
+
+
+def test_a_busy_file_of_jobs_ends_neither_job_nor_worker(queue, worker, picture, voice, monkeypatch) -> None:
+    def busy(*given, **more) -> None:
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(module, "_TROUBLED", 0.0)
+    monkeypatch.setattr(queue.store, "report", busy)
+    monkeypatch.setattr(queue.store, "count_preview", busy)
+    job = queue.submit(VideoRequest(**SHORT), picture, [voice])
+    claims = iter([busy, queue.store.claim])
+    monkeypatch.setattr(queue.store, "claim", lambda *given: next(claims)(*given))
+    monkeypatch.setattr(
+        queue.store, "succeed", lambda *given: worker.stop() or type(queue.store).succeed(queue.store, *given)
+    )
+    worker.run()
+    assert queue.get(job.id).state is State.succeeded
+
+
+def test_a_job_that_is_deleted_while_it_is_made_is_no_error(queue, worker, picture, voice, monkeypatch, caplog) -> None:
+    def deleted(*given) -> None:
+        queue.delete(job.id)
+        raise FileNotFoundError(queue.folder_of(job.id))
+
+    monkeypatch.setattr("anytalker.queue.making.make", deleted)
+    job = queue.submit(VideoRequest(**SHORT), picture, [voice])
+    with caplog.at_level("INFO", "anytalker"):
+        assert worker.run_one()
+    assert [record.getMessage() for record in caplog.records] == ["begun", "dropped"]
+
+
 def test_a_job_that_can_not_be_made_says_why_without_a_path(queue, worker, picture, voice) -> None:
     people = (PersonRequest(voice=1, order=9),)
     job = queue.submit(VideoRequest(people=people, **SHORT), picture, [voice])
@@ -112,6 +183,14 @@ def test_what_nobody_expected_is_not_told_to_the_owner(tmp_path) -> None:
     assert (failure.code, "secret" in failure.message) == ("internal_error", False)
     assert failure_of(InputError(f"{tmp_path}/image.png is bad"), tmp_path).message == "image.png is bad"
     assert failure_of(MemoryError(), tmp_path).code == "out_of_memory"
+
+
+def test_a_process_of_a_worker_is_set_up_first(tmp_path, monkeypatch) -> None:
+    called: list[str] = []
+    monkeypatch.setattr(module.signal, "signal", lambda *given: called.append("signal"))
+    monkeypatch.setattr(module.Worker, "run", lambda self: called.append("run"))
+    module.run_worker(tmp_path, QueueSettings(), "w", "none", begin=lambda: called.append("begin"))
+    assert (called[0], called[-1]) == ("begin", "run")
 
 
 def test_a_worker_loads_a_model_before_there_is_a_job(tmp_path, monkeypatch) -> None:

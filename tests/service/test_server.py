@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from anytalker.client import Client, ServiceError
@@ -97,6 +101,35 @@ def test_the_client_waits_for_room(address, queue, picture, voice) -> None:
     assert (caught.value.code, caught.value.retry_after) == ("queue_full", 30)
 
 
+def test_the_client_goes_on_waiting_where_too_many_listen(monkeypatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    done = {"id": "video_1", "status": "completed"}
+    busy = {"error": {"code": "busy", "message": "Too many."}}
+    answers = [
+        httpx.Response(429, json=busy, headers={"Retry-After": "5"}),
+        httpx.Response(502, text="<html>"),
+        httpx.Response(200, text=f"data: {json.dumps(done)}\n\n"),
+        httpx.Response(200, json=done),
+    ]
+    with Client(transport=httpx.MockTransport(lambda request: answers.pop(0))) as client:
+        assert client.wait("video_1").over
+    assert pauses == [5.0, 1.0]
+    gone = httpx.MockTransport(
+        lambda request: httpx.Response(404, json={"error": {"code": "not_found", "message": ""}})
+    )
+    with Client(transport=gone) as client, pytest.raises(ServiceError):
+        client.wait("video_1")
+
+
+def test_an_application_that_can_not_start_is_an_error() -> None:
+    async def broken(scope, receive, send) -> None:
+        raise RuntimeError("no threads")
+
+    with pytest.raises(AnyTalkerError, match="could not start"):
+        server.serve(broken, ServiceSettings(port=0), lambda told: None)
+
+
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET /healthz HTTP/1.1\r\nHost: x\r\nA: "])
 def test_a_head_that_does_not_come_ends_the_connection(address, sent) -> None:
     with connected(address) as connection:
@@ -152,8 +185,6 @@ def test_others_need_keys(host, tmp_path) -> None:
 
 
 def test_logs_are_json_without_a_name_of_a_file(capsys, monkeypatch) -> None:
-    import json
-
     from anytalker.service.logs import log_as_json
 
     loggers = [logging.getLogger(name) for name in ("anytalker", "uvicorn.error")]
@@ -170,6 +201,33 @@ def test_logs_are_json_without_a_name_of_a_file(capsys, monkeypatch) -> None:
     assert "private" not in str(line)
 
 
+def test_keys_that_are_made_at_the_same_time_are_all_kept(tmp_path, monkeypatch) -> None:
+    file, read = ApiKeys(tmp_path / "keys.json"), ApiKeys.read
+
+    def slow(self) -> list:
+        found = read(self)
+        if self is file:  # another process makes a key after this one has read the file
+            with suppress(InputError):
+                ApiKeys(tmp_path / "keys.json").add("ben")
+        return found
+
+    monkeypatch.setattr(ApiKeys, "read", slow)
+    file.add("anna")
+    monkeypatch.undo()
+    with suppress(InputError):
+        file.add("ben")
+    assert sorted(file.names()) == ["anna", "ben"]
+    assert [path.name for path in tmp_path.iterdir()] == ["keys.json"]
+
+
+def test_a_name_of_a_key_is_checked_as_a_whole(tmp_path) -> None:
+    file = ApiKeys(tmp_path / "keys.json")
+    file.add("anna")
+    file.path.write_text(file.path.read_text().replace('"anna"', '"anna\\n<b>"'))
+    with pytest.raises(InputError, match="isn't a file of keys"):
+        file.names()
+
+
 def test_keys_are_kept_as_hashes(tmp_path) -> None:
     file = ApiKeys(tmp_path / "keys.json")
     key = file.add("anna", max_jobs=3)
@@ -180,9 +238,10 @@ def test_keys_are_kept_as_hashes(tmp_path) -> None:
     assert file.find(key + "x") is None
     with pytest.raises(InputError, match="already"):
         file.add("anna")
-    with pytest.raises(InputError, match="can't be the name"):
-        file.add("../anna")
+    for name in ("../anna", "local"):
+        with pytest.raises(InputError, match="can't be the name"):
+            file.add(name)
     file.path.write_text("{")
     assert file.find(key) is None
-    with pytest.raises(InputError, match="no file of keys"):
+    with pytest.raises(InputError, match="isn't a file of keys"):
         file.names()

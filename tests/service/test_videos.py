@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 
 import pytest
 from PIL import Image
@@ -198,6 +199,26 @@ def test_streams_have_room_again(client_of, form, queue) -> None:
     queue.cancel(id)
     for _ in range(3):
         assert "event: cancelled" in client.get(f"/v1/videos/{id}/events").text
-    client.app.state.service.streams._free = 0
-    answer = client.get(f"/v1/videos/{id}/events")
+    with client.app.state.service.streams.one("local"):
+        answer = client.get(f"/v1/videos/{id}/events")
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "busy")
+
+
+@pytest.mark.parametrize("kind", ["uploads", "streams"])
+def test_one_holder_of_a_key_can_not_take_all_places(client_of, keys, form, queue, kind) -> None:
+    client = client_of(keys=keys["file"], limits=Limits(streams=4))
+    places = getattr(client.app.state.service, kind)
+    ids = {name: client.post("/v1/videos", **form(headers=bearer(keys[name]))).json()["id"] for name in ("anna", "ben")}
+    queue.cancel(ids["anna"])
+    queue.cancel(ids["ben"])
+
+    def ask(name: str) -> int:
+        if kind == "uploads":
+            return client.post("/v1/videos", **form(headers=bearer(keys[name]))).status_code
+        return client.get(f"/v1/videos/{ids[name]}/events", headers=bearer(keys[name])).status_code
+
+    with ExitStack() as held:
+        for _ in range(places._count // 2):
+            held.enter_context(places.one("anna"))
+        assert (ask("anna"), ask("ben")) == (429, 200)
+    assert ask("anna") == 200

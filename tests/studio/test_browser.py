@@ -15,8 +15,11 @@ from anytalker.miniature.demo import demo_scene
 from anytalker.queue.supervisor import Supervisor
 from anytalker.queue.video_queue import QueueSettings, VideoQueue
 from anytalker.service.server import serve
+from anytalker.studio import lanes as module
 from anytalker.studio import words
 from anytalker.studio.app import create_app, studio_settings
+from anytalker.studio.lanes import lanes
+from anytalker.studio.rows import Row
 from tests.processes import begin_at_once
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
@@ -41,9 +44,9 @@ def address(tmp_path_factory) -> Iterator[str]:
         told.append(where)
         ready.set()
 
-    from anytalker.service import server as module
+    from anytalker.service import server
 
-    class Server(module._Server):
+    class Server(server._Server):
         def __init__(self, *arguments) -> None:
             super().__init__(*arguments)
             servers.append(self)
@@ -53,7 +56,7 @@ def address(tmp_path_factory) -> Iterator[str]:
             yield
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_Server", Server)
+        patch.setattr(server, "_Server", Server)
         begin_at_once(patch)
         thread = threading.Thread(target=serve, args=(app, studio_settings("127.0.0.1", 0), on_ready), daemon=True)
         thread.start()
@@ -281,3 +284,42 @@ def test_cancel_retry_compare_and_delete(tab_of) -> None:
     page.get_by_role("button", name=words.DELETE, exact=True).click()
     playwright.expect(page.locator(".card")).to_have_count(count)
     page.locator("[data-state=succeeded] video").wait_for()
+
+
+@pytest.fixture
+def moved(browser) -> Iterator[object]:
+    """Two lanes of four seconds, 400 pixels wide, and the fields of their rows; nothing else of the page."""
+    page = browser.new_page()
+    rows = [Row("Anna", "a.wav"), Row("Ben", "b.wav")]
+    drawn = lanes(rows, [(3.2, "M0 0"), (3.2, "M0 0")])
+    fields = "".join(f"<input aria-label='{words.STARTS.format(number=number)}' value='0'>" for number in (1, 2))
+    style = ".strip{position:relative;width:400px;height:44px}.clip{position:absolute;top:0;bottom:0}"
+    page.set_content(f"<style>{style}</style><div id='lanes'>{drawn}</div>{fields}")
+    page.add_script_tag(path=Path(module.__file__).with_name("lanes.js"))
+    page.drawn_anew = lambda: page.evaluate("drawn => document.querySelector('#lanes').innerHTML = drawn", drawn)
+    page.starts = lambda: page.evaluate("[...document.querySelectorAll('input')].map(one => one.value)")
+    yield page
+    page.close()
+
+
+def test_a_voice_is_dragged_on_while_lanes_are_drawn_anew(moved) -> None:
+    place = moved.locator(".clip").nth(1).bounding_box()
+    x, y = place["x"] + 20, place["y"] + 20
+    moved.mouse.move(x, y)
+    moved.mouse.down()
+    moved.mouse.move(x + 50, y)
+    moved.drawn_anew()
+    moved.mouse.move(x + 100, y)
+    moved.drawn_anew()
+    moved.mouse.up()
+    assert moved.starts() == ["0", "1"]
+
+
+def test_keys_on_one_lane_after_another_are_all_told(moved) -> None:
+    moved.clock.install()
+    for number in (1, 0):
+        moved.locator(".clip").nth(number).focus()
+        moved.keyboard.press("PageUp")
+        moved.keyboard.press("ArrowRight")
+    moved.clock.run_for(1000)
+    assert moved.starts() == ["1.1", "1.1"]

@@ -6,6 +6,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from anytalker.doctor import report
+from anytalker.doctor.report import Machine
 from anytalker.errors import InputError
 from anytalker.media.recordings import load_audio
 from anytalker.queue.record import State
@@ -100,10 +102,10 @@ def test_names_never_become_html(desk, example) -> None:
         submit(desk.queue, example, [Row(HOSTILE, example.members[0].voice), Row("Ben")], Choices(), True)
     rows = [Row(NAME, example.members[0].voice), Row("Ben")]
     job = submit(desk.queue, example, rows, Choices(), True)
-    texts = [shown.shown(job, desk.queue), shown.card(job, desk.queue)]
+    texts = [shown.shown(job, desk.queue), shown.card(job)]
     finish(desk.queue)
     done = desk.queue.get(job.id)
-    texts += [shown.shown(done, desk.queue), shown.card(done, desk.queue), shown.compared(done, done, desk.queue)]
+    texts += [shown.shown(done, desk.queue), shown.card(done), shown.compared(done, done, desk.queue)]
     for text in [*texts, shown.message(HOSTILE)]:
         assert {"onerror", "onmouseover"}.isdisjoint(name for attributes in _attributes(text) for name in attributes)
     assert all(NAME in "".join(_texts(text)) for text in texts[1:4])
@@ -137,6 +139,18 @@ def test_an_estimate_goes_by_earlier_videos(desk, example) -> None:
     record.write_text('{"frames": 97}')
     assert desk.queue.get(job.id).state is State.succeeded
     assert "earlier videos" in estimate(desk.queue, rows_of(example), Choices())
+
+
+def test_memory_is_what_is_free_right_now(desk, example, monkeypatch) -> None:
+    for free in (3, 7):
+        monkeypatch.setattr(report, "this_machine", lambda free=free: Machine("cpu", free * 2**30, 2**29))
+        assert f"{free}.0 GiB are free" in estimate(desk.queue, rows_of(example), Choices())
+
+
+@pytest.mark.parametrize(("choices", "said"), [(Choices("Draft"), "Draft, 1 step"), (Choices(exact=7), "7 steps")])
+def test_a_preset_is_named_where_one_was_chosen(desk, example, choices, said) -> None:
+    job = submit(desk.queue, example, rows_of(example), choices, True)
+    assert shown.settings(job) == f"{said}, seed 0, tiny"
 
 
 class _Reader(HTMLParser):

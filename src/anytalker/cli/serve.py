@@ -96,7 +96,7 @@ def serve_run(
         ("--max-upload", max_upload, 1, 10_000),
         ("--max-seconds", max_seconds, 1, 21600),
         ("--max-job-seconds", max_job_seconds, 1, 10**7),
-        ("--per-minute", per_minute or 1, 1, 10**6),
+        ("--per-minute", 1 if per_minute is None else per_minute, 1, 10**6),
         ("--keep-days", keep_days, 0.001, 36500),
         ("--quota", quota, 0.001, 10**6),
     ):
@@ -144,7 +144,7 @@ def _serve(folder: Path, settings: object, kept: object, device: list[str] | Non
     from anytalker.queue.video_queue import VideoQueue
 
     queue = VideoQueue(folder, kept)  # type: ignore[arg-type]
-    supervisor = Supervisor(queue, devices_of(device, 1), loading)
+    supervisor = Supervisor(queue, devices_of(device, 1), loading, log_as_json)
     log_as_json()
     app = create_app(queue, settings, supervisor)  # type: ignore[arg-type]
 

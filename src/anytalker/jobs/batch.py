@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -82,8 +83,6 @@ def run_batch(
         try:
             for made in as_completed([threads.submit(make, name) for name in missing]):
                 on_progress(log.add(made.result()), len(jobs))
-        except OSError as error:
-            raise AnyTalkerError(f"{output / RESULTS} can't be written: {error.strerror}.") from error
         finally:
             threads.shutdown(cancel_futures=True)  # after a failure no further job is begun
     return [log.results[name] for name in jobs]
@@ -97,11 +96,21 @@ class _Log:
         self.results: dict[str, JobResult] = {}
 
     def add(self, result: JobResult) -> int:
-        """Write a result down; how many there are now."""
-        with self.path.open("a", encoding="utf-8") as file:
-            self.results[result.name] = result
-            file.write(json.dumps(vars(result) | {"fingerprint": self.fingerprints[result.name]}) + "\n")
-            return len(self.results)
+        """Write a result down; how many there are now.
+
+        Raises:
+            AnyTalkerError: if it can't be written.
+        """
+        line = json.dumps(vars(result) | {"fingerprint": self.fingerprints[result.name]}) + "\n"
+        try:
+            with self.path.open("a+b") as file:
+                if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+                    line = f"\n{line}"  # the last line is half of one: its writer was killed
+                file.write(line.encode())
+        except OSError as error:
+            raise AnyTalkerError(f"{self.path} can't be written: {error.strerror}.") from error
+        self.results[result.name] = result
+        return len(self.results)
 
 
 def finished_jobs(output: Path, prints: Mapping[str, str]) -> set[str]:

@@ -13,8 +13,8 @@ def write_jobs(source: Path, destination: Path) -> int:
     """Write the jobs of a file, of whatever form, as a file of ours, with whole paths; how many there are.
 
     Raises:
-        InputError: if the file can't be read, or one of its jobs is of no known form.
-        AnyTalkerError: if there is something already.
+        InputError: if the file can't be read, one of its jobs is of no known form, or there is something at the
+            destination already, or nothing can be written there.
     """
     jobs = read_jobs(source)
     if destination.exists():
@@ -24,5 +24,8 @@ def write_jobs(source: Path, destination: Path) -> int:
         | {"audio": [None if path is None else str(path) for path in job.audio]}
         for name, job in jobs.items()
     }
-    write_json_atomic(destination, values)
+    try:
+        write_json_atomic(destination, values)
+    except OSError as error:
+        raise InputError(f"{destination} can't be written: {error.strerror}. Choose another place.") from error
     return len(values)

@@ -110,7 +110,7 @@ def read_jobs(path: Path) -> dict[str, Job]:
         InputError: if it can't be read, or a job is of another form, naming it.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))  # editors of Windows mark what they write
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror}.") from error
     except ValueError as error:

@@ -15,6 +15,7 @@ Without boxes, people are taken from the left, as theirs are. Their paths begin 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def from_peers(value: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     mode = value.get("audio_type", "para")
     if mode not in _MODES:
         raise InputError(f"audio_type is {mode!r}; it must be one of {', '.join(_MODES)}.")
-    people = sorted(voices)
+    people = sorted(voices, key=_in_order)
     silent = [voices[person].strip().lower() in ("", "none") for person in people]
     audio = [None if quiet else str(_found(voices[name], folder)) for name, quiet in zip(people, silent, strict=True)]
     boxes = value.get("bbox") or {}
@@ -69,6 +70,11 @@ def from_peers(value: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         job["mode"] = _MODES[mode]
     texts = {name: value[name] for name in ("prompt", "negative_prompt") if isinstance(value.get(name), str)}
     return job | texts
+
+
+def _in_order(person: str) -> list[str | int]:
+    """What people are sorted by: "person2" goes before "person10"."""
+    return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", person)]
 
 
 def peers_jobs(value: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -49,10 +49,10 @@ class LocalWorker:
         self._pool = self._pool or ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
         try:
             return self._pool.submit(make_video, model, self.device, loading, job, path).result()
-        except BrokenProcessPool:
+        except (BrokenProcessPool, OSError) as error:
             self._pool.shutdown(wait=False)
             self._pool = None
-            return _DIED
+            return f"Its process can't be started: {error.strerror}." if isinstance(error, OSError) else _DIED
 
     def close(self) -> None:
         """End the process."""

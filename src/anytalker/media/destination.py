@@ -60,7 +60,7 @@ def making(output: str | Path) -> Iterator[None]:
     """Hold the lock of a video, so that no other run makes it at the same time.
 
     Raises:
-        InputError: if another run is making it.
+        Locked: if another run is making it.
     """
     with exclusive(
         lock_path(output),

@@ -6,13 +6,15 @@ picture as PNG and recordings as WAV: what is queued holds nothing of the files 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +63,13 @@ def decode(
 
     Raises:
         InputError: if one of them can't be used, called "The picture" or "Recording 1".
-        AnyTalkerError: if the process can't be started.
+        AnyTalkerError: if the process can't be started, or the disk is full.
     """
     task = {"image": str(image.absolute()), "voices": [str(voice.absolute()) for voice in voices], "at": at}
     command = [sys.executable, "-m", "anytalker.queue.decoding"]
     kept = {name: value for name, value in os.environ.items() if name in _NEEDED}
     single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    single |= {"PYTHONSAFEPATH": "1"}  # nothing in the folder is ever imported
     path = os.pathsep.join(filter(None, sys.path))
     try:
         done = subprocess.run(
@@ -90,6 +93,8 @@ def decode(
         said = json.loads(done.stdout.strip().rpartition("\n")[2])
     if done.returncode or not isinstance(said, dict):
         raise InputError("The files take too much time or memory to decode, or are damaged. Give smaller ones.")
+    if said["full"]:
+        raise AnyTalkerError(f"The disk is full: {folder} can't be written. Free some space.")
     if said["refused"] is not None:
         raise InputError(str(said["refused"]))
 
@@ -102,14 +107,18 @@ def main() -> None:
     task = json.loads(sys.stdin.read())
     bounds = DecodingBounds(**task["bounds"])
     _bound(bounds)
+    refused, full = None, False
     try:
         _decode_all(task, bounds)
-        refused = None
     except InputError as error:
         refused = str(error)
     except MemoryError:
         refused = "The files take too much memory to decode. Give smaller ones."
-    print("\n" + json.dumps({"refused": refused}))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        full = True
+    print("\n" + json.dumps({"refused": refused, "full": full}))
 
 
 def _bound(bounds: DecodingBounds) -> None:
@@ -129,9 +138,9 @@ def _bound(bounds: DecodingBounds) -> None:
 
 
 def _decode_all(task: dict[str, Any], bounds: DecodingBounds) -> None:
-    _said_as(task["image"], "The picture", lambda path: _decode_picture(path, task["at"], bounds))
+    _said_as(task["image"], "The picture", partial(_decode_picture, at=task["at"], bounds=bounds))
     for number, voice in enumerate(task["voices"], start=1):
-        _said_as(voice, f"Recording {number}", lambda path, number=number: _decode_voice(path, number, bounds))
+        _said_as(voice, f"Recording {number}", partial(_decode_voice, number=number, bounds=bounds))
 
 
 def _decode_picture(path: Path, at: float | None, bounds: DecodingBounds) -> None:
@@ -139,15 +148,20 @@ def _decode_picture(path: Path, at: float | None, bounds: DecodingBounds) -> Non
 
     from anytalker.media.pictures import load_image
 
-    with suppress(Exception), Image.open(path) as known:
-        if known.width * known.height > bounds.pixels:
-            raise InputError(
-                f"{path} is {known.width}×{known.height} pixels; at most {bounds.pixels // 10**6} million are taken."
-            )
+    width = height = 0
+    with suppress(Exception), Image.open(path) as known:  # of a video, or what can't be read, nothing is known yet
+        width, height = known.size
+    _check_pixels(path, width, height, bounds)
     picture = load_image(path, at)
-    if picture.width * picture.height > bounds.pixels:
-        raise InputError(f"{path} has more than {bounds.pixels // 10**6} million pixels. Make it smaller.")
+    _check_pixels(path, *picture.size, bounds)
     picture.convert("RGB").save(PICTURE, compress_level=1)
+
+
+def _check_pixels(path: Path, width: int, height: int, bounds: DecodingBounds) -> None:
+    if width * height > bounds.pixels:
+        raise InputError(
+            f"{path} is {width}×{height} pixels; at most {bounds.pixels / 10**6:g} million are taken. Make it smaller."
+        )
 
 
 def _decode_voice(path: Path, number: int, bounds: DecodingBounds) -> None:
@@ -166,7 +180,7 @@ def _decode_voice(path: Path, number: int, bounds: DecodingBounds) -> None:
     write_wave(voice_name(number), samples)
 
 
-def _said_as(path: str, called: str, work: Any) -> None:
+def _said_as(path: str, called: str, work: Callable[[Path], None]) -> None:
     """Do work on a file, which is called something else in messages than its path."""
     try:
         work(Path(path))

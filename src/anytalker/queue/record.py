@@ -9,6 +9,9 @@ from typing import Any
 from anytalker.errors import AnyTalkerError
 from anytalker.queue.request import VideoRequest
 
+LOCAL = "local"
+"""Owner of jobs where there are no others."""
+
 
 class State(str, Enum):
     """Where a job is."""
@@ -27,8 +30,13 @@ class State(str, Enum):
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a job failed: `code` for programs ("invalid_input", "out_of_memory", "worker_died", "timeout",
-    "internal_error"), `message` for people."""
+    """Why a job failed.
+
+    Attributes:
+        code: for programs: "invalid_input", "out_of_memory", "worker_died", "timeout", "failed" (for another reason
+            that was foreseen, such as a full disk) or "internal_error".
+        message: for people.
+    """
 
     code: str
     message: str
@@ -79,6 +87,23 @@ class QueuedJob:
     def changed(self) -> tuple[Any, ...]:
         """What tells this moment of the job from another one."""
         return self.state, self.stage, self.done, self.total, self.previews, self.position
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A job that a worker makes: the attempt counts, so that nobody else can finish it."""
+
+    job: QueuedJob
+    worker: str
+
+    @property
+    def where(self) -> tuple[str, tuple[Any, ...]]:
+        """The condition under which it still holds, and its values."""
+        return "id = ? AND state = 'running' AND worker = ? AND attempts = ?", (
+            self.job.id,
+            self.worker,
+            self.job.attempts,
+        )
 
 
 class UnknownJob(AnyTalkerError):

@@ -111,7 +111,7 @@ class VideoRequest(GenerationOptions):
                 raise InputError(f"The face of {person.name} is a file; give a box, a point or a number.")
             voice = person.voice.name if person.voice is not None else None
             if voice is not None and not _SPOKEN_VOICE.fullmatch(voice):
-                raise InputError(f"{voice[:40]!r} is no name of a spoken voice; give one such as 'en-us+f2'.")
+                raise InputError(f"{voice[:40]!r} isn't the name of a spoken voice; give one such as 'en-us+f2'.")
 
 
 def _check_script(script: str, names: list[str | None]) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from anytalker.queue.record import Failure, KeyConflict, QueuedJob, QueueFull, State
 from anytalker.queue.request import VideoRequest
 
-VERSION = 1
+VERSION = 2
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -27,6 +29,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     reached REAL NOT NULL DEFAULT 0,
     worker TEXT,
     lease REAL,
+    queued REAL,
+    claimed REAL,
     stage TEXT,
     done INTEGER NOT NULL DEFAULT 0,
     total INTEGER NOT NULL DEFAULT 0,
@@ -52,6 +56,9 @@ CREATE TABLE IF NOT EXISTS webhooks (
     due REAL NOT NULL
 );
 """
+ADDED = {1: ("ALTER TABLE jobs ADD COLUMN queued REAL", "ALTER TABLE jobs ADD COLUMN claimed REAL")}
+"""What a file of an earlier version lacks, by that version. `queued`: since when a job waits, if not since it was
+created; `claimed`: when its present attempt began."""
 _AHEAD = (
     "SELECT COUNT(*) FROM jobs AS other WHERE other.state = 'queued' AND (other.priority > jobs.priority OR "
     "(other.priority = jobs.priority AND other.number < jobs.number))"
@@ -74,7 +81,19 @@ class Bounds:
     bytes: int = 50 * 2**30
 
 
+_PATIENCE = 300.0
+"""Seconds that a job of another model lets those of a loaded one go before it."""
+UNREADABLE = "It was asked for in another version of this program, which knew other options. Ask for it again."
 DIED = "The process that made it ended several times without a message; most likely it ran out of memory."
+
+
+def next_row(database: sqlite3.Connection, now: float, loaded: str | None) -> sqlite3.Row | None:
+    """The job whose turn it is, for a worker that has loaded a model."""
+    return database.execute(
+        "SELECT * FROM jobs WHERE state = 'queued' ORDER BY priority DESC, COALESCE(queued, created) < :late DESC, "
+        "CASE WHEN COALESCE(queued, created) < :late THEN 0 ELSE model = :loaded END DESC, number LIMIT 1",
+        {"late": now - _PATIENCE, "loaded": loaded},
+    ).fetchone()
 
 
 def finish(
@@ -101,6 +120,11 @@ def finish(
 
 
 def check_room(database: sqlite3.Connection, owner: str, bounds: Bounds, size: int) -> None:
+    """Make sure that there is room for one more job, whose files take `size` bytes.
+
+    Raises:
+        QueueFull: if there is none.
+    """
     waiting = "SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'running')"
     if database.execute(waiting).fetchone()[0] >= bounds.waiting:
         raise QueueFull("queue_full", f"{bounds.waiting} videos wait already, which is all there is room for.")
@@ -114,6 +138,11 @@ def check_room(database: sqlite3.Connection, owner: str, bounds: Bounds, size: i
 
 
 def of_key(database: sqlite3.Connection, owner: str, key: str, digest: str) -> QueuedJob | None:
+    """The job that an owner submitted with an idempotency key; None: there is none.
+
+    Raises:
+        KeyConflict: if that was another request.
+    """
     query = f"SELECT {COLUMNS} FROM jobs WHERE owner = ? AND key = ?"
     row = database.execute(query, (owner, key)).fetchone()
     if row is None:
@@ -123,9 +152,18 @@ def of_key(database: sqlite3.Connection, owner: str, key: str, digest: str) -> Q
     return job_of(row)
 
 
+def request_of(row: sqlite3.Row) -> VideoRequest | None:
+    """What a row asks for; None: options that this version doesn't know."""
+    try:
+        return VideoRequest.model_validate_json(row["request"])
+    except ValidationError:
+        return None
+
+
 def job_of(row: sqlite3.Row) -> QueuedJob:
+    """A row, selected with `COLUMNS`, as a job."""
     plain = ("id", "owner", "priority", "created", "started", "finished", "attempts", "stage", "done", "total")
     values = {name: row[name] for name in (*plain, "progress", "seconds_left", "previews", "position", "expires")}
     failure = Failure(row["failure_code"], row["failure_message"]) if row["failure_code"] else None
-    request = VideoRequest.model_validate_json(row["request"])
+    request = request_of(row) or VideoRequest(model=row["model"])
     return QueuedJob(state=State(row["state"]), request=request, failure=failure, **values)

@@ -12,33 +12,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anytalker.queue.record import Failure, QueuedJob, State, UnknownJob
+from anytalker.queue.record import Claim, Failure, QueuedJob, State, UnknownJob
 from anytalker.queue.request import VideoRequest
-from anytalker.queue.rows import COLUMNS, DIED, SCHEMA, VERSION, Bounds, check_room, finish, job_of, of_key
-
-_PATIENCE = 300.0
-"""Seconds that a job of another model lets those of a loaded one go before it."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A job that a worker makes: the attempt counts, so that nobody else can finish it."""
-
-    job: QueuedJob
-    worker: str
-
-    @property
-    def where(self) -> tuple[str, tuple[Any, ...]]:
-        """The condition under which it still holds, and its values."""
-        return "id = ? AND state = 'running' AND worker = ? AND attempts = ?", (
-            self.job.id,
-            self.worker,
-            self.job.attempts,
-        )
+from anytalker.queue.rows import (
+    ADDED,
+    COLUMNS,
+    DIED,
+    SCHEMA,
+    UNREADABLE,
+    VERSION,
+    Bounds,
+    check_room,
+    finish,
+    job_of,
+    next_row,
+    of_key,
+    request_of,
+)
 
 
 class JobStore:
@@ -54,8 +47,9 @@ class JobStore:
         self._local = threading.local()
         path.touch(mode=0o600)
         with self._transaction() as database:
-            if database.execute("PRAGMA user_version").fetchone()[0] == 0:
-                for statement in filter(str.strip, SCHEMA.split(";")):
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+            if version < VERSION:
+                for statement in filter(str.strip, SCHEMA.split(";")) if version == 0 else ADDED[version]:
                     database.execute(statement)
                 database.execute(f"PRAGMA user_version = {VERSION}")
 
@@ -175,7 +169,7 @@ class JobStore:
                     *(self._clock(), size, key, digest, webhook),
                 ),
             )
-        return self.get(job)
+            return self.get(job)
 
     def check_room(self, owner: str, bounds: Bounds, size: int = 0) -> None:
         """Make sure that there is room, before any work.
@@ -197,20 +191,17 @@ class JobStore:
         """
         now = self._clock()
         with self._transaction() as database:
-            row = database.execute(
-                "SELECT id FROM jobs WHERE state = 'queued' ORDER BY priority DESC, "
-                "(created < ?) DESC, CASE WHEN created < ? THEN 0 ELSE (model = ?) END DESC, number LIMIT 1",
-                (now - _PATIENCE, now - _PATIENCE, loaded),
-            ).fetchone()
+            while (row := next_row(database, now, loaded)) is not None and request_of(row) is None:
+                finish(database, row, State.failed, now, None, Failure("failed", UNREADABLE))
             if row is None:
                 return None
             database.execute(
-                "UPDATE jobs SET state = 'running', worker = ?, lease = ?, attempts = attempts + 1, "
+                "UPDATE jobs SET state = 'running', worker = ?, lease = ?, attempts = attempts + 1, claimed = ?, "
                 "started = COALESCE(started, ?), stage = NULL, done = 0, total = 0, progress = 0, seconds_left = NULL "
                 "WHERE id = ?",
-                (worker, now + lease, now, row["id"]),
+                (worker, now + lease, now, now, row["id"]),
             )
-        return Claim(self.get(row["id"]), worker)
+            return Claim(self.get(row["id"]), worker)  # before anybody can delete it
 
     def renew(self, claim: Claim, lease: float) -> bool:
         """Keep a claim for so many seconds more; whether it still holds."""
@@ -273,9 +264,9 @@ class JobStore:
         return [row["id"] for row in rows]
 
     def overdue(self, seconds: float) -> list[tuple[str, str]]:
-        """Jobs that have been running for longer, as (id, worker)."""
+        """Jobs whose present attempt has been running for longer, as (id, worker)."""
         rows = self._database.execute(
-            "SELECT id, worker FROM jobs WHERE state = 'running' AND started < ?", (self._clock() - seconds,)
+            "SELECT id, worker FROM jobs WHERE state = 'running' AND claimed < ?", (self._clock() - seconds,)
         )
         return [(row["id"], row["worker"]) for row in rows]
 
@@ -311,10 +302,10 @@ class JobStore:
             if known.state in (State.failed, State.cancelled):
                 check_room(database, known.owner, bounds, 0)
                 database.execute(
-                    "UPDATE jobs SET state = 'queued', number = (SELECT MAX(number) + 1 FROM jobs), crashes = 0, "
-                    "reached = 0, started = NULL, finished = NULL, expires = NULL, failure_code = NULL, "
+                    "UPDATE jobs SET state = 'queued', number = (SELECT MAX(number) + 1 FROM jobs), queued = ?, "
+                    "crashes = 0, reached = 0, started = NULL, finished = NULL, expires = NULL, failure_code = NULL, "
                     "failure_message = NULL, stage = NULL, done = 0, total = 0, progress = 0 WHERE id = ?",
-                    (job,),
+                    (self._clock(), job),
                 )
         return self.get(job)
 
@@ -334,17 +325,28 @@ class JobStore:
 
     def due_webhooks(self) -> list[sqlite3.Row]:
         """What is to be told now: rows with number, job, event, target, attempts."""
-        query = "SELECT * FROM webhooks WHERE due <= ? ORDER BY number LIMIT 20"
+        # First attempts first: whoever never answers must not hold up those who do.
+        query = "SELECT * FROM webhooks WHERE due <= ? ORDER BY attempts, number LIMIT 20"
         return self._database.execute(query, (self._clock(),)).fetchall()
 
-    def postpone_webhook(self, number: int, seconds: float | None) -> None:
-        """Tell it again after so many seconds; None: never."""
+    def take_webhook(self, number: int, attempts: int, pause: float | None) -> bool:
+        """Begin to tell it, which is due again after so many seconds; None: never.
+
+        Returns:
+            Whether this is the attempt that comes after so many; if not, another process has begun with it.
+        """
+        due = None if pause is None else self._clock() + pause
         with self._transaction() as database:
-            if seconds is None:
-                database.execute("DELETE FROM webhooks WHERE number = ?", (number,))
-            else:
-                change = "UPDATE webhooks SET attempts = attempts + 1, due = ? WHERE number = ?"
-                database.execute(change, (self._clock() + seconds, number))
+            if due is None:
+                change = "DELETE FROM webhooks WHERE number = ? AND attempts = ?"
+                return database.execute(change, (number, attempts)).rowcount == 1
+            change = "UPDATE webhooks SET attempts = attempts + 1, due = ? WHERE number = ? AND attempts = ?"
+            return database.execute(change, (due, number, attempts)).rowcount == 1
+
+    def forget_webhook(self, number: int) -> None:
+        """Never tell it again."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM webhooks WHERE number = ?", (number,))
 
     def _end(self, claim: Claim, state: State, failure: Failure | None, size: int, expires: float | None) -> bool:
         where, values = claim.where
@@ -380,7 +382,8 @@ class JobStore:
         database.execute("BEGIN IMMEDIATE")
         try:
             yield database
+            database.execute("COMMIT")
         except BaseException:
-            database.execute("ROLLBACK")
+            if database.in_transaction:  # on a full disk, for example, SQLite has ended it already
+                database.execute("ROLLBACK")
             raise
-        database.execute("COMMIT")

@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from anytalker.pipelines.loading_options import LoadingOptions
+from anytalker.processes import uninterrupted
 from anytalker.queue.record import Failure
 from anytalker.queue.video_queue import VideoQueue
 from anytalker.queue.worker import run_worker
@@ -32,12 +33,17 @@ class Supervisor:
         queue: the jobs.
         devices: such as "cpu" or "cuda:0"; a worker each.
         loading: what models are loaded with.
+        begin: called in each worker's process first, to set up its logging, for example.
     """
 
     def __init__(
-        self, queue: VideoQueue, devices: Sequence[str] = ("cpu",), loading: LoadingOptions = LoadingOptions()
+        self,
+        queue: VideoQueue,
+        devices: Sequence[str] = ("cpu",),
+        loading: LoadingOptions = LoadingOptions(),
+        begin: Callable[[], None] | None = None,
     ) -> None:
-        self.queue, self.loading = queue, loading
+        self.queue, self.loading, self.begin = queue, loading, begin
         self.workers = {f"{place}-{device}": _Process(device) for place, device in enumerate(devices)}
         self._lock = FileLock(queue.folder / "workers.lock", thread_local=False)
         self._over = threading.Event()
@@ -59,8 +65,11 @@ class Supervisor:
     def _keep(self) -> None:
         try:
             while not self._over.is_set():
-                if self._take_lock():
-                    self._work()
+                try:
+                    if self._take_lock():
+                        self._work()
+                except Exception:  # without this thread nobody would have workers
+                    log.exception("supervisor")
                 self._over.wait(_TICK)
         finally:
             self.queue.store.close()
@@ -88,8 +97,10 @@ class Supervisor:
                 swept -= _TICK
                 self._over.wait(_TICK)
         finally:
-            self._stop()
-            self._lock.release()
+            try:
+                self._stop()
+            finally:
+                self._lock.release()
 
     def _tick(self) -> None:
         settings = self.queue.settings
@@ -104,7 +115,7 @@ class Supervisor:
             if worker.process is not None:
                 log.warning("worker died", extra={"worker": name, "code": worker.process.exitcode})
             self._recover(name, settings.crashes)
-            worker.start((self.queue.folder, settings, name, worker.device, self.loading))
+            worker.start((self.queue.folder, settings, name, worker.device, self.loading, self.begin))
         self._recover(None, settings.crashes)
 
     def _recover(self, worker: str | None, crashes: int | None) -> None:
@@ -114,8 +125,9 @@ class Supervisor:
     def _stop(self) -> None:
         for worker in self.workers.values():
             worker.ask_to_end()
-        for name, worker in self.workers.items():
+        for worker in self.workers.values():
             worker.end()
+        for name in self.workers:
             self._recover(name, None)
 
 
@@ -129,16 +141,22 @@ class _Process:
     @property
     def alive(self) -> bool:
         """Whether it runs."""
-        return self.process is not None and self.process.is_alive()
+        process = self.process
+        with suppress(ValueError):  # asked from another thread, while this one's is being replaced
+            return process is not None and process.is_alive()
+        return False
 
     def start(self, arguments: tuple[Any, ...]) -> None:
         """Start it, where none runs."""
-        if self.process is not None:
-            self.process.join()
-            self.process.close()
+        if (gone := self.process) is not None:
+            self.process = None
+            gone.join()
+            gone.close()
         context = multiprocessing.get_context("spawn")
-        self.process = context.Process(target=run_worker, args=arguments, daemon=True, name="anytalker-worker")
-        self.process.start()
+        process = context.Process(target=run_worker, args=arguments, daemon=True, name="anytalker-worker")
+        with uninterrupted():
+            process.start()
+        self.process = process  # one that could not be started can't be joined either
 
     def kill(self) -> None:
         """End it at once."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,13 +24,11 @@ from anytalker.errors import InputError
 from anytalker.loading.locate import find_model
 from anytalker.media.credentials import Credentials
 from anytalker.queue.decoding import PICTURE, DecodingBounds, decode, voice_name
-from anytalker.queue.record import QueuedJob, State, UnknownJob
+from anytalker.queue.record import LOCAL, QueuedJob, State, UnknownJob
 from anytalker.queue.request import VideoRequest
 from anytalker.queue.store import Bounds, JobStore
 
 VIDEO, RECORD, PREVIEW = "video.mp4", "video.json", "preview.jpg"
-LOCAL = "local"
-"""Owner of jobs where there are no others."""
 _ID = re.compile(r"video_[0-9a-f]{24}")
 _ORPHANED = 3600.0
 """Seconds after which a folder without a job is nobody's any more."""
@@ -93,6 +92,10 @@ class VideoQueue:
             self.store = JobStore(self.folder / "jobs.sqlite3")
         except OSError as error:
             raise InputError(f"{self.folder} can't be used: {error.strerror}. Choose another --data.") from error
+        except sqlite3.DatabaseError as error:
+            raise InputError(
+                f"{self.folder / 'jobs.sqlite3'} can't be used as a file of jobs: {error}. Choose another --data."
+            ) from error
 
     @contextmanager
     def incoming(self) -> Iterator[Path]:

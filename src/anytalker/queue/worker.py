@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -18,13 +19,14 @@ from PIL import Image
 
 from anytalker.errors import OUT_OF_MEMORY, AnyTalkerError, InputError
 from anytalker.failures import explain, is_out_of_memory
-from anytalker.files import atomic_path
+from anytalker.files import Locked, atomic_path
 from anytalker.pipelines.loading_options import LoadingOptions
-from anytalker.queue.record import Failure
-from anytalker.queue.store import Claim
+from anytalker.queue.record import Claim, Failure
 from anytalker.queue.video_queue import PREVIEW, QueueSettings, VideoQueue, size_of
 
 _POLL = 0.2
+_TROUBLED = 2.0
+"""Seconds until the file of jobs is tried again that could not be read or written."""
 _SHARES = {"prepare": (0.0, 0.05), "denoise": (0.05, 0.9), "decode": (0.9, 1.0)}
 """Shares of the work at which a stage begins and ends."""
 _REPORTED = 0.2
@@ -43,7 +45,12 @@ class _Stopping(BaseException):
 
 
 def run_worker(
-    folder: Path, settings: QueueSettings, name: str, device: str, loading: LoadingOptions = LoadingOptions()
+    folder: Path,
+    settings: QueueSettings,
+    name: str,
+    device: str,
+    loading: LoadingOptions = LoadingOptions(),
+    begin: Callable[[], None] | None = None,
 ) -> None:
     """Work until the process that started this one ends, or SIGTERM.
 
@@ -53,8 +60,11 @@ def run_worker(
         name: of the worker.
         device: such as "cpu" or "cuda:0".
         loading: what models are loaded with.
+        begin: called first.
     """
     _end_with_parent()
+    if begin is not None:
+        begin()
     if device == "cpu" and hasattr(os, "nice"):
         os.nice(_NICE)
     worker = Worker(VideoQueue(folder, settings), name, device, loading)
@@ -103,8 +113,14 @@ class Worker:
             with suppress(Exception):  # what is wrong with it is said to whoever asks for it
                 self._pipeline(self.queue.settings.preload)
         while not self._stopping:
-            if not self.run_one():
-                time.sleep(_POLL)
+            pause = _POLL
+            try:
+                if self.run_one():
+                    continue
+            except sqlite3.OperationalError:  # a full disk, for example, which may pass: the model stays loaded
+                log.exception("jobs")
+                pause = _TROUBLED
+            time.sleep(pause)
 
     def run_one(self) -> bool:
         """Make the next job, if there is one; whether there was."""
@@ -121,28 +137,35 @@ class Worker:
         from anytalker.pipelines.prepared_video import Previews
         from anytalker.queue.making import make
 
-        store, expires = self.queue.store, self.queue.settings.expires
+        store, settings = self.queue.store, self.queue.settings
         folder = self.queue.folder_of(claim.job.id)
         started = time.monotonic()
         try:
             pipeline = self._pipeline(claim.job.request.model)
             progress = _Progress(self, claim)
-            previews = Previews(lambda picture: self._show(claim, picture), self.queue.settings.preview_every)
-            made = make(pipeline, claim.job.request, folder, progress, previews, self.queue.settings.label)
-            if self.queue.settings.credentials is not None:
-                self.queue.settings.credentials.sign(made)
+            previews = Previews(lambda picture: self._show(claim, picture), settings.preview_every)
+            made = make(pipeline, claim.job.request, folder, progress, previews, settings.label)
+            if settings.credentials is not None:
+                settings.credentials.sign(made)
         except _NotOurs:
             log.info("dropped", extra={"job": claim.job.id})
             return
         except _Stopping:
             store.release(claim)
             return
+        except Locked:  # by a worker that has lost the job, and notices at its next step
+            store.release(claim)
+            time.sleep(_POLL)
+            return
         except Exception as error:  # one broken job must not end the others
+            if not store.holds(claim):  # its files were deleted while it was made
+                log.info("dropped", extra={"job": claim.job.id})
+                return
             failure = failure_of(error, folder)
             log.warning("failed", extra={"job": claim.job.id, "code": failure.code})
-            store.fail(claim, failure, size_of(folder), expires)
+            store.fail(claim, failure, size_of(folder), settings.expires)
             return
-        if store.succeed(claim, size_of(folder), expires):
+        if store.succeed(claim, size_of(folder), settings.expires):
             log.info("finished", extra={"job": claim.job.id, "seconds": round(time.monotonic() - started, 2)})
 
     def _pipeline(self, model: str) -> Any:
@@ -170,7 +193,8 @@ class Worker:
     def _show(self, claim: Claim, picture: Image.Image) -> None:
         with suppress(OSError), atomic_path(self.queue.folder_of(claim.job.id) / PREVIEW) as partial:
             picture.save(partial, quality=85)
-        self.queue.store.count_preview(claim)
+        with suppress(sqlite3.OperationalError):
+            self.queue.store.count_preview(claim)
 
 
 class _Progress:
@@ -200,7 +224,8 @@ class _Progress:
         left = None
         if self._first is not None and share > self._first[1]:
             left = (now - self._first[0]) * (1 - share) / (share - self._first[1])
-        self._worker.queue.store.report(self._claim, stage, done, total, share, left)
+        with suppress(sqlite3.OperationalError):  # the next step is told again
+            self._worker.queue.store.report(self._claim, stage, done, total, share, left)
 
 
 class _Heartbeat:
@@ -211,10 +236,11 @@ class _Heartbeat:
         self._thread = threading.Thread(target=self._beat, daemon=True, name="heartbeat")
 
     def _beat(self) -> None:
-        lease = self._queue.settings.lease
+        lease, held = self._queue.settings.lease, True
         try:
-            while not self._over.wait(lease / 5) and self._queue.store.renew(self._claim, lease):
-                pass
+            while not self._over.wait(lease / 5) and held:
+                with suppress(sqlite3.OperationalError):  # a full disk, for example, which may pass
+                    held = self._queue.store.renew(self._claim, lease)
         finally:
             self._queue.store.close()
 

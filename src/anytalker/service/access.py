@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from anytalker.queue.record import LOCAL
 from anytalker.queue.store import Bounds
-from anytalker.queue.video_queue import LOCAL
 from anytalker.service.buckets import Buckets
 from anytalker.service.settings import ServiceSettings
 

@@ -20,8 +20,9 @@ from anytalker.service.schemas import FIELDS, OPTIONS, TEXTS
 from anytalker.service.settings import Limits
 from anytalker.timeline.model import MAX_PEOPLE, Timeline
 
-NONE = "none"
-LONGEST_TEXT = 5000
+_NONE = "none"
+_LONGEST_TEXT = 5000
+"""Characters of a field."""
 _ALIASES = {"steps": "num_inference_steps"}
 _DEEPEST = 8
 _LONGEST_NUMBERS = 1000
@@ -107,7 +108,7 @@ def _upload(name: str, value: str | UploadFile) -> UploadFile | None:
         if not value.size:
             raise InputError(f"The {name} part is empty. Give a file.")
         return value
-    if name == "audio" and value.strip().lower() == NONE:
+    if name == "audio" and value.strip().lower() == _NONE:
         return None
     ending = ", or the text 'none' for one who listens" if name == "audio" else ""
     raise InputError(f"The {name} part is a text; it must be a file{ending}.")
@@ -116,11 +117,11 @@ def _upload(name: str, value: str | UploadFile) -> UploadFile | None:
 def _single(name: str, given: list[str]) -> str:
     if len(given) > 1:
         raise InputError(f"The field {name} was given {len(given)} times; once is enough.")
-    most = LONGEST_SCRIPT if name in ("script", "timeline", "people") else LONGEST_TEXT
+    most = LONGEST_SCRIPT if name in ("script", "timeline", "people") else _LONGEST_TEXT
     if len(given[0]) > most:
         raise InputError(f"The field {name} has {len(given[0])} characters; at most {most} are possible.")
     if "\0" in given[0]:
-        raise InputError(f"The field {name} holds a character that is none.")
+        raise InputError(f"The field {name} holds a NUL character. Leave it out.")
     return given[0]
 
 
@@ -183,7 +184,7 @@ def _numbers(audio: Sequence[UploadFile | None]) -> list[int | None]:
 
 def _voice(given: Any, audio: Sequence[UploadFile | None], numbers: list[int | None], place: int) -> int | None:
     """The recording that a person names: a number of an audio part, its file name, or none."""
-    if given is None or (isinstance(given, str) and given.strip().lower() == NONE):
+    if given is None or (isinstance(given, str) and given.strip().lower() == _NONE):
         return None
     if isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= len(audio):
         return numbers[given - 1]
@@ -223,15 +224,16 @@ def _json(name: str, text: str) -> Any:
     try:
         data = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        raise InputError(f"The field {name} is no JSON.") from None
-    if _depth(data) > _DEEPEST:
+        raise InputError(f"The field {name} isn't JSON.") from None
+    if _is_deep(data):
         raise InputError(f"The JSON of {name} is nested too deeply.")
     return data
 
 
-def _depth(data: Any) -> int:
+def _is_deep(data: Any, most: int = _DEEPEST) -> bool:
+    """Whether more than so many lists and objects lie in each other; looks no deeper than that."""
     inner = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
-    return 1 + max(map(_depth, inner), default=0)
+    return most <= 0 or any(_is_deep(one, most - 1) for one in inner)
 
 
 def _no_constant(name: str) -> float:

@@ -53,12 +53,13 @@ class Guard:
             await self.app(scope, receive, send)
             return
         began, status, number = time.monotonic(), 500, secrets.token_hex(8)
+        answered = False
         scope.setdefault("state", {})["request"] = number
 
         async def answer(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answered = message["status"], True
                 message = {**message, "headers": _with_ours(message.get("headers", []), number)}
             await send(message)
 
@@ -67,7 +68,7 @@ class Guard:
             if refused is not None:
                 await _refuse(answer, *refused)
             else:
-                await self.app(scope, _bounded(scope, receive, self.settings.limits), answer)
+                await self.app(scope, _bounded(receive, self.settings.limits, lambda: answered), answer)
         finally:
             route = getattr(scope.get("route"), "path", "other")
             seconds = time.monotonic() - began
@@ -90,12 +91,12 @@ class Guard:
             return 421, "wrong_host", "This service isn't known by that name; see --allow-host."
         site = headers.get(b"sec-fetch-site", [b"none"])[-1]
         origins = [value.decode("latin-1") for value in headers.get(b"origin", [])]
-        foreign = any(urlsplit_host(origin) != hosts[0].lower() for origin in origins)
+        foreign = any(_host_of(origin) != hosts[0].lower() for origin in origins)
         if (foreign or site in (b"cross-site", b"same-site")) and not _is_navigation(scope, headers):
             return 403, "foreign_origin", "Pages of other sites can't use this service."
         lengths = headers.get(b"content-length", [])
         if any(not length.isdigit() for length in lengths) or len(lengths) > 1:
-            return 400, "bad_request", "The length of the request is no number."
+            return 400, "bad_request", "The length of the request isn't a number."
         if lengths and int(lengths[0][:20]) > self.settings.limits.upload:
             return 413, "too_large", _too_large(self.settings.limits)
         return None
@@ -106,7 +107,7 @@ def _is_navigation(scope: Scope, headers: dict[bytes, list[bytes]]) -> bool:
     return scope["method"] in _SAFE and headers.get(b"sec-fetch-mode") == [b"navigate"] and b"origin" not in headers
 
 
-def urlsplit_host(origin: str) -> str | None:
+def _host_of(origin: str) -> str | None:
     """Host and port of an origin; None for "null" and whatever isn't one."""
     try:
         parts = urlsplit(origin)
@@ -130,8 +131,8 @@ def _with_ours(headers: Any, number: str) -> list[tuple[bytes, bytes]]:
     return [*given, *((name, value) for name, value in ours.items() if name not in names)]
 
 
-def _bounded(scope: Scope, receive: Receive, limits: Limits) -> Receive:
-    """Receive no more than may be sent, and not for ever."""
+def _bounded(receive: Receive, limits: Limits, answered: Callable[[], bool]) -> Receive:
+    """Receive no more than may be sent, and not for ever, until an answer has begun: what follows is not waited for."""
     total, ends = 0, time.monotonic() + limits.upload_seconds
     over = False
 
@@ -142,6 +143,8 @@ def _bounded(scope: Scope, receive: Receive, limits: Limits) -> Receive:
         try:
             message = await asyncio.wait_for(receive(), max(0.0, min(limits.idle, ends - time.monotonic())))
         except asyncio.TimeoutError:
+            if answered():
+                return await receive()
             raise HTTPException(408, "The request came too slowly.") from None
         if message["type"] == "http.request":
             total += len(message.get("body", b""))

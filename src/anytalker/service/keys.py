@@ -6,13 +6,15 @@ import hashlib
 import re
 import secrets
 import threading
+from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from anytalker.errors import InputError
-from anytalker.files import atomic_path
+from anytalker.files import atomic_path, exclusive
+from anytalker.queue.record import LOCAL
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 _START = "at_"
@@ -32,7 +34,7 @@ class ApiKey(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=_NAME.pattern)
+    name: str = Field(pattern=f"^{_NAME.pattern}$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     created: str
     max_jobs: int | None = Field(default=None, ge=1)
@@ -53,7 +55,7 @@ class ApiKeys:
         path: the file; None of its keys is known while it isn't there.
 
     Raises:
-        InputError: from `read`, if it is no file of keys.
+        InputError: from `read`, if it isn't a file of keys.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -82,7 +84,7 @@ class ApiKeys:
         except FileNotFoundError:
             return []
         except (OSError, ValidationError, ValueError) as error:
-            raise InputError(f"{self.path} is no file of keys. `anytalker serve keys add` makes one.") from error
+            raise InputError(f"{self.path} isn't a file of keys. `anytalker serve keys add` makes one.") from error
 
     def add(self, name: str, max_jobs: int | None = None, per_minute: int | None = None, priority: int = 0) -> str:
         """Make a key; it is returned, and known to nobody else.
@@ -92,9 +94,8 @@ class ApiKeys:
         """
         if not _NAME.fullmatch(name):
             raise InputError(f"{name!r} can't be the name of a key; give letters, digits, dots and dashes, at most 40.")
-        keys = self.read()
-        if any(known.name == name for known in keys):
-            raise InputError(f"{self.path} has a key of {name} already. Remove it first, or give another name.")
+        if name == LOCAL:
+            raise InputError(f"{name!r} can't be the name of a key: so are videos owned that are made without one.")
         secret = _START + secrets.token_urlsafe(32)
         try:
             added = ApiKey(
@@ -107,7 +108,11 @@ class ApiKeys:
             )
         except ValidationError as error:
             raise InputError("The limits of a key must be at least 1.") from error
-        self._write([*keys, added])
+        with self._changing():
+            keys = self.read()
+            if any(known.name == name for known in keys):
+                raise InputError(f"{self.path} has a key of {name} already. Remove it first, or give another name.")
+            self._write([*keys, added])
         return secret
 
     def remove(self, name: str) -> None:
@@ -116,11 +121,17 @@ class ApiKeys:
         Raises:
             InputError: if there is none of that name.
         """
-        keys = self.read()
-        rest = [key for key in keys if key.name != name]
-        if len(rest) == len(keys):
-            raise InputError(f"{self.path} has no key of {name}; there are {', '.join(self.names()) or 'none'}.")
-        self._write(rest)
+        with self._changing():
+            keys = self.read()
+            rest = [key for key in keys if key.name != name]
+            if len(rest) == len(keys):
+                raise InputError(f"{self.path} has no key of {name}; there are {', '.join(self.names()) or 'none'}.")
+            self._write(rest)
+
+    def _changing(self) -> AbstractContextManager[None]:
+        """Keep others from changing the file between reading and writing: a key of theirs would be lost."""
+        refusal = f"Another process is changing {self.path} right now. Try again."
+        return exclusive(self.path.with_name(f".{self.path.name}.lock"), refusal)
 
     def _write(self, keys: list[ApiKey]) -> None:
         try:

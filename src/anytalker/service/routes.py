@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,21 +18,37 @@ from starlette.exceptions import HTTPException
 
 from anytalker import __version__
 from anytalker.queue.record import QueuedJob, QueueFull, State, UnknownJob
+from anytalker.queue.request import LONGEST_SCRIPT
 from anytalker.queue.supervisor import Supervisor
 from anytalker.queue.video_queue import PREVIEW, RECORD, VIDEO, VideoQueue
 from anytalker.service.access import Access, Client
 from anytalker.service.forms import VideoForm, keep_uploads, read_form
 from anytalker.service.metrics import Metrics
 from anytalker.service.pages import POLICY, api_page
-from anytalker.service.schemas import STATUSES, Deleted, Health, Refusal, Video, VideoList, request_body, video_of
+from anytalker.service.schemas import (
+    FIELDS,
+    STATUSES,
+    Deleted,
+    Health,
+    Refusal,
+    Video,
+    VideoList,
+    request_body,
+    video_of,
+)
 from anytalker.service.settings import ServiceSettings
 from anytalker.service.webhooks import check_target
+from anytalker.timeline.model import MAX_PEOPLE
 
 _EVERY = 0.4
 """Seconds from one look at a job to the next, for its events."""
 _PING = 15
 _UPLOADS = 32
 """Requests whose files arrive, or wait to be decoded."""
+_FILES = MAX_PEOPLE + 1
+_TEXTS = MAX_PEOPLE + len(FIELDS)
+"""Parts of a form without a file, which are held in memory: all fields, and "none" for everybody who listens."""
+_TEXT_BYTES = 4 * LONGEST_SCRIPT
 routes = APIRouter()
 
 
@@ -40,33 +57,36 @@ class Places:
 
     Args:
         count: how many.
+        share: of them, how many one owner may have.
     """
 
-    def __init__(self, count: int) -> None:
-        self._free = count
+    def __init__(self, count: int, share: int) -> None:
+        self._count, self._share = count, share
+        self._taken: Counter[str] = Counter()
 
-    def check(self) -> None:
+    def check(self, owner: str) -> None:
         """Make sure that there is a place.
 
         Raises:
-            QueueFull: if all are taken.
+            QueueFull: if all are taken, or all that are the owner's.
         """
-        if self._free <= 0:
+        if self._taken.total() >= self._count or self._taken[owner] >= self._share:
             raise QueueFull("busy", "There are too many requests of this kind right now.")
 
     @contextmanager
-    def one(self) -> Iterator[None]:
+    def one(self, owner: str) -> Iterator[None]:
         """Hold a place.
 
         Raises:
-            QueueFull: if all are taken.
+            QueueFull: see `check`.
         """
-        self.check()
-        self._free -= 1
+        self.check(owner)
+        self._taken[owner] += 1
         try:
             yield
         finally:
-            self._free += 1
+            self._taken[owner] -= 1
+            self._taken += Counter()  # without those that have none
 
 
 @dataclass
@@ -90,7 +110,10 @@ class Service:
     decoding: anyio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
-        self.uploads, self.streams = Places(_UPLOADS), Places(self.settings.limits.streams)
+        alone = self.settings.keys is None  # else nobody may take all places, and keep the others out
+        self.uploads, self.streams = (
+            Places(count, count if alone else max(1, count // 2)) for count in (_UPLOADS, self.settings.limits.streams)
+        )
         self.decoding = anyio.Semaphore(self.settings.limits.decoding)
 
     @property
@@ -129,8 +152,8 @@ async def create_video(request: Request, ours: Ours, who: Who, idempotency_key: 
     """Queue a video. A second request with the same Idempotency-Key gets the video of the first one."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
         raise HTTPException(415, "The body must be multipart/form-data.")
-    with ours.uploads.one():
-        async with request.form(max_files=64, max_fields=128, max_part_size=2**20) as data:
+    with ours.uploads.one(who.owner):
+        async with request.form(max_files=_FILES, max_fields=_TEXTS, max_part_size=_TEXT_BYTES) as data:
             form = await run_in_threadpool(read_form, data, ours.settings.models, ours.settings.limits)
             target = None
             if form.webhook is not None:
@@ -202,7 +225,7 @@ def _file(ours: Service, who: Client, id: str, name: str) -> FilePath:
     path = ours.queue.file(id, name, who.owner)
     if path is None:
         status = STATUSES[ours.queue.get(id, who.owner).state]
-        raise HTTPException(409, f"There is nothing to send: the video is {status}.")
+        raise HTTPException(409, f"There is nothing to send yet, or any more: the status of the video is {status}.")
     return path
 
 
@@ -238,7 +261,7 @@ def get_preview(id: Id, ours: Ours, who: Who) -> Response:
 async def get_events(id: Id, ours: Ours, who: Who) -> EventSourceResponse:
     """The video at each of its moments, as server-sent events named by its status, until it is over."""
     await run_in_threadpool(ours.queue.get, id, who.owner)
-    ours.streams.check()
+    ours.streams.check(who.owner)
     events = _events(ours, id, who.owner)
     return EventSourceResponse(events, ping=_PING, headers={"X-Accel-Buffering": "no"})
 
@@ -246,7 +269,7 @@ async def get_events(id: Id, ours: Ours, who: Who) -> EventSourceResponse:
 async def _events(ours: Service, id: str, owner: str) -> AsyncIterator[dict[str, Any]]:
     """A job's moments; looked up again and again, since another process may change them."""
     last = None
-    with ours.streams.one():
+    with ours.streams.one(owner):
         while True:
             try:
                 moment = await run_in_threadpool(ours.queue.get, id, owner)

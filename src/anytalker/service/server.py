@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import h11
@@ -67,11 +69,12 @@ def serve(app: Any, settings: ServiceSettings, ready: Callable[[str], None]) -> 
         ready: told the address, once it does.
 
     Raises:
-        AnyTalkerError: if it can't listen there.
+        AnyTalkerError: if it can't listen there, or the application can't start.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name != "nt":  # where it would let two services have one port
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((settings.host, settings.port))
         except OSError as error:
@@ -97,7 +100,10 @@ def serve(app: Any, settings: ServiceSettings, ready: Callable[[str], None]) -> 
             limit_concurrency=_CONNECTIONS,
         )
         server = _Server(config, lambda: ready(address))
-        server.run(sockets=[listening])
+        with suppress(SystemExit):  # how newer versions of uvicorn say that it could not start
+            server.run(sockets=[listening])
+        if not server.started:
+            raise AnyTalkerError("The service could not start. What it logged says why.")
 
 
 class _Server(uvicorn.Server):

@@ -79,7 +79,7 @@ def check_address(host: str, keys: ApiKeys | None) -> None:
         found = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
     except (OSError, UnicodeError) as error:
         raise InputError(
-            f"--host is {host!r}, which is no address of this machine. Give one such as 127.0.0.1."
+            f"--host is {host!r}, which isn't an address of this machine. Give one such as 127.0.0.1."
         ) from error
     if all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in found):
         return

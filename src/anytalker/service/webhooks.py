@@ -30,13 +30,24 @@ from anytalker.service.settings import Network
 _PAUSES = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0)
 """Seconds from one attempt to the next (the schedule of Standard Webhooks)."""
 _TIMEOUT = 10.0
+"""Seconds that a receiver may be silent."""
+_WHOLE = 20.0
+"""Seconds that an attempt may take: a receiver that trickles is never silent for long."""
+_ADDRESSES = 4
+"""Of a host, so many are tried."""
 _LONGEST = 2000
 _WAIT = 1.0
-_TRANSLATED = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96")))
-"""Networks of IPv6 behind whose addresses others are hidden."""
+_GLOBAL = ipaddress.ip_network("2000::/3")
+"""All that IPv6 has of addresses of the internet; those that translate into IPv4's are mostly elsewhere."""
+_NOT_GLOBAL = tuple(map(ipaddress.ip_network, ("2002::/16", "2001::/32", "3fff::/20")))
+"""In it, networks behind whose addresses others are hidden (6to4, Teredo), and that of documentation."""
 log = logging.getLogger("anytalker.webhooks")
 
 Resolve = Callable[[str, int], list[str]]
+
+
+class HostNotFound(InputError):
+    """The host of a webhook has no address, for now."""
 
 
 def check_target(url: str, secret: str, allowed: Sequence[Network] = (), resolve: Resolve | None = None) -> str:
@@ -47,13 +58,18 @@ def check_target(url: str, secret: str, allowed: Sequence[Network] = (), resolve
     """
     parts = _split(url)
     _addresses(parts, allowed, resolve or resolved)
-    try:
-        key = base64.b64decode(secret.removeprefix("whsec_") + "==", validate=False) if secret[:6] == "whsec_" else b""
-    except (binascii.Error, ValueError):
-        key = b""
-    if not 24 <= len(key) <= 64:
+    if not 24 <= len(_key(secret)) <= 64:
         raise InputError("webhook_secret must be whsec_ and the base64 of 24 to 64 random bytes.")
     return json.dumps([url, secret])
+
+
+def _key(secret: str) -> bytes:
+    """The bytes of a secret, padded or not; none if it isn't one."""
+    text = secret.removeprefix("whsec_").rstrip("=")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True) if secret.startswith("whsec_") else b""
+    except (binascii.Error, ValueError):
+        return b""
 
 
 def _split(url: str) -> SplitResult:
@@ -71,22 +87,23 @@ def _split(url: str) -> SplitResult:
 
 
 def resolved(host: str, port: int) -> list[str]:
-    """All addresses of a host."""
-    return sorted({str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)})
+    """All addresses of a host, those that are most likely reached first."""
+    return list(dict.fromkeys(str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
 
 
 def _addresses(parts: SplitResult, allowed: Sequence[Network], resolve: Resolve) -> list[str]:
     """Addresses of a URL's host, all of them public or allowed.
 
     Raises:
-        InputError: if there is none, or any is neither.
+        HostNotFound: if there is none.
+        InputError: if any is neither.
     """
     try:
         found = resolve(str(parts.hostname), _port(parts))
     except (OSError, UnicodeError):
         found = []
     if not found:
-        raise InputError("The host of webhook_url can't be found.")
+        raise HostNotFound("The host of webhook_url can't be found.")
     for address in found:
         if not is_public(address) and not any(_in(address, network) for network in allowed):
             raise InputError("webhook_url leads to an address that isn't public, and is not called.")
@@ -106,7 +123,7 @@ def is_public(text: str) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return is_public(str(address.ipv4_mapped))
-        if any(address in network for network in _TRANSLATED):
+        if address not in _GLOBAL or any(address in network for network in _NOT_GLOBAL):
             return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
@@ -125,48 +142,79 @@ def deliver(
     """Send a webhook; the status of the answer.
 
     Raises:
+        HostNotFound: if the host has no address, for now.
         InputError: if it may not be sent there any more.
         OSError, http.client.HTTPException: if it can't be sent.
     """
     from standardwebhooks import Webhook
 
     parts = _split(url)
-    address = _addresses(parts, allowed, resolve)[0]
+    addresses = _addresses(parts, allowed, resolve)
     now = datetime.now(timezone.utc)
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "anytalker",
         "Webhook-Id": message,
         "Webhook-Timestamp": str(int(now.timestamp())),
-        "Webhook-Signature": Webhook(secret).sign(message, now, body),
+        "Webhook-Signature": Webhook(_key(secret)).sign(message, now, body),
     }
-    connection = _Pinned(parts, address)
+    connection = _Pinned(parts, addresses)
+    deadline = threading.Timer(_WHOLE, connection.abort)
+    deadline.daemon = True
+    deadline.start()
     try:
         connection.request("POST", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), body, headers)
         answer = connection.getresponse()
         answer.read(2**16)
         return answer.status
     finally:
+        deadline.cancel()
         connection.close()
 
 
 class _Pinned(http.client.HTTPConnection):
-    """A connection to an address that was checked, which speaks to the host of a URL."""
+    """A connection to the first of the addresses that answers, all of them checked; it speaks to the host of a URL."""
 
-    def __init__(self, parts: SplitResult, address: str) -> None:
+    def __init__(self, parts: SplitResult, addresses: Sequence[str]) -> None:
         host = str(parts.hostname)
         super().__init__(f"[{host}]" if ":" in host else host, _port(parts), timeout=_TIMEOUT)
-        self._address, self._name = address, host
+        self._addresses, self._name = addresses[:_ADDRESSES], host
+        self._opened: socket.socket | None = None
+        self._aborted = False
         self._secure = parts.scheme == "https"
         if self._secure:
             self.default_port = 443
 
     def connect(self) -> None:
-        """Connect to the address instead of looking the name up again."""
-        self.sock = socket.create_connection((self._address, self.port), _TIMEOUT)
+        """Connect to an address instead of looking the name up again."""
+        self.sock = self._opened = self._connected()
         if self._secure:
             context = ssl.create_default_context()
-            self.sock = context.wrap_socket(self.sock, server_hostname=self._name)
+            secured = context.wrap_socket(self.sock, server_hostname=self._name, do_handshake_on_connect=False)
+            self.sock = self._opened = secured
+            secured.do_handshake()
+
+    def _connected(self) -> socket.socket:
+        failure: OSError = TimeoutError("The receiver took too long.")
+        for address in self._addresses:
+            try:
+                opened = socket.create_connection((address, self.port), _TIMEOUT)
+            except OSError as error:
+                failure = error
+            else:
+                if not self._aborted:
+                    return opened
+                opened.close()
+            if self._aborted:
+                break
+        raise failure
+
+    def abort(self) -> None:
+        """End it from another thread, whatever it is waiting for."""
+        self._aborted = True
+        if self._opened is not None:
+            with suppress(OSError):
+                socket.socket.shutdown(self._opened, socket.SHUT_RDWR)  # past TLS, which would wait for its goodbye
 
 
 class Sender:
@@ -206,9 +254,9 @@ class Sender:
             if self._over.is_set():
                 break
             # Taken before it is sent: an answer that is lost must not make it be sent again at once.
-            self._queue.store.postpone_webhook(row["number"], _pause(row["attempts"]))
-            if self._send(row):
-                self._queue.store.postpone_webhook(row["number"], None)
+            taken = self._queue.store.take_webhook(row["number"], row["attempts"], _pause(row["attempts"]))
+            if taken and self._send(row):
+                self._queue.store.forget_webhook(row["number"])
         return len(rows)
 
     def _send(self, row: Any) -> bool:
@@ -223,11 +271,9 @@ class Sender:
         body = json.dumps({"type": f"video.{name}", "timestamp": stamp, "data": data})
         try:
             status = deliver(url, secret, f"msg_{row['job']}_{row['number']}", body, self._allowed)
-        except InputError:
-            return True
         except (OSError, http.client.HTTPException, ValueError) as error:
             log.info("not delivered", extra={"job": row["job"], "why": type(error).__name__})
-            return _pause(row["attempts"]) is None
+            return isinstance(error, InputError) and not isinstance(error, HostNotFound)
         log.info("told", extra={"job": row["job"], "status": status})
         return 200 <= status < 300 or status == 410
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ from anytalker.media.recordings import load_audio, write_wave
 from anytalker.media.video import PersonRecord, RunRecord
 from anytalker.pipelines.options import GenerationOptions
 from anytalker.queue.decoding import PICTURE, decode, voice_name
-from anytalker.queue.record import QueuedJob
+from anytalker.queue.record import LOCAL, QueuedJob, UnknownJob
 from anytalker.queue.request import PersonRequest, VideoRequest
-from anytalker.queue.video_queue import LOCAL, VIDEO, VideoQueue
+from anytalker.queue.video_queue import VIDEO, VideoQueue
 from anytalker.studio import words
 from anytalker.studio.cast import Cast, Desk, Member
 from anytalker.studio.rows import OTHERS, Choices, choices_of, model_settings, models_here, with_steps
@@ -145,11 +146,12 @@ def _job_of(queue: VideoQueue, upload: Path) -> QueuedJob | None:
     """The job whose video a file is, to the byte."""
     size, digest = upload.stat().st_size, None
     for job in queue.list(LOCAL, limit=_LOOKED_AT):
-        path = queue.file(job.id, VIDEO, LOCAL) if job.state.over else None
-        if path is not None and path.stat().st_size == size:
-            digest = digest or file_digest(upload)
-            if file_digest(path) == digest:
-                return job
+        with suppress(UnknownJob, OSError):  # deleted meanwhile
+            path = queue.file(job.id, VIDEO, LOCAL)
+            if path is not None and path.stat().st_size == size:
+                digest = digest or file_digest(upload)
+                if file_digest(path) == digest:
+                    return job
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from fastapi.responses import FileResponse, Response
 from anytalker import __version__
 from anytalker.errors import InputError
 from anytalker.queue.decoding import PICTURE
-from anytalker.queue.record import UnknownJob
+from anytalker.queue.record import LOCAL, UnknownJob
 from anytalker.queue.supervisor import Supervisor
-from anytalker.queue.video_queue import LOCAL, PREVIEW, RECORD, VIDEO, VideoQueue
+from anytalker.queue.video_queue import PREVIEW, RECORD, VIDEO, VideoQueue
 from anytalker.service.guard import Guard
 from anytalker.service.settings import ServiceSettings, check_address
 from anytalker.studio import words
@@ -138,6 +139,7 @@ def file_of(queue: VideoQueue, job: str, name: str) -> Response:
     return FileResponse(path, media_type=_KINDS[name])
 
 
+@lru_cache(maxsize=64)
 def _small(path: Path, size: tuple[int, int]) -> bytes:
     from PIL import Image
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache
+from functools import lru_cache
 from statistics import median
 
 from anytalker.errors import AnyTalkerError
@@ -32,14 +32,14 @@ def estimate(queue: VideoQueue, rows: Sequence[Row], choices: Choices) -> str:
         return ""
     frames = max(5, round(seconds * model_settings(choices.model).fps))
     rate = seconds_a_frame(queue, choices.model)
-    need, free, hours = doctor(choices.model, round(seconds, 1), len(rows))
+    need, hours = doctor(choices.model, round(seconds, 1), len(rows))
     if rate is not None:
         said = words.ESTIMATE_USUAL.format(time=duration(rate * frames * (choices.steps + 1)))
     elif hours is not None:
         said = words.ESTIMATE_HOURS.format(hours=max(1, hours))
     else:
         said = words.ESTIMATE_NONE
-    return f"{said} {words.MEMORY.format(memory=need, free=free)}"
+    return f"{said} {words.MEMORY.format(memory=need, free=free_memory())}"
 
 
 def seconds_a_frame(queue: VideoQueue, model: str) -> float | None:
@@ -55,16 +55,23 @@ def seconds_a_frame(queue: VideoQueue, model: str) -> float | None:
     return median(found) if found else None
 
 
-@cache
-def doctor(model: str, seconds: float, people: int) -> tuple[float, float, float | None]:
-    """GiB that a video needs and that are free; on a CPU the hours that a full-size model takes, else None."""
+@lru_cache(maxsize=256)
+def doctor(model: str, seconds: float, people: int) -> tuple[float, float | None]:
+    """GiB that a video needs; on a CPU the hours that a full-size model takes, else None."""
     from anytalker.doctor.advice import outlook
     from anytalker.doctor.report import plan_video, this_machine
 
     machine = this_machine()
     plan, _, _ = plan_video(model, machine, None, max(0.2, seconds), max(1, people))
     hours = outlook(model, machine, None, max(0.2, seconds), max(1, people)).cpu_hours if model != "tiny" else None
-    return plan.peak / 2**30, machine.memory / 2**30, hours
+    return plan.peak / 2**30, hours
+
+
+def free_memory() -> float:
+    """GiB that are free right now."""
+    from anytalker.doctor.report import this_machine
+
+    return this_machine().memory / 2**30
 
 
 def length_of(path: str) -> float:

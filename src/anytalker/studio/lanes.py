@@ -44,6 +44,7 @@ class Waveforms:
         """
         keys = [(voice, Path(voice).stat().st_mtime) for voice in voices]
         new = list(dict.fromkeys(key for key in keys if key not in self._known))
+        known = {key: self._known[key] for key in keys if key not in new}
         if new:
             from anytalker.media.recordings import load_audio
 
@@ -52,11 +53,11 @@ class Waveforms:
                 decode(folder, Path(picture), paths, None, self._queue.settings.decoding)
                 for number, key in enumerate(new, start=1):
                     samples = load_audio(folder / voice_name(number))
-                    self._known[key] = len(samples) / SAMPLE_RATE, outline(samples)
-        found = [self._known[key] for key in keys]
+                    known[key] = len(samples) / SAMPLE_RATE, outline(samples)
+            self._known |= known
         for key in list(self._known)[: max(0, len(self._known) - _KEPT)]:
-            del self._known[key]
-        return found
+            self._known.pop(key, None)  # another thread may have dropped it
+        return [known[key] for key in keys]
 
 
 def outline(samples: np.ndarray) -> str:

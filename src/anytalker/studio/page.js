@@ -4,7 +4,7 @@ document.addEventListener("click", (event) => {
   if (!event.target.closest("[data-play-both]")) return;
   for (const video of document.querySelectorAll(".compared video")) {
     video.currentTime = 0;
-    video.play();
+    video.play().catch(() => {}); // one that is not loaded, or is paused at once
   }
 });
 

@@ -295,7 +295,10 @@ class Page:
 
     def _on_names(self, cast: Cast | None, order: str, *values: Any) -> Any:
         """The picture with the names of the rows."""
-        return gr.skip() if cast is None else self._said(cast, order, values).marked()
+        try:
+            return self._said(cast, order, values).marked()
+        except (AnyTalkerError, OSError):  # no picture, or files of long ago
+            return gr.skip()
 
     def _on_lanes(self, cast: Cast | None, order: str, *values: Any) -> str:
         """The lanes, of everybody's voice."""

@@ -96,7 +96,7 @@ def model_settings(model: str) -> Any:
     from anytalker.loading.part_loaders import settings_of
 
     if model not in models_here():
-        raise InputError(f"{model[:40]!r} is no model that is here; choose one of {', '.join(models_here())}.")
+        raise InputError(f"{model[:40]!r} isn't a model that is here; choose one of {', '.join(models_here())}.")
     return settings_of(find_model(model))
 
 

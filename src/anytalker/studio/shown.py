@@ -53,7 +53,7 @@ def status(job: QueuedJob) -> str:
             said.append(words.LEFT.format(time=duration(job.seconds_left)))
     if job.failure is not None:
         said.append(job.failure.message)
-    return ", ".join(said[:-1] + [said[-1]]) if job.failure is None else ": ".join(said)
+    return ", ".join(said) if job.failure is None else ": ".join(said)
 
 
 def title(job: QueuedJob) -> str:
@@ -66,12 +66,13 @@ def title(job: QueuedJob) -> str:
 def settings(job: QueuedJob) -> str:
     """A job's settings, in words."""
     choices = choices_of(job.request)
-    said = [choices.preset, words.STEPS_OF.format(steps=job.request.num_inference_steps or choices.steps)]
+    said = [] if choices.exact else [choices.preset]
+    said += [words.STEP_OF if choices.steps == 1 else words.STEPS_OF.format(steps=choices.steps)]
     said += [words.SEED_OF.format(seed=job.request.seed), job.request.model.rpartition("/")[2]]
     return ", ".join(said)
 
 
-def card(job: QueuedJob, queue: VideoQueue) -> str:
+def card(job: QueuedJob) -> str:
     """A job in the gallery."""
     picture = f"<img src='{FILES}/{job.id}/thumbnail.jpg' alt='' loading='lazy'>"
     when = time.strftime(words.DATE, time.localtime(job.created))

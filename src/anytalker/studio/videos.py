@@ -7,8 +7,7 @@ from typing import Any, Protocol
 
 import gradio as gr
 
-from anytalker.queue.record import QueuedJob, State, UnknownJob
-from anytalker.queue.video_queue import LOCAL
+from anytalker.queue.record import LOCAL, QueuedJob, State, UnknownJob
 from anytalker.studio import shown, words
 from anytalker.studio.again import again
 from anytalker.studio.cast import Cast, Desk
@@ -144,7 +143,7 @@ class Videos:
             if known is None:
                 continue
             with gr.Group():
-                gr.HTML(shown.card(known, self.queue), padding=True)
+                gr.HTML(shown.card(known), padding=True)
                 with gr.Row():
                     watch = gr.Button(words.WATCH, size="sm", min_width=80)
                     repeat = gr.Button(words.AGAIN, size="sm", min_width=80)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from anytalker.errors import InputError
 from anytalker.timeline.formats import read_text
 from anytalker.timeline.model import MAX_PEOPLE, MAX_TURNS, Person, Turn, clean_text, same_name
@@ -18,7 +20,6 @@ _MARKS = re.compile(r"\*\*|__|(?<!\w)[*_](?=\S)|(?<=\S)[*_](?!\w)|`")
 _BULLET = re.compile(r"^\s*(?:[-*+•]|\d+[.)]|>)\s+")
 _TAG = re.compile(r"\[([^\[\]]*)\]|\(([^()]*)\)")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*")
-_INTERRUPTED = re.compile(r"\s*(?:--+|—)\s*$")
 _SCENE = re.compile(r"^(?:INT|EXT|EST|I/E|INT\.?/EXT)[. ]", re.IGNORECASE)
 _CUE = re.compile(r"^@?\s*([^()\[\]^]+?)\s*(\([^)]*\)\s*)*(\^)?\s*$")
 _TAGS = "[pause 0.5], [with NAME], [look at NAME], [strength 1.5] and languages such as [de]"
@@ -218,14 +219,20 @@ def _has_words(words: list[str]) -> bool:
 
 
 def _finished(line: Line, words: list[str], directions: list[str], place: str) -> Line:
-    text = clean_text(" ".join(words))
-    interrupted = bool(_INTERRUPTED.search(text))
-    text = _INTERRUPTED.sub("", text)
+    text, interrupted = _without_dash(clean_text(" ".join(words)))
     try:
         Turn(person=line.person, start=0, end=1, text=text)
-    except ValueError as error:
-        raise InputError(f"{place}: {str(error).splitlines()[-2].strip()}") from None
+    except ValidationError as error:
+        raise InputError(f"{place}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
     return replace(line, text=text, interrupted=interrupted, direction="; ".join(filter(None, directions)) or None)
+
+
+def _without_dash(text: str) -> tuple[str, bool]:
+    """A text without the dash at its end, "—" or "--", after which another one breaks in; and whether there was one."""
+    if text.endswith("—"):
+        return text[:-1].rstrip(), True
+    rest = text.rstrip("-")  # a regular expression would take a time that grows with the square of the dashes
+    return (rest.rstrip(), True) if len(rest) < len(text) - 1 else (text, False)
 
 
 def _check_balance(text: str, place: str) -> None:
