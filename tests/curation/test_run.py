@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anytalker.curation import run as run_module
 from anytalker.curation import work as work_module
 from anytalker.curation.config import CurationConfig
+from anytalker.curation.engine import run_here
 from anytalker.curation.run import Outcome, check_dataset, curate, find_footage
 from anytalker.data.records import read_records
 from anytalker.errors import InputError
@@ -150,6 +152,41 @@ def test_footage_without_a_licence_can_be_left_out(footage, tmp_path) -> None:
     outcome = curate(find_footage([unlicensed]), tmp_path / "dataset", CONFIG, require_licence=True)
     assert [path.name for path in outcome.unlicensed] == ["other.mp4"]
     assert not outcome.dataset.surveys
+
+
+def test_every_file_counts_once_and_no_clips_are_footage(tmp_path, monkeypatch) -> None:
+    video = tmp_path / "footage" / "talk.mp4"
+    for path in (video, tmp_path / "footage" / "dataset" / "clips" / "talk" / "clip.mp4"):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"video")
+    (tmp_path / "footage" / "dataset" / "curation.json").write_text("{}")
+    (tmp_path / "footage" / "link.mp4").symlink_to(video)
+    monkeypatch.chdir(tmp_path)
+    found = find_footage([Path("footage"), video])
+    assert found == [video.resolve()]
+    check_dataset(tmp_path / "footage" / "dataset", found)
+    assert len(find_footage([tmp_path / "footage" / "dataset"])) == 1
+
+
+def test_works_know_their_places_whatever_happens_meanwhile(footage, tmp_path, monkeypatch) -> None:
+    growing = tmp_path / "growing.mp4"
+    shutil.copy(footage / "broken.mp4", growing)
+    folders = []
+
+    def engine(works, *_) -> None:
+        folders.append(works[0].folder)
+        growing.write_bytes(b"longer " * 1000)
+        assert works[0].folder == folders[-1]
+        run_here(works, 0, lambda *_: None)
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dataset" / ".curation").mkdir(parents=True)  # all that a run had time for that was killed at once
+    monkeypatch.setattr(run_module, "run_here", engine)
+    for _ in range(2):
+        curate([growing], Path("dataset"), CONFIG)
+    assert all(folder.is_absolute() for folder in folders)
+    assert folders[0] != folders[1]
+    assert [path for path in (tmp_path / "dataset" / ".curation").iterdir() if path.is_dir()] == folders[1:]
 
 
 def test_places_are_checked_first(footage, tmp_path) -> None:
