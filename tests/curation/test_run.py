@@ -14,6 +14,8 @@ from anytalker.curation import work as work_module
 from anytalker.curation.config import CurationConfig
 from anytalker.curation.engine import run_here
 from anytalker.curation.run import Outcome, check_dataset, curate, find_footage
+from anytalker.curation.survey import Survey
+from anytalker.curation.work import FileWork
 from anytalker.data.records import read_records
 from anytalker.errors import InputError
 from anytalker.media.recordings import load_audio
@@ -187,6 +189,19 @@ def test_works_know_their_places_whatever_happens_meanwhile(footage, tmp_path, m
     assert all(folder.is_absolute() for folder in folders)
     assert folders[0] != folders[1]
     assert [path for path in (tmp_path / "dataset" / ".curation").iterdir() if path.is_dir()] == folders[1:]
+
+
+def test_parts_of_a_long_shot_are_not_short_shots(tmp_path, monkeypatch) -> None:
+    config = CurationConfig.model_validate({"shots": {"min_seconds": 15}})
+    work = FileWork(tmp_path / "talk.mp4", tmp_path / "dataset", config)
+    found = Survey(path="talk.mp4", frames=900, shots=[(0, 525), (525, 880)])
+    monkeypatch.setattr(work_module, "_sound", lambda work: None)
+    monkeypatch.setattr(work_module, "_opened", lambda folder: (found, np.zeros(0, np.float32)))
+    monkeypatch.setattr(
+        work_module, "run_stages", lambda piece, stages: ([], [piece.drop("camera", "the camera moves")])
+    )
+    reasons = [work_module._examined(work, part).dropped[0].reason for part in work.parts(found)]
+    assert reasons == ["the camera moves"] * 2 + ["shorter than 15 s"]
 
 
 def test_places_are_checked_first(footage, tmp_path) -> None:
