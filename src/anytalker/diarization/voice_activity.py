@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from anytalker.conventions import SAMPLE_RATE
 from anytalker.media.sound import Samples
 
-SAMPLE_RATE = 16000
 HOP = 160
 """Samples of a loudness frame."""
 _FRAMES_A_SECOND = SAMPLE_RATE // HOP

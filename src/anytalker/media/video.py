@@ -136,7 +136,7 @@ def write_video(
         tags |= {"comment": synthetic_note(), "description": synthetic_note()}
     try:
         with atomic_path(path) as partial:
-            with av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+            with av.open(f"file:{partial}", "w", format="mp4", options={"movflags": "+faststart"}) as container:
                 container.metadata.update(tags)
                 if chapters and hasattr(container, "set_chapters"):
                     container.set_chapters(_chapters(chapters))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from anytalker.errors import InputError
-from anytalker.timeline.formats import read_text
+from anytalker.timeline.formats import read_text, reason_of
 from anytalker.timeline.model import MAX_PEOPLE, MAX_TURNS, Person, Turn, clean_text, same_name
 
 MAX_PAUSE = 60.0
@@ -18,9 +18,9 @@ _MARKS = re.compile(r"\*\*|__|(?<!\w)[*_](?=\S)|(?<=\S)[*_](?!\w)|`")
 _BULLET = re.compile(r"^\s*(?:[-*+•]|\d+[.)]|>)\s+")
 _TAG = re.compile(r"\[([^\[\]]*)\]|\(([^()]*)\)")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*")
-_INTERRUPTED = re.compile(r"\s*(?:--+|—)\s*$")
+_INTERRUPTED = re.compile(r"(?:(?<!-)--+|—)$")
 _SCENE = re.compile(r"^(?:INT|EXT|EST|I/E|INT\.?/EXT)[. ]", re.IGNORECASE)
-_CUE = re.compile(r"^@?\s*([^()\[\]^]+?)\s*(\([^)]*\)\s*)*(\^)?\s*$")
+_CUE = re.compile(r"^@?([^()\[\]^]+)(?:\([^)]*\)\s*)*(\^)?$")
 _TAGS = "[pause 0.5], [with NAME], [look at NAME], [strength 1.5] and languages such as [de]"
 
 
@@ -86,12 +86,17 @@ def parse_script(text: str, where: str = "The script", fountain: bool = False) -
     speeches = _fountain(text, where) if fountain else _plain(text, where)
     declared: list[str] | None = None
     lines: list[Line] = []
+    pause: float | None = None
     for number, name, tags, said in speeches:
         place = f"{where}, line {number}"
         if not lines and not fountain and same_name(name) in ("people", "cast"):
             declared = [_person(one, place) for one in said.split(",")]
             continue
-        lines += _speech(number, _person(name, place), f"{tags} {said}", place)
+        for line in _speech(number, _person(name, place), f"{tags} {said}", place):
+            if line.text:
+                waits = line.pause if line.pause is not None or line.alongside is not None else pause
+                lines.append(replace(line, pause=waits))
+            pause = None if line.text else line.pause
         if len(lines) > MAX_TURNS:
             raise InputError(f"{where} has more than {MAX_TURNS} turns. Cut it into parts.")
     if not lines:
@@ -136,6 +141,7 @@ def _cast(lines: list[Line], declared: list[str] | None, where: str) -> Script:
 def _plain(text: str, where: str) -> Iterator[tuple[int, str, str, str]]:
     """(line, name, tags behind the name, what is said) of plain text or Markdown."""
     current: tuple[int, str, str, str] | None = None
+    text = _without(text, "<!--", "-->", "\n")
     for number, raw in enumerate(text.splitlines(), start=1):
         line = raw.strip().lstrip("\u200e\u200f\u061c")
         if line.startswith(("#", "<!--")) or re.fullmatch(r"[-*_=\s]*", line):
@@ -156,8 +162,8 @@ def _plain(text: str, where: str) -> Iterator[tuple[int, str, str, str]]:
 
 def _fountain(text: str, where: str) -> Iterator[tuple[int, str, str, str]]:
     """Dialogue of Fountain (fountain.io/syntax): a cue in capitals after an empty line, and what follows it."""
-    text = re.sub(r"/\*.*?\*/", lambda found: "\n" * found.group().count("\n"), text, flags=re.DOTALL)
-    lines = re.sub(r"\[\[.*?\]\]", "", text, flags=re.DOTALL).splitlines()
+    text = _without(text.replace("\r\n", "\n"), "/*", "*/", "\n")
+    lines = _without(text, "[[", "]]", "\n  ").splitlines()  # two spaces: dialogue goes on
     number = 0
     last: str | None = None
     while number < len(lines):
@@ -170,10 +176,23 @@ def _fountain(text: str, where: str) -> Iterator[tuple[int, str, str, str]]:
             while number < len(lines) and (lines[number].strip() or lines[number] == "  "):
                 said.append(lines[number].strip().removeprefix("~"))
                 number += 1
-            tags = f"[with {last}]" if cue[3] and last else ""
-            yield start, cue[1], tags, _MARKS.sub("", " ".join(said))
-            last = cue[1]
+            name = cue[1].strip()
+            tags = f"[with {last}]" if cue[2] and last else ""
+            yield start, name, tags, _MARKS.sub("", " ".join(said))
+            last = name
         number += 1
+
+
+def _without(text: str, opening: str, closing: str, line: str) -> str:
+    """A text without its comments, of whose lines `line` is left, so that those after them keep their numbers."""
+    kept, position = [], 0
+    while (start := text.find(opening, position)) >= 0:
+        end = text.find(closing, start + len(opening))
+        if end < 0:
+            break
+        kept += [text[position:start], line * text.count("\n", start, end)]
+        position = end + len(closing)
+    return "".join(kept) + text[position:]
 
 
 def _shouted(name: str) -> bool:
@@ -185,7 +204,7 @@ def _is_heading(line: str) -> bool:
 
 
 def _speech(number: int, person: str, text: str, place: str) -> Iterator[Line]:
-    """The lines of one speech, cut where pauses are."""
+    """The lines of one speech, cut where pauses are; after a pause at its end one without text."""
     _check_balance(text, place)
     line = Line(number, person, "")
     words: list[str] = []
@@ -209,7 +228,9 @@ def _speech(number: int, person: str, text: str, place: str) -> Iterator[Line]:
         line = replace(line, **change)
     if _has_words(words):
         yield _finished(line, words, directions, place)
-    elif not found_any:
+    elif found_any:
+        yield line
+    else:
         raise InputError(f"{place}: {person} says nothing. Write words, or take the line out.")
 
 
@@ -219,13 +240,15 @@ def _has_words(words: list[str]) -> bool:
 
 def _finished(line: Line, words: list[str], directions: list[str], place: str) -> Line:
     text = clean_text(" ".join(words))
-    interrupted = bool(_INTERRUPTED.search(text))
-    text = _INTERRUPTED.sub("", text)
+    interrupted = _INTERRUPTED.search(text)
+    text = text[: interrupted.start()].rstrip() if interrupted else text
     try:
         Turn(person=line.person, start=0, end=1, text=text)
     except ValueError as error:
-        raise InputError(f"{place}: {str(error).splitlines()[-2].strip()}") from None
-    return replace(line, text=text, interrupted=interrupted, direction="; ".join(filter(None, directions)) or None)
+        raise InputError(f"{place}: {reason_of(error)}") from None
+    return replace(
+        line, text=text, interrupted=bool(interrupted), direction="; ".join(filter(None, directions)) or None
+    )
 
 
 def _check_balance(text: str, place: str) -> None:
