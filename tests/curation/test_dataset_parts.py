@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from anytalker.curation.footage import FPS, Footage
 from anytalker.curation.identities import _Groups, name_identities, split_people
 from anytalker.curation.licences import Rights, read_rights
 from anytalker.curation.piece import Dropped, Face, Piece, Source
+from anytalker.curation.stages.borders import BordersStage
 from anytalker.curation.stages.clips import ClipsStage
 from anytalker.errors import InputError
 
@@ -169,6 +172,15 @@ def test_clips_cover_the_piece_and_end_in_pauses() -> None:
     for one in clips[1:]:
         moment = (one.start - 1000) / FPS
         assert not any(a + 0.05 < moment < b - 0.05 for a, b in spans)
+
+
+@pytest.mark.parametrize(("size", "told"), [((64, 200), ""), ((60, 200), "less than 64 pixels"), ((64, 3), "is black")])
+def test_tiny_pictures_are_not_called_black(size, told) -> None:
+    side, value = size
+    picture = np.full((side, 80, 3), value, np.uint8)
+    one = replace(piece(4, []), pictures=SimpleNamespace(frames=lambda *_: iter([picture])))
+    (result,) = BordersStage()(one)
+    assert told in result.reason if told else isinstance(result, Piece)
 
 
 def test_chains_of_people_may_be_long() -> None:

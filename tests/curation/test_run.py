@@ -215,3 +215,9 @@ def test_places_are_checked_first(footage, tmp_path) -> None:
     with pytest.raises(InputError, match="holds footage"):
         check_dataset(footage, find_footage([footage]))
     assert (tmp_path / "mine.txt").read_text() == "precious"
+    with pytest.raises(InputError, match="can't be read: File name too long"):
+        find_footage([tmp_path / ("x" * 300)])
+    with pytest.raises(InputError, match="can't be read: File name too long"):
+        check_dataset(tmp_path / ("x" * 300), [])
+    with pytest.raises(InputError, match="can't be written: Not a directory"):
+        curate(find_footage([footage]), tmp_path / "mine.txt" / "dataset", CONFIG)

@@ -80,6 +80,7 @@ def test_bad_recordings_are_named(tmp_path, write_wave, tone) -> None:
         container.mux(stream.encode(None))
     for name, reason in {
         "missing.wav": "There is no audio file",
+        "x" * 300 + ".wav": "can't be read: File name too long",
         "cut.wav": "cut off",
         "empty.wav": "is empty",
         "header.wav": "cut off",

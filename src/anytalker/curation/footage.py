@@ -12,7 +12,7 @@ import numpy as np
 from anytalker.errors import InputError
 from anytalker.files import atomic_path
 from anytalker.media.color import HLG, PQ, tone_mapped
-from anytalker.media.containers import frames_from, open_media, video_streams
+from anytalker.media.containers import check_readable, frames_from, open_media, video_streams
 from anytalker.media.recordings import SAMPLE_RATE
 
 FPS = 25
@@ -107,8 +107,7 @@ class Footage:
         """
         import av
 
-        if not self.path.is_file():
-            raise InputError(f"There is no file {self.path}. Check the path.")
+        check_readable(self.path, f"There is no file {self.path}. Check the path.")
         number = start
         if self.limit is not None:
             end = min(self.limit, end if end is not None else self.limit)

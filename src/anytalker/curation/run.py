@@ -41,7 +41,7 @@ def find_footage(places: Sequence[Path]) -> list[Path]:
     """
     found: set[Path] = set()
     for place in places:
-        if place.is_dir():
+        if _is_folder(place):
             below = list(place.rglob("*"))
             datasets = {path.parent for path in below if path.name == _MARK and path.parent != place}
             found |= {path for path in below if _is_video(path) and datasets.isdisjoint(path.parents)}
@@ -52,6 +52,17 @@ def find_footage(places: Sequence[Path]) -> list[Path]:
     if not found:
         raise InputError(f"{', '.join(map(str, places))} holds no videos ({', '.join(VIDEO_SUFFIXES)}).")
     return sorted({path.resolve() for path in found})
+
+
+def _is_folder(place: Path) -> bool:
+    """Whether a place is a folder, which then can be read."""
+    try:
+        if not place.is_dir():
+            return False
+        next(place.iterdir(), None)
+        return True
+    except OSError as error:
+        raise InputError(f"{place} can't be read: {error.strerror}.") from error
 
 
 def _check_parts(config: CurationConfig) -> None:
@@ -76,7 +87,7 @@ def check_dataset(folder: Path, footage: Sequence[Path]) -> None:
     Raises:
         InputError: if it holds anything but an earlier dataset, or footage lies in it.
     """
-    if folder.is_file():
+    if not _is_folder(folder) and folder.exists():
         raise InputError(f"{folder} is a file; give a folder for the dataset.")
     if any(path.is_relative_to(folder.resolve()) for path in footage):
         raise InputError(f"{folder} holds footage, so the dataset can't go there. Choose another folder.")
@@ -116,7 +127,10 @@ def curate(
     rights = {path: read_rights(path) for path in footage}
     unlicensed = [path for path in footage if require_licence and not rights[path].licence]
     left_out = set(unlicensed)
-    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    try:
+        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} can't be written: {error.strerror}. Choose another place.") from error
     with exclusive(folder / FOLDER / "lock", f"Another curation is writing to {folder}. Wait for it to end."):
         write_json_atomic(folder / _MARK, {"config": config.model_dump(mode="json")})
         for partial in folder.rglob(".*.partial*"):

@@ -47,6 +47,25 @@ def open_media(path: str | Path) -> Any:
         ) from error
 
 
+def check_readable(path: Path, missing: str) -> None:
+    """Make sure that a file is there and can be read.
+
+    Args:
+        path: the file.
+        missing: what to say if it isn't there.
+
+    Raises:
+        InputError: if it isn't there, is no file, or can't be read.
+    """
+    try:
+        if path.is_file():
+            path.open("rb").close()
+            return
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror}.") from error
+    raise InputError(missing)
+
+
 def video_streams(container: Any) -> list[Any]:
     """The videos of a file, without cover pictures, which are streams of one frame, too."""
     return [stream for stream in container.streams.video if not _is_cover(stream)]
