@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
-from anytalker.curation.footage import FPS, DamagedFootage, Footage, StoredSound
-from anytalker.curation.piece import Pictures
+from anytalker.curation.export import export_clip
+from anytalker.curation.footage import FPS, DamagedFootage, Footage, StoredSound, _mono
+from anytalker.curation.piece import Face, Pictures, Piece
 from anytalker.errors import InputError
+from anytalker.media.recordings import load_audio
 
 
 def write_footage(
@@ -142,6 +145,19 @@ def test_sound_after_a_gap_keeps_its_time(tmp_path, gap) -> None:
     assert heard[[100, 12000, after - 10000, after + 7000, after + 9000]].round().tolist() == [0, 4000, 0, 20000, 22000]
 
 
+def test_sound_goes_on_where_its_channels_change() -> None:
+    frames = []
+    for number, layout in enumerate(("mono", "stereo", "5.1", "mono")):
+        channels = len(av.AudioLayout(layout).channels)
+        frame = av.AudioFrame.from_ndarray(np.full((channels, 4800), 0.1 * (number + 1), np.float32), "fltp", layout)
+        frame.sample_rate, frame.time_base, frame.pts = 48000, Fraction(1, 48000), 4800 * number
+        frames.append(frame)
+    stream = SimpleNamespace(start_time=0, time_base=Fraction(1, 48000))
+    heard = np.concatenate(list(_mono(SimpleNamespace(decode=lambda _: iter(frames)), stream)))
+    assert abs(len(heard) - 6400) <= 3
+    assert heard[[800, 2400, 4000, 5600]] == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=0.01)
+
+
 def test_footage_without_sound_has_none(tmp_path) -> None:
     footage = Footage(write_footage(tmp_path / "mute.mkv", [0.0, 0.04]))
     assert len(StoredSound.write(tmp_path / "sound", footage.sound())) == 0
@@ -186,3 +202,11 @@ def test_frames_are_kept_as_far_as_they_fit(tmp_path, monkeypatch, kept, decoded
     assert shown(pictures.frames(4, 36, 5)) == list(range(4, 36, 5))
     assert shown(pictures.frames(7, 20)) == list(range(7, 20))
     assert len(reads) == decoded
+
+
+def test_voices_of_clips_are_as_long_as_the_pictures(tmp_path) -> None:
+    footage = Footage(write_footage(tmp_path / "even.mkv", [n / 25 for n in range(25)]))
+    face = Face(np.tile(np.array([10, 10, 40, 40], np.float32), (25, 1)), ((0.1, 0.4),), 0)
+    short = np.full(8000, 0.1, np.float32)  # the sound ends after half a second
+    clip = export_clip(Piece(footage, 0, 25, short, faces=(face,)), "even", tmp_path)
+    assert len(load_audio(tmp_path / clip.persons[0].audio_path)) == 16000

@@ -225,7 +225,7 @@ def _mono(container: Any, stream: Any) -> Iterator[np.ndarray]:
     """The sound by its time stamps: where some is missing there is silence, so that what follows keeps its time."""
     import av
 
-    resampler = av.AudioResampler(format="flt", rate=SAMPLE_RATE)
+    resampler, kind = av.AudioResampler(format="flt", rate=SAMPLE_RATE), None
     begin, heard, skip = stream.start_time or 0, 0, 0
     try:
         for frame in container.decode(stream):
@@ -238,7 +238,11 @@ def _mono(container: Any, stream: Any) -> Iterator[np.ndarray]:
                     yield np.zeros(min(_AT_ONCE, missing - start), np.float32)
                 heard += max(0, missing)
                 skip = max(0, -missing)
-            for part in resampler.resample(frame):
+            before, kind = kind, (frame.format.name, frame.layout.name, frame.sample_rate)
+            rest = []
+            if before not in (None, kind):  # broadcasts change between stereo and surround
+                rest, resampler = resampler.resample(None), av.AudioResampler(format="flt", rate=SAMPLE_RATE)
+            for part in (*rest, *resampler.resample(frame)):
                 samples = _mean(part)[skip:]
                 skip = max(0, skip - part.samples)
                 heard += len(samples)

@@ -52,8 +52,8 @@ def load_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
         float32 mono (samples,) in [-1, 1]: the mean of all channels, or the loudest one if the others cancel it out.
 
     Raises:
-        InputError: if the file is missing, can't be read, is no recording, has no sound or no such channel, is damaged or cut off, is
-            longer than 6 hours, or names other files, as a playlist does.
+        InputError: if the file is missing or can't be read, is no recording, has no sound or no such channel, is damaged
+            or cut off, is longer than 6 hours, or names other files, as a playlist does.
     """
     return read_recording(path, sample_rate).samples
 
