@@ -78,6 +78,7 @@ def test_streams_that_are_searched_by_bytes_give_the_same_stretches(tmp_path, en
     for start, end in ((20, 25), (59, 63), (100, 120)):
         stretch = list(footage.frames(start, end))
         assert np.array_equal(stretch, whole[start:end])
+    assert list(footage.frames(1000, 1010)) == []
 
 
 def test_a_variable_rate_becomes_even(tmp_path) -> None:

@@ -225,7 +225,8 @@ def _mono(container: Any, stream: Any) -> Iterator[np.ndarray]:
     """The sound by its time stamps: where some is missing there is silence, so that what follows keeps its time."""
     import av
 
-    resampler, kind = av.AudioResampler(format="flt", rate=SAMPLE_RATE), None
+    resampler = av.AudioResampler(format="flt", rate=SAMPLE_RATE)
+    kind: tuple[Any, ...] | None = None
     begin, heard, skip = stream.start_time or 0, 0, 0
     try:
         for frame in container.decode(stream):
@@ -239,7 +240,7 @@ def _mono(container: Any, stream: Any) -> Iterator[np.ndarray]:
                 heard += max(0, missing)
                 skip = max(0, -missing)
             before, kind = kind, (frame.format.name, frame.layout.name, frame.sample_rate)
-            rest = []
+            rest: list[Any] = []
             if before not in (None, kind):  # broadcasts change between stereo and surround
                 rest, resampler = resampler.resample(None), av.AudioResampler(format="flt", rate=SAMPLE_RATE)
             for part in (*rest, *resampler.resample(frame)):

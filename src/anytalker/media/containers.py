@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,4 @@ def frames_from(container: Any, stream: Any, seconds: float) -> Iterator[Any]:
         first = next(frames, None)
         if first is not None and first.pts is not None and (first.pts - begin) * stream.time_base <= latest:
             break
-    if first is not None:
-        yield first
-    yield from frames
+    yield from chain([] if first is None else [first], frames)  # one of PyAV that is over can't be delegated to itself

@@ -52,8 +52,8 @@ def load_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
         float32 mono (samples,) in [-1, 1]: the mean of all channels, or the loudest one if the others cancel it out.
 
     Raises:
-        InputError: if the file is missing or can't be read, is no recording, has no sound or no such channel, is damaged
-            or cut off, is longer than 6 hours, or names other files, as a playlist does.
+        InputError: if the file is missing or can't be read, is no recording, has no sound or no such channel, is
+            damaged or cut off, is longer than 6 hours, or names other files, as a playlist does.
     """
     return read_recording(path, sample_rate).samples
 
@@ -185,7 +185,7 @@ def _check_wave_length(path: Path) -> None:
     with path.open("rb") as file:
         try:
             reader = wave.Wave_read(file)
-        except (wave.Error, EOFError):
+        except (wave.Error, EOFError, RuntimeError):  # the last one where a chunk ends beyond the file
             return
         declared = reader.getnframes() * reader.getnchannels() * reader.getsampwidth()
         held = path.stat().st_size - file.tell()  # the header has been read, and the sound is next
