@@ -23,6 +23,7 @@ VOICES = ("alloy", "nova", "echo", "shimmer", "fable", "onyx", "coral", "sage", 
 KEY = "ANYTALKER_SPEECH_KEY"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _LARGEST = 2**26
+"""Bytes of an answer, at most."""
 _PATH = "/v1/audio/speech"
 
 

@@ -13,7 +13,9 @@ from anytalker.curation.piece import Dropped, Piece
 _BLACK = 20
 """Brightness, of 255, that a bar stays below."""
 _LEAST_SIDE = 64
+"""Pixels of the shorter side of a picture without its bars."""
 _EVERY = 10
+"""Frames between two looks; bars stay."""
 
 
 class BordersStage:
