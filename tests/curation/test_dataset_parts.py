@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +14,10 @@ from anytalker.curation.config import ClipsConfig, SpeechConfig, SplitConfig, lo
 from anytalker.curation.duplicates import find_duplicates, sound_alike
 from anytalker.curation.export import KeptClip, KeptPerson, bits_between, own_voice, picture_hash
 from anytalker.curation.footage import FPS, Footage
-from anytalker.curation.identities import name_identities, split_people
+from anytalker.curation.identities import _Groups, name_identities, split_people
+from anytalker.curation.licences import Rights, read_rights
 from anytalker.curation.piece import Dropped, Face, Piece, Source
+from anytalker.curation.stages.borders import BordersStage
 from anytalker.curation.stages.clips import ClipsStage
 from anytalker.errors import InputError
 
@@ -70,6 +74,22 @@ def test_duplicates_need_alike_pictures_and_sound() -> None:
     assert find_duplicates(clips, 2) == {}
 
 
+def test_many_clips_of_one_camera_are_compared_at_once(monkeypatch) -> None:
+    lengths = (100, 30, 60, 140, 45, 100)
+    sounds = [speech_like(seed, frames) for seed, frames in enumerate(lengths)]
+    sounds += [sounds[3][20:110], sounds[0][:36]]
+    compared = []
+
+    def counted(first, second) -> bool:
+        compared.append(sound_alike(first, second))
+        return compared[-1]
+
+    monkeypatch.setattr("anytalker.curation.duplicates.sound_alike", counted)
+    clips = [clip(str(index), person(0), loudness=sound) for index, sound in enumerate(sounds)]
+    assert find_duplicates(clips, 10) == {"6": "3"}
+    assert compared == [True]
+
+
 def test_hashes_stay_close_when_a_picture_is_scaled_and_noisy() -> None:
     rng = np.random.default_rng(0)
     import cv2
@@ -121,6 +141,11 @@ def test_captions_say_who_speaks() -> None:
     )
     assert "the right one talking, the other listening" in describe(clip("b", person(None), person(1)))
     assert "talking with each other" in describe(clip("c", person(0, height=20), person(1, height=20)))
+    three = clip("three", person(0), person(1), person(None))
+    assert "the second from the left talking, the other listening" in describe(three)
+    assert "Two people in a close-up, listening, the camera" in describe(clip("e", person(None), person(None)))
+    moving = clip("f", person(0)).model_copy(update={"numbers": {"camera.moving": 1.0}})
+    assert describe(moving).endswith("the camera moving.")
     assert describe(clip("d", person(0), person(1)), "{people} people talk.") == "2 people talk."
 
 
@@ -147,6 +172,30 @@ def test_clips_cover_the_piece_and_end_in_pauses() -> None:
     for one in clips[1:]:
         moment = (one.start - 1000) / FPS
         assert not any(a + 0.05 < moment < b - 0.05 for a, b in spans)
+
+
+@pytest.mark.parametrize(("size", "told"), [((64, 200), ""), ((60, 200), "less than 64 pixels"), ((64, 3), "is black")])
+def test_tiny_pictures_are_not_called_black(size, told) -> None:
+    side, value = size
+    picture = np.full((side, 80, 3), value, np.uint8)
+    one = replace(piece(4, []), pictures=SimpleNamespace(frames=lambda *_: iter([picture])))
+    (result,) = BordersStage()(one)
+    assert told in result.reason if told else isinstance(result, Piece)
+
+
+def test_chains_of_people_may_be_long() -> None:
+    groups = _Groups()
+    for number in reversed(range(3000)):
+        groups.join(f"{number:04d}", f"{number + 1:04d}")
+    assert groups.find("3000") == groups.find("1500") == "0000"
+
+
+def test_no_clip_is_shorter_than_the_shortest() -> None:
+    stage = ClipsStage(ClipsConfig(mean=4, min_seconds=4), SpeechConfig())
+    for seconds in (6.5, 7.9, 8.1, 13.0):
+        clips = list(stage(piece(seconds, [(0.2, seconds - 0.2)])))
+        assert min(one.seconds for one in clips) >= 4
+        assert sum(one.seconds for one in clips) == pytest.approx(seconds, abs=0.03)
 
 
 def test_short_and_quiet_pieces_are_dropped_with_a_reason() -> None:
@@ -181,5 +230,27 @@ def test_configurations_name_what_is_wrong(tmp_path) -> None:
         load_config(path)
     path.write_text("clips: {mean: 5}\n")
     assert load_config(path).clips.mean == 5
+    for text, told in (
+        ("shots: {min_seconds: 10, max_seconds: 5}", "more than max_seconds, 5"),
+        ("split: {validation: 0.6, test: 0.6}", "more than all people"),
+        ("clips: {seed: -1}", r"clips\.seed"),
+        ("speech: {margin: .nan}", r"speech\.margin"),
+        ("sync: {min_confidence: .inf}", r"sync\.min_confidence"),
+        ("clips: [", "is not YAML: while parsing"),
+        ("[" * 500, "is not YAML"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=told):
+            load_config(path)
     with pytest.raises(InputError, match="no configuration"):
         load_config(tmp_path / "none.yaml")
+
+
+def test_notes_on_rights_are_read_in_either_spelling(tmp_path) -> None:
+    (tmp_path / "footage.json").write_text('{"license": "CC0", "consent": "all"}')
+    (tmp_path / "talk.json").write_text('{"licence": "CC-BY-4.0"}')
+    assert read_rights(tmp_path / "other.mp4") == Rights(licence="CC0", consent="all")
+    assert read_rights(tmp_path / "talk.mp4") == Rights(licence="CC-BY-4.0", consent="all")
+    (tmp_path / "talk.json").write_text('{"licence": ["CC0"]}')
+    with pytest.raises(InputError, match=r"talk\.json can't be used: licence must be text"):
+        read_rights(tmp_path / "talk.mp4")

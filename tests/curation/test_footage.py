@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
-from anytalker.curation.footage import FPS, DamagedFootage, Footage, StoredSound
-from anytalker.curation.piece import Pictures
+from anytalker.curation.export import export_clip
+from anytalker.curation.footage import FPS, DamagedFootage, Footage, StoredSound, _mono
+from anytalker.curation.piece import Face, Pictures, Piece
 from anytalker.errors import InputError
+from anytalker.media.recordings import load_audio
 
 
 def write_footage(
@@ -24,11 +27,13 @@ def write_footage(
     **options: str,
 ) -> Path:
     """A video whose frames show their number as brightness, or the same noise, at given times, perhaps with a click."""
+    codec = options.pop("codec", "libx264")
     container_options = {"movflags": options.pop("movflags")} if "movflags" in options else {}
     with av.open(str(path), "w", options=container_options) as container:
-        video = container.add_stream("libx264", rate=fps, options={"crf": "5", "g": "10", **options})
+        video = container.add_stream(codec, rate=fps, options={"crf": "5", "g": "10", **options})
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        video.time_base = video.codec_context.time_base = Fraction(1, 1000)
+        if codec == "libx264":
+            video.time_base = video.codec_context.time_base = Fraction(1, 1000)
         sound = container.add_stream("pcm_s16le", rate=16000, layout="mono") if sound_from is not None else None
         noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
         for number, time in enumerate(times):
@@ -64,10 +69,34 @@ def test_any_stretch_is_what_the_whole_has_there(tmp_path) -> None:
     assert shown(Footage(footage.path, limit=7).frames(2)) == whole[2:7]
 
 
+@pytest.mark.parametrize("ending", ["ts", "mpg"])
+def test_streams_that_are_searched_by_bytes_give_the_same_stretches(tmp_path, ending) -> None:
+    codec = {"codec": "mpeg2video", "bf": "2", "b": "4M"} if ending == "mpg" else {"codec": "libx264"}
+    footage = Footage(write_footage(tmp_path / f"long.{ending}", [n / 25 for n in range(120)], g="60", **codec))
+    whole = list(footage.frames())
+    assert len(whole) == 120
+    for start, end in ((20, 25), (59, 63), (100, 120)):
+        stretch = list(footage.frames(start, end))
+        assert np.array_equal(stretch, whole[start:end])
+    assert list(footage.frames(1000, 1010)) == []
+
+
 def test_a_variable_rate_becomes_even(tmp_path) -> None:
     footage = Footage(write_footage(tmp_path / "vfr.mkv", [0.0, 0.04, 0.2, 0.24]))
     assert shown(footage.frames()) == [0, 1, 1, 1, 1, 2, 3]
     assert shown(footage.frames(3, 6)) == [1, 1, 2]
+
+
+def test_a_still_of_minutes_stays_and_a_jump_of_the_clock_is_damage(tmp_path) -> None:
+    still = Footage(write_footage(tmp_path / "still.mkv", [0.0, 0.04, 100.0, 100.04]))
+    numbers = shown(still.frames())
+    assert [numbers.count(number) for number in range(4)] == [1, 2499, 1, 1]
+    jump = Footage(write_footage(tmp_path / "jump.mkv", [0.0, 0.04, 40000.0, 40000.04]))
+    numbers = []
+    with pytest.raises(DamagedFootage, match="time stamps jump by 40000 s"):
+        for frame in jump.frames():
+            numbers += shown([frame])
+    assert numbers == [0, 1]
 
 
 def test_other_rates_keep_their_length(tmp_path) -> None:
@@ -92,7 +121,8 @@ def test_sound_keeps_its_time(tmp_path, late) -> None:
     assert np.array_equal(sound[100:300], sound[:][100:300])
 
 
-def test_sound_after_a_gap_keeps_its_time(tmp_path) -> None:
+@pytest.mark.parametrize("gap", [24000, 100 * 16000])
+def test_sound_after_a_gap_keeps_its_time(tmp_path, gap) -> None:
     path = tmp_path / "gap.mkv"
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=25)
@@ -102,16 +132,31 @@ def test_sound_after_a_gap_keeps_its_time(tmp_path) -> None:
             picture = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
             picture.pts = number
             container.mux(video.encode(picture))
-        for begin in (0, 8000, 40000, 44000):  # half a second each: a gap of 1.5 s, and a quarter that comes twice
-            samples = np.full((1, 8000), begin // 2, np.int16)
+        after = 16000 + gap
+        # Half a second each: after the gap, a quarter comes twice.
+        for begin, value in ((0, 0), (8000, 4000), (after, 20000), (after + 4000, 22000)):
+            samples = np.full((1, 8000), value, np.int16)
             frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
             frame.sample_rate, frame.time_base, frame.pts = 16000, Fraction(1, 16000), begin
             container.mux(sound.encode(frame))
         container.mux(video.encode(None))
         container.mux(sound.encode(None))
     heard = StoredSound.write(tmp_path / "sound", Footage(path).sound())[:] * 32768
-    assert len(heard) == 52000
-    assert heard[[100, 12000, 30000, 47000, 49000]].round().tolist() == [0, 4000, 0, 20000, 22000]
+    assert len(heard) == after + 12000
+    assert heard[[100, 12000, after - 10000, after + 7000, after + 9000]].round().tolist() == [0, 4000, 0, 20000, 22000]
+
+
+def test_sound_goes_on_where_its_channels_change() -> None:
+    frames = []
+    for number, layout in enumerate(("mono", "stereo", "5.1", "mono")):
+        channels = len(av.AudioLayout(layout).channels)
+        frame = av.AudioFrame.from_ndarray(np.full((channels, 4800), 0.1 * (number + 1), np.float32), "fltp", layout)
+        frame.sample_rate, frame.time_base, frame.pts = 48000, Fraction(1, 48000), 4800 * number
+        frames.append(frame)
+    stream = SimpleNamespace(start_time=0, time_base=Fraction(1, 48000))
+    heard = np.concatenate(list(_mono(SimpleNamespace(decode=lambda _: iter(frames)), stream)))
+    assert abs(len(heard) - 6400) <= 3
+    assert heard[[800, 2400, 4000, 5600]] == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=0.01)
 
 
 def test_footage_without_sound_has_none(tmp_path) -> None:
@@ -128,6 +173,8 @@ def test_what_comes_before_the_damage_is_used(tmp_path) -> None:
             numbers += shown([frame])
     assert numbers == list(range(len(numbers)))
     assert caught.value.seconds == len(numbers) / FPS > 0.5
+    last = Footage(tmp_path / "cut.mp4").frames(5, len(numbers))  # the last shot of the file
+    assert shown(last) == numbers[5:]
 
 
 def test_what_is_no_video_is_named(tmp_path) -> None:
@@ -156,3 +203,11 @@ def test_frames_are_kept_as_far_as_they_fit(tmp_path, monkeypatch, kept, decoded
     assert shown(pictures.frames(4, 36, 5)) == list(range(4, 36, 5))
     assert shown(pictures.frames(7, 20)) == list(range(7, 20))
     assert len(reads) == decoded
+
+
+def test_voices_of_clips_are_as_long_as_the_pictures(tmp_path) -> None:
+    footage = Footage(write_footage(tmp_path / "even.mkv", [n / 25 for n in range(25)]))
+    face = Face(np.tile(np.array([10, 10, 40, 40], np.float32), (25, 1)), ((0.1, 0.4),), 0)
+    short = np.full(8000, 0.1, np.float32)  # the sound ends after half a second
+    clip = export_clip(Piece(footage, 0, 25, short, faces=(face,)), "even", tmp_path)
+    assert len(load_audio(tmp_path / clip.persons[0].audio_path)) == 16000

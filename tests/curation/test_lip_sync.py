@@ -153,3 +153,9 @@ def test_expectations_look_only_around_themselves() -> None:
     changed[:, 2 * RATE :] = 0
     with torch.no_grad():
         assert torch.equal(network(spectra)[:, : 2 * RATE - 30], network(changed)[:, : 2 * RATE - 30])
+
+
+def test_a_second_at_a_low_rate_is_shorter_than_the_delays() -> None:
+    rng = np.random.default_rng(0)
+    spoken = random_utterance(rng, 2.0, 3.0).waveform
+    assert len(judge_sync(rng.random((12, 3)), 8.0, spoken).curve) == 2 * REACH + 1

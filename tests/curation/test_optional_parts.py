@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -51,6 +52,14 @@ def test_text_counts_where_it_covers_a_mouth(text, covers) -> None:
     (result,) = stage(piece(written((0, 0))))
     assert isinstance(result, Dropped) is covers
     assert result.numbers["text.covered"] == float(covers)
+
+
+def test_text_is_looked_for_once_a_picture() -> None:
+    looked = []
+    one = piece(written((0, 0)))
+    two = replace(one, faces=one.faces * 2)
+    list(TextStage(TextConfig(max_share=0.3), lambda picture: looked.append(picture) or np.zeros((0, 4)))(two))
+    assert len(looked) == 3
 
 
 def test_text_is_not_looked_for_unless_asked(monkeypatch) -> None:

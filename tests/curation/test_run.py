@@ -9,9 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anytalker.curation import run as run_module
 from anytalker.curation import work as work_module
 from anytalker.curation.config import CurationConfig
+from anytalker.curation.engine import run_here
 from anytalker.curation.run import Outcome, check_dataset, curate, find_footage
+from anytalker.curation.survey import Survey
+from anytalker.curation.work import FileWork
 from anytalker.data.records import read_records
 from anytalker.diarization import resegmentation
 from anytalker.errors import InputError
@@ -155,6 +159,54 @@ def test_footage_without_a_licence_can_be_left_out(footage, tmp_path) -> None:
     assert not outcome.dataset.surveys
 
 
+def test_every_file_counts_once_and_no_clips_are_footage(tmp_path, monkeypatch) -> None:
+    video = tmp_path / "footage" / "talk.mp4"
+    for path in (video, tmp_path / "footage" / "dataset" / "clips" / "talk" / "clip.mp4"):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"video")
+    (tmp_path / "footage" / "dataset" / "curation.json").write_text("{}")
+    (tmp_path / "footage" / "link.mp4").symlink_to(video)
+    monkeypatch.chdir(tmp_path)
+    found = find_footage([Path("footage"), video])
+    assert found == [video.resolve()]
+    check_dataset(tmp_path / "footage" / "dataset", found)
+    assert len(find_footage([tmp_path / "footage" / "dataset"])) == 1
+
+
+def test_works_know_their_places_whatever_happens_meanwhile(footage, tmp_path, monkeypatch) -> None:
+    growing = tmp_path / "growing.mp4"
+    shutil.copy(footage / "broken.mp4", growing)
+    folders = []
+
+    def engine(works, *_) -> None:
+        folders.append(works[0].folder)
+        growing.write_bytes(b"longer " * 1000)
+        assert works[0].folder == folders[-1]
+        run_here(works, 0, lambda *_: None)
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dataset" / ".curation").mkdir(parents=True)  # all that a run had time for that was killed at once
+    monkeypatch.setattr(run_module, "run_here", engine)
+    for _ in range(2):
+        curate([growing], Path("dataset"), CONFIG)
+    assert all(folder.is_absolute() for folder in folders)
+    assert folders[0] != folders[1]
+    assert [path for path in (tmp_path / "dataset" / ".curation").iterdir() if path.is_dir()] == folders[1:]
+
+
+def test_parts_of_a_long_shot_are_not_short_shots(tmp_path, monkeypatch) -> None:
+    config = CurationConfig.model_validate({"shots": {"min_seconds": 15}})
+    work = FileWork(tmp_path / "talk.mp4", tmp_path / "dataset", config)
+    found = Survey(path="talk.mp4", frames=900, shots=[(0, 525), (525, 880)])
+    monkeypatch.setattr(work_module, "_sound", lambda work: None)
+    monkeypatch.setattr(work_module, "_opened", lambda folder: (found, np.zeros(0, np.float32)))
+    monkeypatch.setattr(
+        work_module, "run_stages", lambda piece, stages: ([], [piece.drop("camera", "the camera moves")])
+    )
+    reasons = [work_module._examined(work, part).dropped[0].reason for part in work.parts(found)]
+    assert reasons == ["the camera moves"] * 2 + ["shorter than 15 s"]
+
+
 def test_places_are_checked_first(footage, tmp_path) -> None:
     with pytest.raises(InputError, match="no file or folder"):
         find_footage([tmp_path / "missing"])
@@ -166,3 +218,9 @@ def test_places_are_checked_first(footage, tmp_path) -> None:
     with pytest.raises(InputError, match="holds footage"):
         check_dataset(footage, find_footage([footage]))
     assert (tmp_path / "mine.txt").read_text() == "precious"
+    with pytest.raises(InputError, match="can't be read: File name too long"):
+        find_footage([tmp_path / ("x" * 300)])
+    with pytest.raises(InputError, match="can't be read: File name too long"):
+        check_dataset(tmp_path / ("x" * 300), [])
+    with pytest.raises(InputError, match="can't be written: Not a directory"):
+        curate(find_footage([footage]), tmp_path / "mine.txt" / "dataset", CONFIG)

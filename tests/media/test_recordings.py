@@ -72,6 +72,9 @@ def test_bad_recordings_are_named(tmp_path, write_wave, tone) -> None:
     (tmp_path / "header.wav").write_bytes(whole[:44])
     (tmp_path / "text.wav").write_text("this is no sound " * 100)
     write_wave(tone[:0], "none.wav")
+    whole = bytearray((tmp_path / "header.wav").read_bytes())
+    whole[17] = 0xFD  # the first chunk would end beyond the file
+    (tmp_path / "chunk.wav").write_bytes(whole)
     with av.open(str(tmp_path / "mute.mp4"), "w") as container:
         stream = container.add_stream("libx264", rate=24)
         stream.width = stream.height = 64
@@ -80,8 +83,10 @@ def test_bad_recordings_are_named(tmp_path, write_wave, tone) -> None:
         container.mux(stream.encode(None))
     for name, reason in {
         "missing.wav": "There is no audio file",
+        "x" * 300 + ".wav": "can't be read: File name too long",
         "cut.wav": "cut off",
         "empty.wav": "is empty",
+        "chunk.wav": "can't be decoded",
         "header.wav": "cut off",
         "text.wav": "can't be decoded",
         "none.wav": "holds no sound",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -22,6 +23,27 @@ def test_every_part_is_that_of_the_array(in_memory: int) -> None:
     np.testing.assert_array_equal(np.asarray(sound), SAMPLES)
     for part in (slice(0, 7), slice(4990, None), slice(10, 10), slice(4000, 9000), slice(-5, None)):
         np.testing.assert_array_equal(sound[part], SAMPLES[part])
+
+
+def test_threads_don_t_get_each_others_parts() -> None:
+    sound = Sound(SAMPLES, 10)
+    placed, file, others = sound.placed(0, 5000), sound._file, []
+
+    class Interrupted:
+        """The file, in which another thread reads just before this one does."""
+
+        def seek(self, place: int) -> None:
+            file.seek(place)
+            if not others:
+                others.append(Thread(target=lambda: sound[3000:3010]))
+                others[0].start()
+                others[0].join(0.2)
+
+        read = staticmethod(file.read)
+
+    sound._file = placed._file = Interrupted()
+    np.testing.assert_array_equal(placed[100:200], SAMPLES[100:200])
+    others[0].join()
 
 
 @pytest.mark.parametrize("in_memory", [10, 10**6])

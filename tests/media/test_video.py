@@ -227,3 +227,10 @@ def test_a_full_disk_is_said_and_keeps_the_older_file(tmp_path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
     assert (tmp_path / "a.mp4").read_text() == "older"
+
+
+def test_folders_may_be_called_like_addresses(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "http:").mkdir()
+    write_video("http:/talk.mp4", np.zeros((2, 32, 32, 3), np.uint8), 25)
+    assert len(read_video("http:/talk.mp4")[0]) == 2

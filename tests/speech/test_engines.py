@@ -28,6 +28,9 @@ class Server(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append((self.path, body, self.headers["Authorization"]))
+        if body["input"] == "garbled":
+            self.wfile.write(b"hello there\r\n\r\n")
+            return
         if body["input"] == "moved":
             self.send_response(302)
             self.send_header("Location", "http://example.com/")
@@ -77,7 +80,13 @@ def test_an_endpoint_speaks(server, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "part"), [("refused", "401 no key"), ("text", "no sound that can be decoded"), ("moved", "302")]
+    ("text", "part"),
+    [
+        ("refused", "401 no key"),
+        ("text", "no sound that can be decoded"),
+        ("moved", "302"),
+        ("garbled", "can't be reached"),
+    ],
 )
 def test_an_endpoint_that_does_not(server, text: str, part: str) -> None:
     with pytest.raises(AnyTalkerError, match=part):
@@ -90,11 +99,37 @@ def test_an_endpoint_that_is_not_there(server) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://example.com", "ftp://localhost", "file:///etc/passwd", "x", "https://a:b@c.de"]
+    "url",
+    [
+        "http://example.com",
+        "ftp://localhost",
+        "file:///etc/passwd",
+        "x",
+        "https://a:b@c.de",
+        "https://[",
+        "https://localhost:port",
+    ],
 )
 def test_only_safe_addresses(url: str) -> None:
     with pytest.raises(InputError, match="https://"):
         EndpointEngine(url)
+
+
+def test_keys_are_sent_clean_and_never_shown(server, monkeypatch) -> None:
+    monkeypatch.setenv(KEY, "secret\n")
+    EndpointEngine(server.url).say(HELLO)
+    assert server.asked[0][2] == "Bearer secret"
+    monkeypatch.setenv(KEY, "sec\nret")
+    with pytest.raises(InputError, match=KEY) as caught:
+        EndpointEngine(server.url).say(HELLO)
+    assert "sec" not in str(caught.value)
+
+
+def test_names_of_takes_fit_on_disks() -> None:
+    engine = Kept(EspeakEngine(), "talk.takes")
+    names = {engine.path(Request("Hi.", speaker="😀" * 59 + last, number=1)).name for last in "😁😂"}
+    assert len(names) == 2
+    assert all(len(name.encode()) <= 255 for name in names)
 
 
 def test_what_was_said_is_kept(server, tmp_path) -> None:
@@ -122,6 +157,8 @@ def test_takes_are_found_by_number_and_name(tmp_path) -> None:
         Takes(tmp_path).say(Request("Hello there.", speaker="Ben", number=3))
     with pytest.raises(InputError, match="is no take of Ben, who has turn 2"):
         takes.say(Request("Hello there.", speaker="Ben", number=2))
+    write_wave(tmp_path / "004_jose\u0301.wav", TONE)
+    assert Takes(tmp_path).path(Request("Hola.", speaker="Jos\u00e9", number=4)) is not None
     write_wave(tmp_path / "002_ben.wav", TONE)
     with pytest.raises(InputError, match="are both takes of turn 2"):
         Takes(tmp_path)

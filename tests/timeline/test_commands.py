@@ -147,6 +147,16 @@ def test_a_recording_becomes_a_timeline_with_samples(here, capsys) -> None:
     assert [turn.sound.offset for turn in Timeline.read("both.json").turns] == [turn.start for turn in found.turns]
 
 
+def test_what_lies_where_samples_of_voices_go_is_named_first(here, capsys) -> None:
+    Path("talk.voices").write_text("mine")
+    write_wave("all.wav", np.zeros(1600, np.float32))
+    assert run("timeline", "--recording", "all.wav", "--output", "talk.json") == 2
+    assert "talk.voices is a file" in capsys.readouterr().err
+    assert run("timeline", "--recording", f"{'x' * 300}.wav", "--output", "talk.json") == 2
+    assert "can't be read: File name too long" in capsys.readouterr().err
+    assert Path("talk.voices").read_text() == "mine"
+
+
 def test_recorded_takes_are_used(here) -> None:
     Path("takes").mkdir()
     tone = 0.5 * np.sin(np.arange(16000) / 5)

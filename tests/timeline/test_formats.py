@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from anytalker.errors import InputError
+from anytalker.timeline import formats
 from anytalker.timeline.formats import read_timeline, write_timeline
+from anytalker.timeline.model import Timeline, Turn
 from tests.timeline.conversations import random_timeline
 
 
@@ -26,6 +28,19 @@ def test_round_trips_keep_what_the_format_holds(tmp_path, kind: str, seed: int) 
     first = path.read_bytes()
     write_timeline(found, path)
     assert sorted(path.read_bytes().split()) == sorted(first.split())
+
+
+@pytest.mark.parametrize("kind", ["srt", "vtt", "rttm"])
+def test_names_that_begin_like_lines_of_subtitles_are_kept(tmp_path, kind: str) -> None:
+    names = ["-Anna", "– Ben", "- Carl"]
+    turns = [Turn(person=name, start=at, end=at + 1, text="Well") for at, name in enumerate(names)]
+    write_timeline(Timeline.of(turns), tmp_path / f"talk.{kind}")
+    read = read_timeline(tmp_path / f"talk.{kind}")
+    assert [person.name for person in read.people] == names
+
+
+def test_markup_without_an_end_takes_no_time() -> None:
+    assert formats._VTT_MARKUP.sub("", "<b " * 100_000) == "<b " * 100_000
 
 
 def test_subtitles_of_other_programs(tmp_path) -> None:
@@ -60,6 +75,11 @@ BAD = {
     "a bad name": ("vtt", "WEBVTT\n\n00:01.000 --> 00:02.000\n<v {x}>Hi\n", "can't be the name"),
     "few fields": ("rttm", "SPEAKER x 1 0.5\n", "line 1 is no RTTM"),
     "negative RTTM": ("rttm", "SPEAKER x 1 -0.5 1 <NA> <NA> a <NA> <NA>\n", "negative"),
+    "two recordings": (
+        "rttm",
+        "SPEAKER x 1 0.5 1 <NA> <NA> a <NA> <NA>\nSPEAKER y 1 0.5 1 <NA> <NA> a <NA> <NA>\n",
+        "line 2 is of the recording y, the lines before are of x",
+    ),
     "nobody": ("rttm", ";; nothing\n", "holds no turns"),
     "no text": ("srt", "\0\0", "no text"),
     "many": ("rttm", "SPEAKER x 1 0.5 1 <NA> <NA> a <NA> <NA>\n" * 5001, "more than 5000"),

@@ -76,6 +76,38 @@ def test_fountain(tmp_path) -> None:
     assert (lines[0].direction, lines[1].alongside) == ("whispers", "ANNA")
 
 
+def test_a_pause_at_the_end_of_a_turn_comes_before_the_next_one() -> None:
+    text = "Anna: Hello! [pause 2]\n\nBen: Hi.\n\n[pause 3]\n\nAnna: [pause 1] Well.\nBen: [with Anna] Yes. [pause 4]"
+    lines = parse_script(text).lines
+    assert [(line.person, line.text, line.pause) for line in lines] == [
+        ("Anna", "Hello!", None),
+        ("Ben", "Hi.", 2),
+        ("Anna", "Well.", 1),
+        ("Ben", "Yes.", None),
+    ]
+
+
+def test_comments_are_not_spoken_and_lines_keep_their_numbers() -> None:
+    script = parse_script("Anna: Hello <!-- softly --> you\n<!-- not\nBen: said\n-->\nBen: Hi")
+    assert [(line.number, line.text) for line in script.lines] == [(1, "Hello you"), (5, "Hi")]
+    with pytest.raises(InputError, match="line 6: the brackets"):
+        parse_script("ANNA\nYes [[a\nnote]] there\n\n\nBEN\n(what\n", fountain=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "fountain"),
+    [
+        ("ANNA" + " " * 50_000 + "[\nHi\n", True),
+        ("ANNA\nHi " + "/* [[ " * 50_000, True),
+        ("Anna: a " + "-" * 50_000 + "!", False),
+        ("Anna: Hi " + "<!-- " * 50_000, False),
+    ],
+)
+def test_no_script_takes_forever(text: str, fountain: bool) -> None:
+    with pytest.raises(InputError):
+        parse_script(text, fountain=fountain)
+
+
 BAD = {
     "nobody says it": ("Hello there\n", "line 1: nobody says 'Hello there'"),
     "nothing": ("# only a title\n", "nobody says anything"),
@@ -105,6 +137,7 @@ def test_what_is_wrong_is_named_with_its_line(text: str, part: str) -> None:
     assert part in str(caught.value)
     assert str(caught.value).startswith("talk.txt")
     assert "\n" not in str(caught.value)
+    assert "type=" not in str(caught.value)
 
 
 def test_turns_follow_as_people_take_them() -> None:

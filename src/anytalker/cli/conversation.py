@@ -59,13 +59,13 @@ class ConversationOptions(BaseModel):
         """All files that it is made from.
 
         Raises:
-            InputError: if the timeline can't be read.
+            InputError: if the timeline, or the folder of takes, can't be read.
         """
         from anytalker.media.channels import split_channel
 
         recording = [split_channel(self.recording)[0]] if self.recording else []
         samples = [Path(text.partition("=")[2]) for text in self.voice_of or ()]
-        takes = sorted(self.takes.iterdir()) if self.takes and self.takes.is_dir() else []
+        takes = _files_in(self.takes) if self.takes else []
         named = [file for file in (self.script, *recording, self.timeline, *samples, *takes) if file is not None]
         if self.timeline is not None:
             from anytalker.timeline.streams import sound_files
@@ -198,7 +198,17 @@ def write_subtitles(video: VideoFile) -> None:
 def _exists(path: Path) -> bool:
     from anytalker.media.channels import split_channel
 
-    return split_channel(path)[0].is_file()
+    try:
+        return split_channel(path)[0].is_file()
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror}.") from error
+
+
+def _files_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise InputError(f"{folder} can't be read: {error.strerror}.") from error
 
 
 def _read_timeline(path: Path) -> Timeline:

@@ -50,6 +50,9 @@ def timeline(
     check_writable_output(output, kind)
     if output.exists() and not force:
         raise InputError(f"{output} is there already, and may have been edited. Give another --output, or --force.")
+    voices = output.with_suffix(".voices") if conversation.recording is not None and kind == ".json" else None
+    if voices is not None and voices.exists() and not voices.is_dir():
+        raise InputError(f"{voices} is a file, and samples of the voices go there. Give another --output.")
     conversation.files()
     faces = [parse_face(text) for text in face] if face else None
     talk = read_talk(conversation, output, image, None, faces, remark)
@@ -59,8 +62,8 @@ def timeline(
         f"Wrote {output}: {len(written.people)} {'people' if len(written.people) > 1 else 'person'}, "
         f"{len(written.turns)} turns, {written.seconds:.1f} s."
     )
-    if conversation.recording is not None and kind == ".json":
-        _write_samples(talk.timeline, talk.streams, output.with_suffix(".voices"))
+    if voices is not None:
+        _write_samples(talk.timeline, talk.streams, voices)
 
 
 def _write_samples(timeline, streams, folder: Path) -> None:  # type: ignore[no-untyped-def]

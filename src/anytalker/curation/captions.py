@@ -25,14 +25,17 @@ def describe(clip: KeptClip, template: str | None = None) -> str:
     height = max(person.face_boxes[0][3] for person in clip.persons) / clip.height
     framing = "close-up" if height >= _CLOSE else "medium shot" if height >= _MEDIUM else "wide shot"
     speaking = [index for index, person in enumerate(clip.persons) if person.speaking]
-    if count == 1:
-        action = "talking to the camera" if speaking else "listening"
+    if not speaking:
+        action = "listening"
+    elif count == 1:
+        action = "talking to the camera"
     elif len(speaking) == count:
         action = "talking with each other"
     else:
         who = " and ".join(f"the {_place(index, count)}" for index in speaking)
-        action = f"{who} talking, the {'other' if count == 2 else 'others'} listening"
-    return f"{people} in a {framing}, {action}, the camera standing still."
+        action = f"{who} talking, the {'other' if count - len(speaking) == 1 else 'others'} listening"
+    camera = "moving" if clip.numbers.get("camera.moving") else "standing still"
+    return f"{people} in a {framing}, {action}, the camera {camera}."
 
 
 def _place(index: int, count: int) -> str:

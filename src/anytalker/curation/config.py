@@ -13,7 +13,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ShotsConfig(_Part):
@@ -21,6 +21,12 @@ class ShotsConfig(_Part):
 
     min_seconds: float = Field(default=2.0, ge=0.5, le=60)
     max_seconds: float = Field(default=20.0, ge=5, le=120)
+
+    @model_validator(mode="after")
+    def _fits(self) -> ShotsConfig:
+        if self.min_seconds > self.max_seconds:
+            raise ValueError(f"min_seconds is {self.min_seconds}, more than max_seconds, {self.max_seconds}")
+        return self
 
 
 class CameraConfig(_Part):
@@ -80,13 +86,16 @@ class SyncConfig(_Part):
 
 
 class ClipsConfig(_Part):
-    """Lengths of clips in seconds: drawn around `mean` with `deviation`, none shorter than `min_seconds` (paper)."""
+    """Lengths of clips in seconds: drawn around `mean` with `deviation`, none shorter than `min_seconds` (paper).
+
+    Pictures that are higher than `max_height` pixels are scaled down to it; None: none are.
+    """
 
     mean: float = Field(default=4.0, ge=1, le=60)
     deviation: float = Field(default=0.5, ge=0, le=10)
     min_seconds: float = Field(default=2.0, ge=1, le=60)
     max_height: int | None = Field(default=None, ge=64)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _fits(self) -> ClipsConfig:
@@ -128,6 +137,12 @@ class SplitConfig(_Part):
     validation: Share = 0.05
     test: Share = 0.05
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _fits(self) -> SplitConfig:
+        if self.validation + self.test > 1:
+            raise ValueError(f"validation is {self.validation} and test {self.test}, more than all people together")
+        return self
 
 
 class CaptionsConfig(_Part):
@@ -173,8 +188,10 @@ def load_config(path: Path | None) -> CurationConfig:
             raise InputError(f"There is no configuration {path}. Check the path.")
         try:
             loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} is not YAML: {error}") from error
+        except OSError as error:
+            raise InputError(f"{path} can't be read: {error.strerror}.") from error
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+            raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
         if loaded is not None and not isinstance(loaded, dict):
             raise InputError(f"{path} has no sections; a configuration is made of lines like `clips: {{mean: 4}}`.")
         values = loaded or {}

@@ -132,7 +132,7 @@ def _heard(found: Survey) -> dict[str, Any]:
 def _tidy(folder: Path, kept: Iterable[KeptClip]) -> None:
     wanted = {clip.video_path for clip in kept} | {one.audio_path for clip in kept for one in clip.persons}
     for path in sorted((folder / CLIPS).glob("*/*")):
-        if path.is_file() and str(path.relative_to(folder)) not in wanted:
+        if path.is_file() and path.relative_to(folder).as_posix() not in wanted:
             path.unlink()
 
 

@@ -232,6 +232,8 @@ def run_on_ray(
     from anytalker.processes import connect_to_ray
 
     connect_to_ray(address)
+    if not works:
+        return
     import ray
 
     do, prepare = do or _do, prepare or _one_thread

@@ -86,9 +86,12 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
     if not path.is_file():
         return
     with path.open(encoding="utf-8") as file:
-        for line in file:
+        for number, line in enumerate(file, start=1):
             if line.strip():
-                yield json.loads(line)
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise InputError(f"{path}, line {number} is not JSON. Run the curation again.") from error
 
 
 def _footage_named(file: str, folder: Path) -> str:

@@ -82,6 +82,7 @@ def export_clip(
     frames = [view.cut(frame) for frame in itertools.chain([first], pictures)]
     about = {"comment": f"Cut from {piece.footage.path.name}, {piece.source.start:.2f} to {piece.source.end:.2f} s."}
     mixed = piece.heard()
+    mixed = np.pad(mixed, (0, max(0, round(len(frames) / FPS * SAMPLE_RATE) - len(mixed))))  # it may end earlier
     write_video(
         folder / f"{name}.mp4", iter(frames), FPS, mixed, quality=16, metadata=about, preset="veryfast", synthetic=False
     )

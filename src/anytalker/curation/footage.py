@@ -12,15 +12,15 @@ import numpy as np
 from anytalker.errors import InputError
 from anytalker.files import atomic_path
 from anytalker.media.color import HLG, PQ, tone_mapped
-from anytalker.media.containers import open_media
+from anytalker.media.containers import check_readable, frames_from, open_media, video_streams
 from anytalker.media.recordings import SAMPLE_RATE
 
 FPS = 25
 """Frames a second of curated clips, whatever the footage has (paper)."""
-_LONGEST_GAP = 60.0
-"""Seconds that a frame may stay on screen; a larger gap means broken time stamps."""
-
-
+_LONGEST_GAP = 3600.0
+"""Seconds that a frame may stay on screen, or that sound may be missing; a larger gap means broken time stamps."""
+_AT_ONCE = 2**20
+"""Samples of silence that are made at a time."""
 _WHOLE = 0.98
 """Share of a file that must be there; of short ones, all but a second."""
 _UNEVEN = 0.08
@@ -107,29 +107,29 @@ class Footage:
         """
         import av
 
-        if not self.path.is_file():
-            raise InputError(f"There is no file {self.path}. Check the path.")
+        check_readable(self.path, f"There is no file {self.path}. Check the path.")
         number = start
         if self.limit is not None:
             end = min(self.limit, end if end is not None else self.limit)
         try:
             with open_media(self.path) as container:
-                streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+                streams = video_streams(container)
                 if not streams:
                     raise InputError(f"{self.path.name} holds no video.")
                 stream = streams[0]
+                if stream.codec_context is None:
+                    raise InputError(f"The video of {self.path.name} is of a kind that can't be decoded.")
                 stream.thread_type = "AUTO"
-                if start:
-                    back = (stream.start_time or 0) + int(max(0.0, start / FPS - 0.5) / stream.time_base)
-                    container.seek(back, stream=stream)
                 picture = _Picture(height)
-                for frame, until in _shown_until(container, stream):
+                for frame, until in _shown_until(frames_from(container, stream, start / FPS), stream):
                     while (number + 0.5) / FPS < until:
                         if end is not None and number >= end:
                             return
                         if (number - start) % every == 0:
                             yield picture.of(frame)
                         number += 1
+                    if number == end:  # the next one may be damaged
+                        return
                 promised = float(stream.duration * stream.time_base) if stream.duration else 0.0
                 if self.limit is None and number / FPS < min(promised - 1, _WHOLE * promised):
                     message = f"{self.path.name} is cut off: {number / FPS:.1f} of {promised:.1f} s can be decoded."
@@ -149,9 +149,9 @@ class Footage:
 
         try:
             with open_media(self.path) as container:
-                if not container.streams.audio or not container.streams.video:
+                if not container.streams.audio or not video_streams(container):
                     return
-                sound, video = container.streams.audio[0], container.streams.video[0]
+                sound, video = container.streams.audio[0], video_streams(container)[0]
                 late = _seconds(sound.start_time, sound) - _seconds(video.start_time, video)
                 parts = _placed(_mono(container, sound), round(late * SAMPLE_RATE))
                 yield from parts if self.limit is None else _first(parts, round(self.limit / FPS * SAMPLE_RATE))
@@ -200,19 +200,18 @@ def _pixel_aspect(frame: Any) -> float:
     return aspect if 0.1 < aspect < 10 and not 0.99 < aspect < 1.01 else 1.0
 
 
-def _is_cover(stream: Any) -> bool:
-    return "attached_pic" in str(getattr(stream.disposition, "name", None) or stream.disposition)
-
-
-def _shown_until(container: Any, stream: Any) -> Iterator[tuple[Any, float]]:
+def _shown_until(frames: Iterator[Any], stream: Any) -> Iterator[tuple[Any, float]]:
     """(frame, seconds from the first picture at which the next one takes its place)."""
     begin = stream.start_time or 0
     usual = 1 / float(stream.average_rate or FPS)
     previous, shown = None, 0.0
-    for frame in container.decode(stream):
+    for frame in frames:
         time = shown + usual if frame.pts is None else float((frame.pts - begin) * stream.time_base)
         if previous is not None and time > shown:
-            yield previous, min(time, shown + _LONGEST_GAP)
+            if time - shown > _LONGEST_GAP:
+                yield previous, shown + usual
+                raise ValueError(f"its time stamps jump by {time - shown:.0f} s")
+            yield previous, time
         previous, shown = frame, max(time, shown)
     if previous is not None:
         yield previous, shown + usual
@@ -227,17 +226,24 @@ def _mono(container: Any, stream: Any) -> Iterator[np.ndarray]:
     import av
 
     resampler = av.AudioResampler(format="flt", rate=SAMPLE_RATE)
+    kind: tuple[Any, ...] | None = None
     begin, heard, skip = stream.start_time or 0, 0, 0
     try:
         for frame in container.decode(stream):
             if frame.pts is not None:
                 early = float((frame.pts - begin) * stream.time_base) - heard / SAMPLE_RATE
                 missing = round(early * SAMPLE_RATE) if abs(early) > _UNEVEN else 0
-                if 0 < missing <= _LONGEST_GAP * SAMPLE_RATE:
-                    yield np.zeros(missing, np.float32)
-                    heard += missing
+                if missing > _LONGEST_GAP * SAMPLE_RATE:
+                    return
+                for start in range(0, missing, _AT_ONCE):
+                    yield np.zeros(min(_AT_ONCE, missing - start), np.float32)
+                heard += max(0, missing)
                 skip = max(0, -missing)
-            for part in resampler.resample(frame):
+            before, kind = kind, (frame.format.name, frame.layout.name, frame.sample_rate)
+            rest: list[Any] = []
+            if before not in (None, kind):  # broadcasts change between stereo and surround
+                rest, resampler = resampler.resample(None), av.AudioResampler(format="flt", rate=SAMPLE_RATE)
+            for part in (*rest, *resampler.resample(frame)):
                 samples = _mean(part)[skip:]
                 skip = max(0, skip - part.samples)
                 heard += len(samples)

@@ -23,10 +23,10 @@ class _Groups:
         self._parents: dict[str, str] = {}
 
     def find(self, one: str) -> str:
-        parent = self._parents.setdefault(one, one)
-        if parent != one:
-            self._parents[one] = parent = self.find(parent)
-        return parent
+        while (parent := self._parents.setdefault(one, one)) != one:
+            self._parents[one] = self._parents[parent]  # half the way for the next search
+            one = parent
+        return one
 
     def join(self, one: str, other: str) -> None:
         first, second = sorted((self.find(one), self.find(other)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
 from anytalker.errors import InputError
 
@@ -14,9 +14,9 @@ NOTES = "footage.json"
 
 
 class Rights(BaseModel):
-    """Notes on footage, in anybody's words: `licence` it is under, and `consent` of the people in it."""
+    """Notes on footage, in anybody's words: `licence` (or "license") it is under, `consent` of the people in it."""
 
-    licence: str | None = None
+    licence: str | None = Field(default=None, validation_alias=AliasChoices("licence", "license"))
     consent: str | None = None
 
 
@@ -33,7 +33,10 @@ def read_rights(video: Path) -> Rights:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             notes = Rights.model_validate(values if isinstance(values, dict) else {})
-        except (OSError, ValueError, ValidationError) as error:
+        except ValidationError as error:
+            names = ", ".join(str(one["loc"][0]) for one in error.errors())
+            raise InputError(f"The notes {path} can't be used: {names} must be text.") from error
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"The notes {path} can't be read: {str(error).splitlines()[0]}") from error
         found = Rights(licence=notes.licence or found.licence, consent=notes.consent or found.consent)
     return found

@@ -190,8 +190,8 @@ def _compare(mouth: np.ndarray, expected: np.ndarray, fps: float) -> tuple[np.nd
     heard = {name: _quick(expected[:, index], fps) for index, name in enumerate(NAMES)}
     curve = np.zeros(2 * REACH + 1)
     for delay in range(-REACH, REACH + 1):
-        early = slice(max(0, -delay), len(mouth) - max(0, delay))
-        late = slice(max(0, delay), len(mouth) - max(0, -delay))
+        early = slice(max(0, -delay), max(0, len(mouth) - delay))
+        late = slice(max(0, delay), max(0, len(mouth) + delay))
         weight = (_SILENT + (1 - _SILENT) * loud[late]) * known[early]
         curve[delay + REACH] = sum(
             share * _correlation(seen[one][early], heard[other][late], weight) for one, other, share in _PAIRS

@@ -47,6 +47,7 @@ class Measure:
 MEASURES: Mapping[str, Measure] = {
     "camera.shift": Measure("shift of the picture", " of its width a second"),
     "camera.zoom": Measure("zoom", " a second"),
+    "camera.moving": Measure("whether it moves"),
     "faces.people": Measure("people", "", ("faces", "people")),
     "faces.presence": Measure("share of frames with everybody", "", ("faces", "presence")),
     "faces.height": Measure("smallest face", " pixels high", ("faces", "min_pixels")),

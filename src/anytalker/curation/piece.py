@@ -41,7 +41,7 @@ class Dropped(BaseModel):
 
 
 class Turn(BaseModel):
-    """Speech of one voice: its number in the file, or None where it is not known, and seconds of the footage."""
+    """Speech of one voice: its number in the file, and seconds of the footage."""
 
     speaker: int
     start: float

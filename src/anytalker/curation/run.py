@@ -32,22 +32,37 @@ class Outcome:
 
 
 def find_footage(places: Sequence[Path]) -> list[Path]:
-    """All videos of files and folders, with all that lies below them, in order of their paths.
+    """All videos of files and folders, with all that lies below them, in order of their paths, each once.
+
+    Datasets of earlier runs that lie below a folder are left out: their clips are no footage.
 
     Raises:
         InputError: if a place is missing, or there is no video at all.
     """
     found: set[Path] = set()
     for place in places:
-        if place.is_dir():
-            found |= {path for path in place.rglob("*") if _is_video(path)}
+        if _is_folder(place):
+            below = list(place.rglob("*"))
+            datasets = {path.parent for path in below if path.name == _MARK and path.parent != place}
+            found |= {path for path in below if _is_video(path) and datasets.isdisjoint(path.parents)}
         elif place.is_file():
             found.add(place)
         else:
             raise InputError(f"There is no file or folder {place}. Check the path.")
     if not found:
         raise InputError(f"{', '.join(map(str, places))} holds no videos ({', '.join(VIDEO_SUFFIXES)}).")
-    return sorted(path.resolve() for path in found)
+    return sorted({path.resolve() for path in found})
+
+
+def _is_folder(place: Path) -> bool:
+    """Whether a place is a folder, which then can be read."""
+    try:
+        if not place.is_dir():
+            return False
+        next(place.iterdir(), None)
+        return True
+    except OSError as error:
+        raise InputError(f"{place} can't be read: {error.strerror}.") from error
 
 
 def _check_parts(config: CurationConfig) -> None:
@@ -72,11 +87,11 @@ def check_dataset(folder: Path, footage: Sequence[Path]) -> None:
     Raises:
         InputError: if it holds anything but an earlier dataset, or footage lies in it.
     """
-    if folder.is_file():
+    if not _is_folder(folder) and folder.exists():
         raise InputError(f"{folder} is a file; give a folder for the dataset.")
     if any(path.is_relative_to(folder.resolve()) for path in footage):
         raise InputError(f"{folder} holds footage, so the dataset can't go there. Choose another folder.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / _MARK).is_file():
+    if folder.is_dir() and not (folder / _MARK).is_file() and any(path.name != FOLDER for path in folder.iterdir()):
         raise InputError(f"{folder} is not empty, and no dataset of an earlier run. Choose another folder.")
 
 
@@ -108,14 +123,19 @@ def curate(
     """
     check_dataset(folder, footage)
     _check_parts(config)
-    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    folder = folder.absolute()  # other processes may run elsewhere
+    rights = {path: read_rights(path) for path in footage}
+    unlicensed = [path for path in footage if require_licence and not rights[path].licence]
+    left_out = set(unlicensed)
+    try:
+        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} can't be written: {error.strerror}. Choose another place.") from error
     with exclusive(folder / FOLDER / "lock", f"Another curation is writing to {folder}. Wait for it to end."):
         write_json_atomic(folder / _MARK, {"config": config.model_dump(mode="json")})
         for partial in folder.rglob(".*.partial*"):
             partial.unlink()
-        rights = {path: read_rights(path) for path in footage}
-        unlicensed = [path for path in footage if require_licence and not rights[path].licence]
-        works = [FileWork(path, folder, config) for path in footage if path not in unlicensed]
+        works = [FileWork(path, folder, config) for path in footage if path not in left_out]
         if ray is not None:
             run_on_ray(works, ray, on_progress)
         else:

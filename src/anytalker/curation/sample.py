@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -39,7 +39,7 @@ def describe_sample(files: Sequence[Path], config: CurationConfig, say: Callable
     if not readable:
         return
     started, looked = time.monotonic(), 0.0
-    kept, reasons = 0.0, Counter[str]()
+    kept, reasons = 0.0, defaultdict[str, float](float)
     with tempfile.TemporaryDirectory() as folder:
         for path in readable:
             if looked >= _SECONDS:
@@ -47,15 +47,17 @@ def describe_sample(files: Sequence[Path], config: CurationConfig, say: Callable
             work = FileWork(path, Path(folder), config, limit=round((_SECONDS - looked) * FPS))
             found = survey_file(work)
             looked += found.frames / FPS
+            if found.problem:
+                say(found.problem)
             for part in work.parts(found):
                 result = examine_shot(work, part)
                 kept += sum(clip.n_frames for clip in result.kept) / FPS
                 for one in result.dropped:
-                    reasons[f"{one.stage}: {one.reason}"] += round(one.source.end - one.source.start)
+                    reasons[f"{one.stage}: {one.reason}"] += one.source.end - one.source.start
     spent = time.monotonic() - started
     say(f"Of the first {looked:.0f} s, {kept:.0f} s would be kept. Dropped:")
-    for reason, seconds in reasons.most_common():
-        say(f"  {seconds:4d} s  {reason}")
+    for reason, seconds in sorted(reasons.items(), key=lambda item: -item[1]):
+        say(f"  {seconds:4.0f} s  {reason}")
     if looked:
         say(f"All of it would take about {total * spent / looked / 3600:.1f} hours on one core.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -49,29 +49,30 @@ class FileWork:
         dataset: the dataset's folder.
         config: the settings.
         limit: frames of it that are used; None: all.
+        folder: of its results, another one whenever the file or a setting has changed. A file that still grows keeps
+            the one that it had at first.
     """
 
     path: Path
     dataset: Path
     config: CurationConfig
     limit: int | None = None
+    folder: Path = field(init=False)
 
-    @property
-    def prefix(self) -> str:
-        """Beginning of its clips' names: the file's name and some digits of its path."""
-        name = re.sub(r"[^A-Za-z0-9]+", "-", self.path.stem).strip("-")[:40] or "footage"
-        return f"{name}-{short_digest(str(self.path.resolve()))[:8]}"
-
-    @property
-    def folder(self) -> Path:
-        """Of its results; another one whenever the file or a setting changes."""
+    def __post_init__(self) -> None:
         try:
             state = self.path.stat()
             seen = f"{state.st_size} {state.st_mtime_ns}"
         except OSError:
             seen = "missing"
         settings = short_digest(f"{_FORMAT} {seen} {self.config.model_dump_json()}")[:8]
-        return self.dataset / FOLDER / f"{self.prefix}-{settings}"
+        object.__setattr__(self, "folder", self.dataset / FOLDER / f"{self.prefix}-{settings}")
+
+    @property
+    def prefix(self) -> str:
+        """Beginning of its clips' names: the file's name and some digits of its path."""
+        name = re.sub(r"[^A-Za-z0-9]+", "-", self.path.stem).strip("-")[:40] or "footage"
+        return f"{name}-{short_digest(str(self.path.resolve()))[:8]}"
 
     def survey_path(self) -> Path:
         """The file's survey."""
@@ -142,7 +143,8 @@ def _examined(work: FileWork, part: tuple[int, int]) -> ShotResult:
         doubts=tuple(found.doubts),
         pictures=Pictures(footage, *part),
     )
-    if piece.seconds < work.config.shots.min_seconds:
+    start, end = next(shot for shot in found.shots if shot[0] <= part[0] < shot[1])
+    if (end - start) / FPS < work.config.shots.min_seconds:
         return ShotResult(dropped=[piece.drop("shots", f"shorter than {work.config.shots.min_seconds:g} s")])
     kept, dropped = run_stages(piece, default_stages(work.config))
     height, caption = work.config.clips.max_height, _captioner(work.config)

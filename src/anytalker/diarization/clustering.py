@@ -18,8 +18,11 @@ _MOST_EVIDENCE = 250
 _STAY = 0.9
 """Probability that the next window has the same speaker."""
 _LEAST_SHARE = 1e-3
+"""Share of all turns below which nothing needs a speaker."""
 _ITERATIONS, _SETTLED = 30, 1e-3
 _MIXED_SHARE, _MIXED_WITHIN, _MIXED_NEAR, _MIXED_RUN = 0.25, 0.2, 0.6, 10
+"""Of a mixture of two speakers: most of its share of the windows, how far from both ends of the line between them its
+mean is at least, how far off that line at most (see `_off_the_line`), and the run of windows that it stays below."""
 
 
 def cluster_voices(

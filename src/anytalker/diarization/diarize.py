@@ -20,6 +20,7 @@ WINDOW, HOP = WINDOW_SAMPLES / SAMPLE_RATE, 0.4
 """Seconds of an embedded window, and from one to the next."""
 _BATCH = 64
 _SHORT_GAP, _LEAST_TURN, _LEAST_DOUBT = 0.1, 0.1, 0.2
+"""Seconds of the shortest pause that is cut out, of the shortest turn, and of the shortest doubt."""
 _LEAST_CLEAR = 0.5
 """Share of clear windows below which the others count, too, when voices are told apart."""
 

@@ -17,15 +17,24 @@ from anytalker.media.sound import Samples
 STEP = 0.02
 """Seconds of a frame whose speakers are told."""
 _HOP, _WINDOW, _TRANSFORM, _BANDS, _HIDDEN = 320, 800, 1024, 64, 64
+"""Of spectra: samples from one to the next, of a window, of the transform; mel bands, and channels of the network."""
 _PIECE, _CONTEXT = 3000, 25
+"""Frames that are told at a time, a minute, and those around them that the network sees."""
 _SURE, _UNSURE, _APART, _LEAST_FRAMES = 0.9, 0.1, 10, 25
+"""Of an example: least probability of its speaker, most of any other within so many frames; and fewest frames."""
 _MOST_EXAMPLES = 3000
+"""Frames of each speaker that the network learns from."""
 _STEPS, _BATCH, _LENGTH, _RATE = 200, 24, 64, 6e-3
+"""Of training: steps, examples a step, frames of an example, and the highest learning rate."""
 _ALONE, _CHANGES = 0.45, 0.3
+"""Shares of examples with one speaker, and with one after another; in the others, two speak at once."""
 _PRIOR, _SWITCH, _SWITCH_IN_SILENCE = 0.5, 6.7, 0.8
+"""Weight of what windows say of a frame, and what a change of speakers costs in speech and in silence, in nats."""
 _QUIET = 1e-8
+"""Added to power before its logarithm."""
 _DOUBT, _DOUBT_FRAMES, _NEVER = -2.2, 15, -8.0
-"""Logarithm of the odds, averaged over frames, from which on a second speaker may be there: a probability of 0.1."""
+"""Logarithm of the odds, averaged over frames, from which on a second speaker may be there: a probability of 0.1; and
+what stands for none."""
 
 
 def sharpen(

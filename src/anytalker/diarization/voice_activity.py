@@ -9,21 +9,26 @@ from typing import Any
 import numpy as np
 import torch
 
+from anytalker.conventions import SAMPLE_RATE
 from anytalker.media.sound import Samples
 
-SAMPLE_RATE = 16000
 HOP = 160
 """Samples of a loudness frame."""
 _FRAMES_A_SECOND = SAMPLE_RATE // HOP
 _CHUNK = 512
 _PIECE = 1000 * _CHUNK  # a multiple of HOP, too
 _ENTER, _LEAVE = 0.2, 0.1
+"""Probabilities from which on speech begins, and below which it ends."""
 _PAD_MS, _LEAST_MS, _SILENCE_MS = 60, 100, 100
+"""Milliseconds: added at both ends, of the shortest speech, and of the shortest pause."""
 MAX_GAP = 0.25
 """Seconds of the shortest pause that ends a turn."""
 _LOUD_SHARE = 0.08
+"""Share of the loudness of loud parts above which there is speech."""
 _ABOVE_NOISE = 1.5
+"""How many times louder than the noise speech is."""
 _NOISE_QUANTILE, _NOISE_SECONDS = 0.02, 15
+"""Which quantile of the loudness is the noise, and seconds before and after that it is taken from."""
 
 
 def speech_spans(sound: np.ndarray | Samples, max_gap: float = MAX_GAP) -> list[tuple[float, float]]:

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load as load_tensors
 from torch import nn
 
+from anytalker.conventions import SAMPLE_RATE
 from anytalker.errors import InputError
 from anytalker.media.sound import Samples
 
-SAMPLE_RATE = 16000
 HOP = 160
 """Samples from one spectrum to the next."""
 MEL_BINS = 40

@@ -12,8 +12,11 @@ STEP = 0.1
 """Seconds that one value of an envelope covers."""
 _NAMES = {"left": 0, "right": 1}
 _ACTIVE_DB, _APART_DB, _BELOW_DB = 30.0, 8.0, 25.0
+"""Decibels: below its loud moments where a channel counts as silent, by which one must be louder than the other, and
+by which the loud moments of both may differ."""
 _MOST_CORRELATED = 0.4
 _LEAST_SHARE, _LEAST_SECONDS = 0.1, 0.5
+"""How long each channel must be the louder one: share of the speech, and seconds."""
 
 
 def split_channel(path: str | os.PathLike[str]) -> tuple[Path, int | None]:

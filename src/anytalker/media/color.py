@@ -13,7 +13,9 @@ PQ, HLG = 16, 18
 _WHITE_NITS, _PEAK_NITS = 203.0, 1000.0
 """Brightness of paper white and of the brightest light that is told from it (ITU-R BT.2408)."""
 _KNEE = 0.6
+"""Light, of white, above which it is pressed together."""
 _ROWS = 256
+"""Rows that are converted at a time, to save memory."""
 _BT709 = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 _TO_XYZ = {
     9: np.array([[0.6370, 0.1446, 0.1689], [0.2627, 0.6780, 0.0593], [0.0, 0.0281, 1.0610]]),  # BT.2020

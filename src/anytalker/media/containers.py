@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,11 @@ FORMATS = (
 Playlists and stream descriptions (HLS, DASH, concat, SDP and their like) are left out: they name files and addresses
 that would be opened, too.
 """
+
+_BACK = (0.5, 3.0, 15.0)
+"""Seconds before a moment at which its key frame is looked for, one after another: most files have one in two."""
+_UNSETTLED = 1.0
+"""Seconds after a search in a program stream in which FFmpeg guesses the times of frames."""
 
 
 def open_media(path: str | Path) -> Any:
@@ -39,3 +46,66 @@ def open_media(path: str | Path) -> Any:
             f"{path} can't be decoded: it is a playlist, or neither recording nor video. Give the file itself, "
             "such as a WAV, MP3 or MP4."
         ) from error
+
+
+def check_readable(path: Path, missing: str) -> None:
+    """Make sure that a file is there and can be read.
+
+    Args:
+        path: the file.
+        missing: what to say if it isn't there.
+
+    Raises:
+        InputError: if it isn't there, is no file, or can't be read.
+    """
+    try:
+        if path.is_file():
+            path.open("rb").close()
+            return
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror}.") from error
+    raise InputError(missing)
+
+
+def video_streams(container: Any) -> list[Any]:
+    """The videos of a file, without cover pictures, which are streams of one frame, too."""
+    return [stream for stream in container.streams.video if not _is_cover(stream)]
+
+
+def _is_cover(stream: Any) -> bool:
+    return "attached_pic" in str(getattr(stream.disposition, "name", None) or stream.disposition)
+
+
+def frames_from(container: Any, stream: Any, seconds: float) -> Iterator[Any]:
+    """Frames of a video, as PyAV decodes them, from a key frame that comes no later than a moment.
+
+    Transport and program streams (.ts, .mpg) are searched by their bytes, and what is decoded there begins at the next
+    key frame, which may be too late. So the first frame's time decides whether to go further back, at last to the
+    beginning.
+
+    Args:
+        container: the file, nothing of it decoded yet.
+        stream: of it.
+        seconds: the moment, from the beginning of the stream.
+
+    Raises:
+        av.FFmpegError: if the file is damaged, or can't be searched, as bare H.264.
+    """
+    import av
+
+    begin = stream.start_time or 0
+    latest = seconds - (_UNSETTLED if container.format.name == "mpeg" else 0.0)
+    moments = [seconds - back for back in _BACK if seconds > back]
+    frames, first = container.decode(stream), None
+    for moment in (*moments, 0.0, -1.0) if moments else ():  # the last ones: the beginning, for one kind or the other
+        try:
+            container.seek(begin + int(moment / stream.time_base), stream=stream)
+        except av.FFmpegError:
+            if first is None:
+                raise
+            break
+        frames = container.decode(stream)
+        first = next(frames, None)
+        if first is not None and first.pts is not None and (first.pts - begin) * stream.time_base <= latest:
+            break
+    yield from chain([] if first is None else [first], frames)  # one of PyAV that is over can't be delegated to itself

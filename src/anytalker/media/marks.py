@@ -19,7 +19,9 @@ _XMP = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")
 _SETTINGS = bytes.fromhex("7D41C9B2F06A4E5B9A31D84C65E20F17")
 """A random number that is ours."""
 _MOST = 2**20
+"""Bytes of a box that is read or written."""
 _BOXES = 1000
+"""Boxes that are looked at, at most."""
 
 
 def add_synthetic_mark(path: str | Path) -> None:

@@ -13,6 +13,7 @@ from av.codec.context import Flags
 from av.video.reformatter import ColorRange, Colorspace
 
 from anytalker.errors import InputError
+from anytalker.media.containers import open_media
 
 GROUP = 32
 """Frames of a group."""
@@ -47,7 +48,7 @@ class EarlierPictures:
     def __init__(self, path: str | Path) -> None:
         self.path = path
         try:
-            with av.open(str(path)) as container:
+            with open_media(path) as container:
                 context = container.streams.video[0].codec_context
                 self.width, self.height = context.width, context.height
                 self._parameters = context.extradata or b""
@@ -63,7 +64,7 @@ class EarlierPictures:
 
     def packets(self, frames: KeptFrames, rate: Fraction) -> Iterator[Any]:
         """Packets of these frames, in the order of decoding, for a file whose encoder is `PictureTrack`'s."""
-        with av.open(str(self.path)) as container:
+        with open_media(self.path) as container:
             stream = container.streams.video[0]
             assert stream.time_base is not None
             container.seek(round(frames.start / rate / stream.time_base), stream=stream)

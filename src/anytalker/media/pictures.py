@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from anytalker.errors import InputError
 from anytalker.media.color import HLG, PQ, eight_bit, profile_of, profile_transfer, to_srgb, tone_mapped
+from anytalker.media.containers import check_readable
 from anytalker.media.still import stream_transfer, video_still
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ def load_image(source: str | Path | Image.Image, at: float | None = None) -> Ima
         _check_size(source.size, "The picture")
         return _flattened(source)
     path = Path(source)
-    if not path.is_file():
-        raise InputError(f"There is no picture {path}. Check the path.")
+    check_readable(path, f"There is no picture {path}. Check the path.")
     with path.open("rb") as file:
         head = file.read(_HEAD)
     _refuse_unread(path, head)

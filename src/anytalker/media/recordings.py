@@ -16,7 +16,7 @@ from anytalker.conventions import SAMPLE_RATE
 from anytalker.errors import InputError
 from anytalker.files import atomic_path
 from anytalker.media.channels import Envelopes, split_channel
-from anytalker.media.containers import open_media
+from anytalker.media.containers import check_readable, open_media
 from anytalker.media.sound import Mixture, Sound
 
 MAX_SECONDS = 6 * 3600
@@ -52,8 +52,8 @@ def load_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
         float32 mono (samples,) in [-1, 1]: the mean of all channels, or the loudest one if the others cancel it out.
 
     Raises:
-        InputError: if the file is missing, is no recording, has no sound or no such channel, is damaged or cut off, is
-            longer than 6 hours, or names other files, as a playlist does.
+        InputError: if the file is missing or can't be read, is no recording, has no sound or no such channel, is
+            damaged or cut off, is longer than 6 hours, or names other files, as a playlist does.
     """
     return read_recording(path, sample_rate).samples
 
@@ -65,8 +65,7 @@ def read_recording(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Recordin
         InputError: see `load_audio`.
     """
     file, channel = split_channel(path)
-    if not file.is_file():
-        raise InputError(f"There is no audio file {file}. Check the path.")
+    check_readable(file, f"There is no audio file {file}. Check the path.")
     if file.stat().st_size == 0:
         raise InputError(f"The audio file {file} is empty. Give a recording.")
     _check_wave_length(file)
@@ -186,7 +185,7 @@ def _check_wave_length(path: Path) -> None:
     with path.open("rb") as file:
         try:
             reader = wave.Wave_read(file)
-        except (wave.Error, EOFError):
+        except (wave.Error, EOFError, RuntimeError):  # the last one where a chunk ends beyond the file
             return
         declared = reader.getnframes() * reader.getnchannels() * reader.getsampwidth()
         held = path.stat().st_size - file.tell()  # the header has been read, and the sound is next

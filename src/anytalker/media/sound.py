@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
+from threading import Lock
 from typing import IO, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -43,7 +44,9 @@ class Sound:
         self._count, self._start, self._length = len(samples), 0, len(samples)
         self._samples: np.ndarray | None = samples
         self._file: IO[bytes] | None = None
+        self._reading: Lock | None = None
         if len(samples) > in_memory:
+            self._reading = Lock()
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it has no name and goes with the last reference
             samples.tofile(self._file)
             self._samples = None
@@ -62,12 +65,14 @@ class Sound:
             count += len(part)
         sound = cls(np.zeros(0, np.float32))
         sound._samples, sound._file, sound._count, sound._length = None, file, count, count
+        sound._reading = Lock()
         return cls(sound[:]) if count <= in_memory else sound
 
     def placed(self, start: int, length: int) -> Sound:
         """The same recording, beginning at sample `start` of `length` samples; what is beyond them is cut off."""
         sound = object.__new__(Sound)
         sound._samples, sound._file, sound._count = self._samples, self._file, self._count
+        sound._reading = self._reading
         sound._start, sound._length = self._start + start, length
         return sound
 
@@ -105,8 +110,11 @@ class Sound:
         if self._file is None:
             assert self._samples is not None
             return self._samples[start:stop]
-        self._file.seek(4 * start)
-        return np.frombuffer(self._file.read(4 * (stop - start)), dtype=np.float32)
+        assert self._reading is not None
+        with self._reading:  # a thread that encodes reads what another one listens to
+            self._file.seek(4 * start)
+            data = self._file.read(4 * (stop - start))
+        return np.frombuffer(data, dtype=np.float32)
 
 
 class Mixture:

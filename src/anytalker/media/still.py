@@ -11,7 +11,7 @@ from PIL import Image
 
 from anytalker.errors import InputError
 from anytalker.media.color import HLG, PQ, tone_mapped
-from anytalker.media.containers import open_media
+from anytalker.media.containers import frames_from, open_media, video_streams
 
 _BLACK = 24
 """Brightness, of 255, that hardly anything of a black frame goes beyond."""
@@ -37,7 +37,7 @@ def video_still(path: str | Path, at: float | None = None, max_pixels: int = 120
         return None
     try:
         with media as container:
-            streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+            streams = video_streams(container)
             if not streams or streams[0].codec_context is None:
                 return None
             width, height = streams[0].codec_context.width, streams[0].codec_context.height
@@ -55,18 +55,12 @@ def video_still(path: str | Path, at: float | None = None, max_pixels: int = 120
         raise InputError(f"The video {path} is damaged or cut off ({error}). Export it again, as MP4.") from error
 
 
-def _is_cover(stream: Any) -> bool:
-    return "attached_pic" in str(getattr(stream.disposition, "name", None) or stream.disposition)
-
-
 def _timed(container: Any, stream: Any, at: float) -> Iterator[tuple[float, float, Any]]:
-    """(start, end, frame) from the last key frame before a time on, in seconds from the beginning of the video."""
+    """(start, end, frame) from a key frame before a time on, in seconds from the beginning of the video."""
     begin = stream.start_time or 0
-    if at > 0:
-        container.seek(begin + int(at / stream.time_base), stream=stream)
     usual = 1 / float(stream.average_rate or 25)
     time = 0.0
-    for frame in container.decode(stream):
+    for frame in frames_from(container, stream, at):
         if frame.pts is not None:
             time = float((frame.pts - begin) * stream.time_base)
         length = float((frame.duration or 0) * stream.time_base) or usual

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from anytalker.conventions import SAMPLE_RATE
 from anytalker.errors import InputError
 from anytalker.files import atomic_path
-from anytalker.media.containers import open_media
+from anytalker.media.containers import check_readable, open_media, video_streams
 from anytalker.media.marks import add_settings, add_synthetic_mark
 from anytalker.media.sound import Samples
 from anytalker.media.threads import consume_apart
@@ -136,7 +136,7 @@ def write_video(
         tags |= {"comment": synthetic_note(), "description": synthetic_note()}
     try:
         with atomic_path(path) as partial:
-            with av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+            with av.open(f"file:{partial}", "w", format="mp4", options={"movflags": "+faststart"}) as container:
                 container.metadata.update(tags)
                 if chapters and hasattr(container, "set_chapters"):
                     container.set_chapters(_chapters(chapters))
@@ -304,13 +304,13 @@ def read_video(path: str | Path, max_frames: int | None = None) -> tuple[np.ndar
     import av
     from av.video.reformatter import VideoReformatter
 
-    if not Path(path).is_file():
-        raise InputError(f"There is no video {path}. Check the path.")
+    check_readable(Path(path), f"There is no video {path}. Check the path.")
     try:
         with open_media(path) as container:
-            if not container.streams.video:
+            streams = video_streams(container)
+            if not streams:
                 raise InputError(f"{path} holds no video.")
-            stream = container.streams.video[0]
+            stream = streams[0]
             to_rgb = VideoReformatter()
             decoded = itertools.islice(container.decode(stream), max_frames)
             frames = [to_rgb.reformat(frame, format="rgb24").to_ndarray() for frame in decoded]

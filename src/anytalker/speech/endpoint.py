@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ VOICES = ("alloy", "nova", "echo", "shimmer", "fable", "onyx", "coral", "sage", 
 KEY = "ANYTALKER_SPEECH_KEY"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _LARGEST = 2**26
+"""Bytes of an answer, at most."""
 _PATH = "/v1/audio/speech"
 
 
@@ -39,8 +41,12 @@ class EndpointEngine:
     """
 
     def __init__(self, url: str, timeout: float = 60.0) -> None:
-        parts = urlsplit(url)
-        safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOCAL)
+        try:
+            parts = urlsplit(url)
+            safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOCAL)
+            safe &= parts.port != 0
+        except ValueError:  # a bad port, or half an IPv6 address
+            safe = False
         if not safe or not parts.hostname or parts.username or parts.password:
             raise InputError(
                 f"--speech is {url}; give an https:// address (http:// on localhost only), without a password in it."
@@ -65,18 +71,20 @@ class EndpointEngine:
             "speed": request.speed,
         }
         headers = {"Content-Type": "application/json", "User-Agent": "anytalker"}
-        if os.environ.get(KEY):
-            headers["Authorization"] = f"Bearer {os.environ[KEY]}"
+        if key := os.environ.get(KEY, "").strip():
+            if not (key.isascii() and key.isprintable()):  # http.client would show it in its message
+                raise InputError(f"The key in {KEY} holds what no header can hold. Set it again.")
+            headers["Authorization"] = f"Bearer {key}"
         sent = HttpRequest(self.url, json.dumps(body).encode(), headers, method="POST")
         try:
             with self._opener.open(sent, timeout=self.timeout) as answer:
                 data = answer.read(_LARGEST + 1)
         except HTTPError as error:
-            said = error.read(300).decode("utf-8", "replace").strip()
+            said = " ".join(error.read(300).decode("utf-8", "replace").split())
             raise AnyTalkerError(
                 f"{self.url} refused to speak {request.text[:40]!r}: {error.code} {said[:200]}"
             ) from error
-        except (URLError, OSError) as error:
+        except (URLError, OSError, HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise AnyTalkerError(
                 f"{self.url} can't be reached: {reason}. Is the address right, and does it run?"

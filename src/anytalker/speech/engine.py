@@ -18,7 +18,9 @@ VARIANTS = {
 """espeak-ng's variants of a voice and their pitch, in the order in which people get them: each sounds, to the voice
 encoder of `anytalker.diarization`, as unlike those before it as can be."""
 _WORDS_A_MINUTE, _PITCH, _LIVELY = 165, 50, 55
+"""espeak-ng's usual speed, pitch (0 to 99) and range of pitch (0 to 99)."""
 _QUIET = 0.01
+"""Share of the peak below which both ends are silence."""
 _PEAK = 0.6
 
 

@@ -60,7 +60,7 @@ def _locations() -> tuple[str, Path]:
         import espeakng_loader
     except ImportError as error:
         raise AnyTalkerError(
-            "the synthetic voices need the package espeakng-loader; install it: pip install 'anytalker[train]'"
+            "the synthetic voices need the package espeakng-loader; install it: pip install espeakng-loader"
         ) from error
     return str(espeakng_loader.get_library_path()), Path(espeakng_loader.get_data_path())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from anytalker.hashing import ShortDigest
 from anytalker.media.recordings import load_audio, write_wave
 from anytalker.speech.engine import Request, Speaker, SpeechEngine
 
+_LONGEST = 200
+"""Bytes of a name in a file's name, of which disks allow 255."""
 _NAME = re.compile(r"0*(\d+)[\s_-]+(.+?)(?:_[0-9a-f]{8})?")
 
 
@@ -80,7 +83,8 @@ class Kept:
     def path(self, request: Request) -> Path:
         """Where a turn's speech is kept."""
         digest = str(ShortDigest([repr(request), repr(getattr(self._engine, "url", ""))]))[:8]
-        return self.folder / f"{request.number or 0:03}_{take_name(request.speaker)}_{digest}.wav"
+        name = take_name(request.speaker).encode()[:_LONGEST].decode(errors="ignore")
+        return self.folder / f"{request.number or 0:03}_{name}_{digest}.wav"
 
     def say(self, request: Request) -> np.ndarray:
         """See `Speaker.say`."""
@@ -92,5 +96,5 @@ class Kept:
 
 
 def take_name(name: str) -> str:
-    """A name as files have it: "Anna Lee" is "anna_lee"."""
-    return re.sub(r"[\s_-]+", "_", name.strip().casefold())
+    """A name as files have it, with composed letters: "Anna Lee" is "anna_lee"."""
+    return re.sub(r"[\s_-]+", "_", unicodedata.normalize("NFC", name.strip().casefold()))

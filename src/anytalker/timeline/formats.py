@@ -18,9 +18,11 @@ from anytalker.timeline.model import MAX_TURNS, Timeline, Turn
 _STAMP = r"(-?(?:\d+:)?\d{1,2}:\d{2}[.,]\d{1,3})"
 _TIMES = re.compile(rf"^\s*{_STAMP}\s*-->\s*{_STAMP}(\s.*)?$")
 _SPEAKER = re.compile(r"^\s*(?:[-–—]\s*)?([^:]{1,60}):(?:\s+|$)(.*)$")
-_VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]*)>")
-_MARKUP = re.compile(r"</?(?:b|i|u|font)(?:\s[^>]*)?>|\{\\[^}]*\}", re.IGNORECASE)
-_VTT_MARKUP = re.compile(r"</?(?:v|b|i|u|c|lang|ruby|rt)(?:[\s.][^>]*)?>|<\d[\d:.]*>", re.IGNORECASE)
+_VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s+([^<>]*)>")
+_MARKUP = re.compile(r"</?(?:b|i|u|font)(?:\s[^<>]*)?>|\{\\[^{}]*\}", re.IGNORECASE)
+_VTT_MARKUP = re.compile(r"</?(?:v|b|i|u|c|lang|ruby|rt)(?:[\s.][^<>]*)?>|<\d[\d:.]*>", re.IGNORECASE)
+_DASHES = ("-", "–", "—")
+"""What a line may begin with where several speak in one cue."""
 _LARGEST = 2**24
 _EXAMPLE = "00:00:01,000 --> 00:00:02,000"
 KINDS = (".json", ".srt", ".vtt", ".rttm")
@@ -87,7 +89,8 @@ def read_text(path: Path) -> str:
 def to_srt(timeline: Timeline) -> str:
     """SubRip, a cue a turn: "Anna: Hello!"."""
     cues = (
-        f"{number}\n{_stamp(turn.start, ',')} --> {_stamp(turn.end, ',')}\n{turn.person}: {turn.text or ''}".rstrip()
+        f"{number}\n{_stamp(turn.start, ',')} --> {_stamp(turn.end, ',')}\n"
+        f"{'- ' if turn.person.startswith(_DASHES) else ''}{turn.person}: {turn.text or ''}".rstrip()
         for number, turn in enumerate(timeline.turns, start=1)
     )
     return "\n\n".join(cues) + "\n"
@@ -162,7 +165,7 @@ def _subtitle_turns(text: str, file: Path) -> Iterator[Turn]:
             try:
                 yield Turn(person=name, start=start, end=end, text=said or None)
             except ValueError as error:
-                raise InputError(f"{where}: {_first_reason(error)}") from None
+                raise InputError(f"{where}: {reason_of(error)}") from None
 
 
 def _voices(lines: list[str], where: str) -> list[tuple[str, str]]:
@@ -195,7 +198,7 @@ def _spoken(lines: list[str], where: str) -> list[tuple[str, str]]:
 
 
 def _rttm_turns(text: str, file: Path) -> Iterator[Turn]:
-    count = 0
+    count, recording = 0, ""
     for number, line in enumerate(text.splitlines(), start=1):
         fields = line.split()
         if not fields or line.startswith(";;") or fields[0] != "SPEAKER":
@@ -207,19 +210,23 @@ def _rttm_turns(text: str, file: Path) -> Iterator[Turn]:
         try:
             start, seconds = float(fields[3]), float(fields[4])
             name = unquote(fields[7])
+            recording = recording or fields[1]
         except (IndexError, ValueError):
             raise InputError(
                 f"{where} is no RTTM: it must be SPEAKER file channel start duration <NA> <NA> name <NA> <NA>."
             ) from None
+        if fields[1] != recording:
+            raise InputError(f"{where} is of the recording {fields[1]}, the lines before are of {recording}. Split it.")
         if start < 0 or seconds < 0:
             raise InputError(f"{where}: the time {min(start, seconds):g} is negative.")
         try:
             yield Turn(person=name, start=start, end=round(start + seconds, 3))
         except ValueError as error:
-            raise InputError(f"{where}: {_first_reason(error)}") from None
+            raise InputError(f"{where}: {reason_of(error)}") from None
 
 
-def _first_reason(error: ValueError) -> str:
+def reason_of(error: ValueError) -> str:
+    """What is wrong with a turn, in a sentence."""
     from pydantic import ValidationError
 
     if isinstance(error, ValidationError):

@@ -26,7 +26,6 @@ _LONGEST_NAME, _LONGEST_TEXT = 60, 5000
 def clean_text(text: str) -> str:
     """Text in one line, in composed letters, without marks that take no room, such as those of direction."""
     hidden = ("Cf", "Cc", "Cs", "Co", "Cn")
-    hidden = ("Cf", "Cc", "Cs", "Co", "Cn")
     shown = (one for one in text if one in _KEPT or unicodedata.category(one) not in hidden)
     return " ".join(unicodedata.normalize("NFC", "".join(shown)).split())
 

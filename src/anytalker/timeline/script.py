@@ -8,10 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from anytalker.errors import InputError
-from anytalker.timeline.formats import read_text
+from anytalker.timeline.formats import read_text, reason_of
 from anytalker.timeline.model import MAX_PEOPLE, MAX_TURNS, Person, Turn, clean_text, same_name
 
 MAX_PAUSE = 60.0
@@ -21,7 +19,7 @@ _BULLET = re.compile(r"^\s*(?:[-*+•]|\d+[.)]|>)\s+")
 _TAG = re.compile(r"\[([^\[\]]*)\]|\(([^()]*)\)")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*")
 _SCENE = re.compile(r"^(?:INT|EXT|EST|I/E|INT\.?/EXT)[. ]", re.IGNORECASE)
-_CUE = re.compile(r"^@?\s*([^()\[\]^]+?)\s*(\([^)]*\)\s*)*(\^)?\s*$")
+_CUE = re.compile(r"^@?([^()\[\]^]+)(?:\([^)]*\)\s*)*(\^)?$")
 _TAGS = "[pause 0.5], [with NAME], [look at NAME], [strength 1.5] and languages such as [de]"
 
 
@@ -87,12 +85,17 @@ def parse_script(text: str, where: str = "The script", fountain: bool = False) -
     speeches = _fountain(text, where) if fountain else _plain(text, where)
     declared: list[str] | None = None
     lines: list[Line] = []
+    pause: float | None = None
     for number, name, tags, said in speeches:
         place = f"{where}, line {number}"
         if not lines and not fountain and same_name(name) in ("people", "cast"):
             declared = [_person(one, place) for one in said.split(",")]
             continue
-        lines += _speech(number, _person(name, place), f"{tags} {said}", place)
+        for line in _speech(number, _person(name, place), f"{tags} {said}", place):
+            if line.text:
+                waits = line.pause if line.pause is not None or line.alongside is not None else pause
+                lines.append(replace(line, pause=waits))
+            pause = None if line.text else line.pause
         if len(lines) > MAX_TURNS:
             raise InputError(f"{where} has more than {MAX_TURNS} turns. Cut it into parts.")
     if not lines:
@@ -137,6 +140,7 @@ def _cast(lines: list[Line], declared: list[str] | None, where: str) -> Script:
 def _plain(text: str, where: str) -> Iterator[tuple[int, str, str, str]]:
     """(line, name, tags behind the name, what is said) of plain text or Markdown."""
     current: tuple[int, str, str, str] | None = None
+    text = _without(text, "<!--", "-->", "\n")
     for number, raw in enumerate(text.splitlines(), start=1):
         line = raw.strip().lstrip("\u200e\u200f\u061c")
         if line.startswith(("#", "<!--")) or re.fullmatch(r"[-*_=\s]*", line):
@@ -157,8 +161,8 @@ def _plain(text: str, where: str) -> Iterator[tuple[int, str, str, str]]:
 
 def _fountain(text: str, where: str) -> Iterator[tuple[int, str, str, str]]:
     """Dialogue of Fountain (fountain.io/syntax): a cue in capitals after an empty line, and what follows it."""
-    text = re.sub(r"/\*.*?\*/", lambda found: "\n" * found.group().count("\n"), text, flags=re.DOTALL)
-    lines = re.sub(r"\[\[.*?\]\]", "", text, flags=re.DOTALL).splitlines()
+    text = _without(text.replace("\r\n", "\n"), "/*", "*/", "\n")
+    lines = _without(text, "[[", "]]", "\n  ").splitlines()  # two spaces: dialogue goes on
     number = 0
     last: str | None = None
     while number < len(lines):
@@ -171,10 +175,23 @@ def _fountain(text: str, where: str) -> Iterator[tuple[int, str, str, str]]:
             while number < len(lines) and (lines[number].strip() or lines[number] == "  "):
                 said.append(lines[number].strip().removeprefix("~"))
                 number += 1
-            tags = f"[with {last}]" if cue[3] and last else ""
-            yield start, cue[1], tags, _MARKS.sub("", " ".join(said))
-            last = cue[1]
+            name = cue[1].strip()
+            tags = f"[with {last}]" if cue[2] and last else ""
+            yield start, name, tags, _MARKS.sub("", " ".join(said))
+            last = name
         number += 1
+
+
+def _without(text: str, opening: str, closing: str, line: str) -> str:
+    """A text without its comments, of whose lines `line` is left, so that those after them keep their numbers."""
+    kept, position = [], 0
+    while (start := text.find(opening, position)) >= 0:
+        end = text.find(closing, start + len(opening))
+        if end < 0:
+            break
+        kept += [text[position:start], line * text.count("\n", start, end)]
+        position = end + len(closing)
+    return "".join(kept) + text[position:]
 
 
 def _shouted(name: str) -> bool:
@@ -186,7 +203,7 @@ def _is_heading(line: str) -> bool:
 
 
 def _speech(number: int, person: str, text: str, place: str) -> Iterator[Line]:
-    """The lines of one speech, cut where pauses are."""
+    """The lines of one speech, cut where pauses are; after a pause at its end one without text."""
     _check_balance(text, place)
     line = Line(number, person, "")
     words: list[str] = []
@@ -210,7 +227,9 @@ def _speech(number: int, person: str, text: str, place: str) -> Iterator[Line]:
         line = replace(line, **change)
     if _has_words(words):
         yield _finished(line, words, directions, place)
-    elif not found_any:
+    elif found_any:
+        yield line
+    else:
         raise InputError(f"{place}: {person} says nothing. Write words, or take the line out.")
 
 
@@ -222,8 +241,8 @@ def _finished(line: Line, words: list[str], directions: list[str], place: str) -
     text, interrupted = _without_dash(clean_text(" ".join(words)))
     try:
         Turn(person=line.person, start=0, end=1, text=text)
-    except ValidationError as error:
-        raise InputError(f"{place}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+    except ValueError as error:
+        raise InputError(f"{place}: {reason_of(error)}") from None
     return replace(line, text=text, interrupted=interrupted, direction="; ".join(filter(None, directions)) or None)
 
 

@@ -26,6 +26,7 @@ BREATH_MEAN, BREATH_SPREAD = 0.5, 0.15
 INTERRUPTION = 0.35
 """Seconds by which an interruption begins before the end of the turn that it interrupts."""
 _LEAST_APART = 0.05
+"""Seconds between two turns of the same person, at least."""
 
 
 @dataclass

@@ -17,10 +17,13 @@ from anytalker.speech.engine import Request, SpeechEngine
 from anytalker.timeline.model import Person, Timeline, Turn
 
 _AT_ONCE = 2**20
+"""Samples that are made at a time."""
 _FADE = round(0.01 * SAMPLE_RATE)
+"""Samples of a fade, 10 ms."""
 _FASTEST = 1.6
 """How much faster a text is spoken at most where its turn is too short for it."""
 _TOLERANCE = 0.02
+"""Share by which speech may be longer than its turn before it is spoken faster; twice that, and it is said."""
 
 
 def streams(

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 FOLDER, PAGE, PICTURES = "report", "index.html", "previews"
 _CLIPS, _A_REASON, _PREVIEWS, _PEOPLE, _FILES, _PROBLEMS = 24, 4, 36, 60, 100, 50
+"""How many are shown: clips, previews of a reason and of all reasons, people, files, problems."""
 
 
 def write_report(dataset: Dataset, folder: Path) -> Path:

@@ -16,7 +16,7 @@ from anytalker.curation.footage import FPS, Footage
 from anytalker.curation.piece import Source
 from anytalker.errors import InputError
 from anytalker.files import atomic_path
-from anytalker.media.containers import open_media
+from anytalker.media.containers import open_media, video_streams
 from anytalker.media.recordings import SAMPLE_RATE
 from anytalker.media.video import write_video
 
@@ -130,9 +130,9 @@ def heard(path: Path, start: float, end: float) -> np.ndarray | None:
     filled = False
     try:
         with open_media(path) as container:
-            if not container.streams.audio or not container.streams.video:
+            if not container.streams.audio or not video_streams(container):
                 return None
-            stream, video = container.streams.audio[0], container.streams.video[0]
+            stream, video = container.streams.audio[0], video_streams(container)[0]
             first = float((video.start_time or 0) * video.time_base)
             container.seek(int(max(0.0, start + first - 0.5) / stream.time_base), stream=stream)
             resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)

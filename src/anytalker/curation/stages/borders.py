@@ -13,7 +13,9 @@ from anytalker.curation.piece import Dropped, Piece
 _BLACK = 20
 """Brightness, of 255, that a bar stays below."""
 _LEAST_SIDE = 64
+"""Pixels of the shorter side of a picture without its bars."""
 _EVERY = 10
+"""Frames between two looks; bars stay."""
 
 
 class BordersStage:
@@ -22,7 +24,7 @@ class BordersStage:
     name = "borders"
 
     def __call__(self, piece: Piece) -> Iterator[Piece | Dropped]:
-        """The piece with its `crop`, or dropped if it is black throughout."""
+        """The piece with its `crop`, or dropped if it is black throughout, or tiny."""
         brightest = np.zeros((0, 0), np.uint8)
         for frame in piece.frames(_EVERY):
             red, green, blue = cv2.split(frame)
@@ -30,6 +32,9 @@ class BordersStage:
             brightest = largest if not brightest.size else cv2.max(brightest, largest)
         if not brightest.size:
             yield piece.drop(self.name, "no frame of it can be decoded")
+            return
+        if min(brightest.shape) < _LEAST_SIDE:
+            yield piece.drop(self.name, f"the picture has less than {_LEAST_SIDE} pixels on a side")
             return
         rows = np.flatnonzero(np.quantile(brightest, 0.95, axis=1) > _BLACK)
         columns = np.flatnonzero(np.quantile(brightest, 0.95, axis=0) > _BLACK)

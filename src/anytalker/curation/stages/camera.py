@@ -27,4 +27,4 @@ class CameraStage:
         if motion.moving and not self._config.allow_moving:
             yield measured.drop(self.name, "the camera moves")
         else:
-            yield measured
+            yield measured.measured(**{"camera.moving": 1}) if motion.moving else measured

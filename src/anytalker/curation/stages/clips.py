@@ -46,7 +46,8 @@ class ClipsStage:
         rng = np.random.default_rng([self._clips.seed, zlib.crc32(piece.footage.path.name.encode()), piece.start])
         speech = joined([span for face in piece.faces for span in face.speaking])
         least, cuts = round(self._clips.min_seconds * FPS), [piece.start]
-        while (left := (piece.end - cuts[-1]) / FPS) > 1.5 * self._clips.mean:
+        undivided = max(1.5 * self._clips.mean, 2 * self._clips.min_seconds)
+        while (left := (piece.end - cuts[-1]) / FPS) > undivided:
             length = left / round(left / self._clips.mean) + rng.normal(0, self._clips.deviation)
             cut = round(_moved_to_pause(cuts[-1] / FPS + length, speech) * FPS)
             cuts.append(min(max(cut, cuts[-1] + least), piece.end - least))

@@ -37,10 +37,10 @@ class TextStage:
             yield piece
             return
         finder = self._finder or find_text
-        covered = [
-            any(_covered(face.boxes[number * _EVERY], text) for face in piece.faces for text in finder(frame))
-            for number, frame in enumerate(piece.frames(_EVERY))
-        ]
+        covered = []
+        for number, frame in enumerate(piece.frames(_EVERY)):
+            texts = finder(frame)
+            covered.append(any(_covered(face.boxes[number * _EVERY], text) for face in piece.faces for text in texts))
         share = float(np.mean(covered)) if covered else 0.0
         measured = piece.measured(**{"text.covered": share})
         if share > self._config.max_share:
