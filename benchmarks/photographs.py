@@ -1,8 +1,8 @@
 """What a model leaves of photographs: python benchmarks/photographs.py PICTURE... [--model tiny] [--pairs FOLDER].
 
 Everyone in a picture talks in turn. Outside of mouths, eyes and brows each frame is compared with the picture: PSNR,
-and sharpness as the mean magnitude of the gradient, relative to the picture's. The same with `--no-upscale`, enlarged by
-bicubic interpolation. `--pairs` writes the last frame of both ways side by side in random order, and `answers.json`.
+and sharpness as the mean magnitude of the gradient, relative to the picture's. The same with `--no-upscale`, enlarged
+by bicubic interpolation. `--pairs` writes the last frame of both ways side by side in random order, and `answers.json`.
 """
 
 from __future__ import annotations
