@@ -63,9 +63,8 @@ def main() -> None:
     pipeline = AnyTalkerPipeline.from_pretrained(options.model)
     pipeline.set_progress_bar_config(disable=True)
     rng, answers, rows = np.random.default_rng(0), {}, []
-    print(
-        "| picture | people | PSNR dB | sharpness | PSNR dB, not enlarged | sharpness, not enlarged |\n|---|---|---|---|---|---|"
-    )
+    print("| picture | people | PSNR dB | sharpness | PSNR dB, not enlarged | sharpness, not enlarged |")
+    print("|---|---|---|---|---|---|")
     for number, path in enumerate(options.pictures):
         try:
             row, pair = measured(pipeline, path, number)
