@@ -8,6 +8,8 @@ and glasses are then the picture's; mouths and eyes that the picture doesn't sho
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cv2
@@ -64,8 +66,10 @@ class PictureUpscaler(nn.Module):
             (n, 3, 2h, 2w), about in [-1, 1].
         """
         small = [nn.functional.avg_pool2d(source, SCALE) for source in (picture, warped)]
-        states = self.enter(nn.functional.pixel_unshuffle(torch.cat([frames, *small], dim=1), CELL))
-        weights, correction = self.leave(self.body(states)).split(self._outputs, dim=1)
+        cells = nn.functional.pixel_unshuffle(torch.cat([frames, *small], dim=1), CELL)
+        # On a CPU channels_last halves the time of convolutions, and takes longer for all else.
+        states = self.leave(self.body(self.enter(cells.contiguous(memory_format=torch.channels_last))))
+        weights, correction = states.contiguous().split(self._outputs, dim=1)
         shares = _enlarged(nn.functional.pixel_shuffle(weights, CELL).softmax(dim=1))
         result = nn.functional.pixel_shuffle(correction, SCALE * CELL)
         for number, source in enumerate((_enlarged(frames), picture, warped)):
@@ -84,12 +88,33 @@ class PictureUpscaler(nn.Module):
             (t, 3, 2h, 2w) in [-1, 1].
         """
         warp = PictureWarp(picture, frames.shape[2:])
-        form = {"dtype": self.enter.weight.dtype, "memory_format": torch.channels_last}  # half the time on a CPU
-        shown = picture[None].to(frames.device, **form)
+        kind = self.enter.weight.dtype
+        shown = picture[None].to(frames.device, kind)
+
+        @torch.no_grad()
+        def larger(frame: torch.Tensor) -> torch.Tensor:
+            return self(frame.to(kind), shown, warp(frame).to(kind).contiguous())[0]
+
+        # One by one, since the states are as large as the frames.
+        results = (
+            _on_all_cores(larger, frames.split(1)) if frames.device.type == "cpu" else map(larger, frames.split(1))
+        )
         enlarged = frames.new_empty(len(frames), *picture.shape)
-        for number, frame in enumerate(frames.split(1)):  # one after another: the states are as large as the frames
-            enlarged[number] = self(frame.to(**form), shown, warp(frame).to(**form))[0]
+        for number, result in enumerate(results):
+            enlarged[number] = result
         return enlarged.clamp_(-1, 1)
+
+
+def _on_all_cores(
+    work: Callable[[torch.Tensor], torch.Tensor], parts: tuple[torch.Tensor, ...]
+) -> Iterator[torch.Tensor]:
+    """Results of `work` in order, one core for each part: cores that share an operation wait for each other."""
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1)) as pool:
+            yield from pool.map(work, parts)
+    finally:
+        torch.set_num_threads(threads)  # what was set last, in any thread, holds for new ones
 
 
 class PictureWarp:
