@@ -134,8 +134,8 @@ class PictureWarp:
         self._part = slice(top, top + tall), slice(left, left + wide)
         self._shown = _eight_bit(picture)
         self._grey = _grey(cv2.resize(self._shown, (width, height), interpolation=cv2.INTER_AREA))
-        place = np.mgrid[SCALE * top : SCALE * (top + tall), SCALE * left : SCALE * (left + wide)]
-        self._place = np.stack(place[::-1], axis=-1).astype(np.float32)
+        y, x = np.mgrid[SCALE * top : SCALE * (top + tall), SCALE * left : SCALE * (left + wide)]
+        self._place = np.stack([x, y], axis=-1).astype(np.float32)
 
     def __call__(self, frames: torch.Tensor) -> torch.Tensor:
         """The picture for each frame.
