@@ -158,8 +158,14 @@ def test_two_processes_make_the_same_files_as_one_and_a_bad_job_stops_nobody(fol
     assert (folder / "one" / "first.mp4").read_bytes() != (folder / "one" / "second.mp4").read_bytes()
 
 
-def test_a_cluster_that_is_not_there_is_named() -> None:
-    pytest.importorskip("ray")
+def test_a_cluster_that_is_not_there_is_named(monkeypatch) -> None:
+    ray = pytest.importorskip("ray")
+
+    def none_found(address: str, **options) -> None:
+        raise ConnectionError("Could not find any running Ray instance.")
+
+    # Not ray's own search: beside another test's cluster it finds that one, and this process would end with it.
+    monkeypatch.setattr(ray, "init", none_found)
     with pytest.raises(InputError, match="no ray cluster at 'auto'"):
         workers.ray_devices("auto")
 
