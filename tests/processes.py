@@ -101,7 +101,7 @@ def start_together(program: str, count: int, *arguments: str) -> list[Running]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     common = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    common |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    common |= {"OMP_NUM_THREADS": "1"}
     return [start(program, arguments, common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(count)]
 
 

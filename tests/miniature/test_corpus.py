@@ -78,6 +78,16 @@ def test_a_trial_of_both_stages_is_prepared_once(tmp_path, monkeypatch) -> None:
     )
 
 
+def test_finished_clips_look_less_drawn_and_what_stands_still_stays_still() -> None:
+    settings = CorpusSettings(persons=2, frames=33, size=64)
+    drawn, finished = (render_clip(4, replace(settings, finished=share)) for share in (0.0, 1.0))
+    assert all(np.array_equal(a, b) for a, b in zip(drawn.voices, finished.voices, strict=True))
+    assert drawn.states == finished.states and drawn.boxes == finished.boxes
+    corner = finished.frames[:, :12, :12].astype(int)
+    assert np.ptp(corner, axis=0).max() == 0 and np.abs(corner - drawn.frames[:, :12, :12]).mean() > 2
+    assert drawn.scene.people[0].eye_size > finished.scene.people[0].eye_size
+
+
 def test_in_conversations_mouths_follow_their_own_voices() -> None:
     own, crossed = [], []
     for seed in range(4):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from anytalker.errors import InputError
 from anytalker.miniature.voices.augmentation import augment
 from anytalker.miniature.voices.speech import SAMPLE_RATE, random_utterance, resample_visemes
 from anytalker.miniature.world.behaviour import converse, talk
+from anytalker.miniature.world.finish import finish, lifelike
 from anytalker.miniature.world.people import FaceState
 from anytalker.miniature.world.scenes import UNSEEN_SEED, Scene
 
@@ -36,6 +37,7 @@ class CorpusSettings:
         room: width of the frame for each person, in units of its height, at least 1; the person stands anywhere in it.
         window: only the face-centred part of a single clip's frame that is as wide as it is high, for joining.
         unseen: people and utterances that training never meets; the synthesiser that speaks them is the same.
+        finished: share of the clips that look less drawn, see `world.finish`.
     """
 
     clips: int = 2000
@@ -47,6 +49,7 @@ class CorpusSettings:
     unseen: bool = False
     room: float = 1.0
     window: bool = False
+    finished: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,10 @@ def render_clip(seed: int, settings: CorpusSettings) -> RenderedClip:
     rng = np.random.default_rng([seed, 11, settings.persons, int(settings.unseen)])
     first = UNSEEN_SEED if settings.unseen else 0
     scene = Scene.random(settings.persons, first + int(rng.integers(UNSEEN_SEED)), settings.room)
+    finishing = np.random.default_rng([seed, 13, settings.persons, int(settings.unseen)])
+    finished = finishing.random() < settings.finished
+    if finished:
+        scene = replace(scene, people=[lifelike(person, finishing) for person in scene.people])
     if settings.persons == 1:
         voices, visemes = _monologue(rng, settings)
         states = [talk(visemes[0], settings.fps, rng, scene.gazes[0])]
@@ -92,6 +99,8 @@ def render_clip(seed: int, settings: CorpusSettings) -> RenderedClip:
         person[0] = scene.neutral(index)
     frames = np.stack(list(scene.render(states, settings.size)))
     boxes: list[Box] = list(scene.boxes(settings.size))
+    if finished:
+        frames = finish(frames, boxes, finishing)
     if settings.window:
         frames, boxes[0] = _window(frames, boxes[0])
     return RenderedClip(scene, frames, voices, boxes, states)

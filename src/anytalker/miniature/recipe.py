@@ -55,8 +55,10 @@ IMAGE_WIDTH = 96
 TEXT_WIDTH = 64
 
 CORPORA = {
-    "single": CorpusSettings(clips=2400),
-    "duo": CorpusSettings(clips=1400, persons=2, frames=97),
+    "single": CorpusSettings(clips=2400, finished=0.5),
+    "duo": CorpusSettings(clips=1400, persons=2, frames=97, finished=0.5),
+    "trio": CorpusSettings(clips=500, persons=3, frames=97, finished=0.5),
+    "quartet": CorpusSettings(clips=400, persons=4, frames=97, finished=0.5),
     "held-out": CorpusSettings(clips=40, unseen=True, silent_share=0.0),
     "held-out-duo": CorpusSettings(clips=40, persons=2, frames=97, unseen=True),
 }

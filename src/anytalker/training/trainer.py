@@ -300,6 +300,7 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     """The accelerator of a run: processes, precision, TensorBoard logs in the run's folder."""
     AcceleratorState._reset_state()  # an earlier run of this process may have had another precision
     return Accelerator(
+        cpu=not torch.accelerator.is_available(),  # else processes that torchrun starts don't find each other
         mixed_precision="bf16" if config.precision == "bf16" else "no",
         log_with="tensorboard",
         project_dir=str(config.output),

@@ -14,6 +14,9 @@ LOOK = 0.85
 LOOK_TURN = 0.1
 """How far the head follows them, in radians."""
 
+LOOK_DELAY = 1 / 6
+"""Seconds until the eyes follow a change of speaker: always as long, since a model draws what it can't know blurred."""
+
 
 def talk(visemes: np.ndarray, fps: float, rng: np.random.Generator, gaze: tuple[float, float]) -> list[FaceState]:
     """A person alone, one row of visemes a video frame: lips follow the voice, the rest goes with it.
@@ -55,7 +58,7 @@ def converse(
         for frame in range(frames):
             rest = np.asarray(gazes[index]) * (0.5, 1.0)
             gaze[frame] = (side[frame] * LOOK, 0.0) if side[frame] else rest
-        delay = int(rng.integers(2, 6) * fps / 24)
+        delay = int(round(LOOK_DELAY * fps))
         gaze = np.concatenate([np.repeat(gaze[:1], delay, 0), gaze])[:frames]
         gaze = np.stack([_smooth(gaze[:, axis], 3) for axis in range(2)], axis=1)
         turn = np.zeros((frames, 2))
