@@ -1,18 +1,21 @@
 """`anytalker studio` in a browser: from the click to the first preview and to the video; and pictures of the page.
 
 python benchmarks/studio.py --runs 3
+python benchmarks/studio.py --runs 1 --install     # in a new environment, which is made first
 python benchmarks/studio.py --pictures docs/images
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
 import time
+import venv
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +31,23 @@ LARGEST = 200_000
 """Bytes of a picture of the page."""
 
 
+def installed(folder: Path) -> str:
+    """The Python of a new environment with this checkout's studio, installed by pip without its cache."""
+    venv.create(folder, with_pip=True)
+    python = str(folder / "bin" / "python")
+    source = f"{Path(__file__).resolve().parents[1]}[studio]"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-cache-dir", source], check=True, cwd=folder)
+    return python
+
+
 @contextmanager
-def studio(data: Path) -> Iterator[tuple[str, float]]:
+def studio(data: Path, python: str = sys.executable) -> Iterator[tuple[str, float]]:
     """The address of a studio as a process, and the seconds until it listened."""
     began = time.monotonic()
-    command = [sys.executable, "-m", "anytalker", "studio", "--port", "0", "--device", "cpu", "--data", str(data)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    command = [python, "-m", "anytalker", "studio", "--port", "0", "--device", "cpu", "--data", str(data)]
+    others = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment = None if python == sys.executable else others
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:
         line = process.stdout.readline() if process.stdout else ""
         if not line.startswith("Open "):
@@ -85,8 +99,15 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="videos")
     parser.add_argument("--browser", default="/usr/bin/chromium")
     parser.add_argument("--pictures", type=Path, help="folder for pictures of the page instead")
+    parser.add_argument("--install", action="store_true", help="install the studio in a new environment first")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, studio(Path(folder)) as (address, started), sync_playwright() as run:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder, first, python = Path(name), time.monotonic(), sys.executable
+        if chosen.install:
+            python = installed(folder / "environment")
+            print(f"installed in {time.monotonic() - first:.0f} s", flush=True)
+        address, started = stack.enter_context(studio(folder / "data", python))
+        run = stack.enter_context(sync_playwright())
         browser = run.chromium.launch(executable_path=chosen.browser, args=["--no-sandbox"])
         print(f"listens after {started:.0f} s")
         for number in range(chosen.runs if chosen.pictures is None else 1):
@@ -95,6 +116,8 @@ def main() -> None:
             ready = time.monotonic() - began
             made = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in make(page).items())
             print(f"video {number + 1}: page with the example {ready:.1f} s; from the click: {made}", flush=True)
+            if chosen.install and not number:
+                print(f"from nothing to the first video: {time.monotonic() - first:.0f} s", flush=True)
         for name, width, scheme in SHOTS if chosen.pictures else ():
             page = opened(browser, address, width, scheme)
             picture(page, chosen.pictures / f"studio-{name}.png")

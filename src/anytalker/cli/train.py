@@ -61,13 +61,16 @@ def train_run(
         quiet_libraries()
         print_estimate(config, run, processes, like, tflops)
         return
-    typer.echo(run.model_dump_json(indent=2))
+    from anytalker.processes import is_first
+
+    say = typer.echo if is_first() else lambda line: None
+    say(run.model_dump_json(indent=2))
     quiet_libraries()
     from anytalker.training.trainer import Trainer
 
-    trainer = Trainer(run, typer.echo)
+    trainer = Trainer(run, say)
     trainer.run()
-    typer.echo(f"Done. The model: {run.output / 'model'}")
+    say(f"Done. The model: {run.output / 'model'}")
 
 
 @commands.command(
