@@ -9,6 +9,10 @@ from contextlib import contextmanager
 
 from anytalker.errors import InputError
 
+RAY = "ray:"
+"""How devices of a ray cluster begin: "ray:cuda", "ray:cpu"."""
+_NICE = 5
+
 
 def processes_together() -> int:
     """How many processes were started together."""
@@ -86,3 +90,26 @@ def connect_to_ray(address: str) -> None:
         raise InputError(
             f"There is no ray cluster at {address!r} ({error}). Start one with:  ray start --head"
         ) from error
+
+
+def ray_devices(address: str) -> list[str]:
+    """Connect to ray; its devices, every GPU, or without one every CPU.
+
+    Args:
+        address: see `connect_to_ray`.
+
+    Raises:
+        InputError: if ray is not installed, or the cluster can't be reached.
+    """
+    connect_to_ray(address)
+    import ray
+
+    resources = ray.cluster_resources()
+    gpus = int(resources.get("GPU", 0))
+    return [f"{RAY}cuda"] * gpus or [f"{RAY}cpu"] * max(1, int(resources.get("CPU", 1)))
+
+
+def stand_back(device: str) -> None:
+    """Let others go before this process if it computes on the CPU, so that a service answers meanwhile."""
+    if device == "cpu" and hasattr(os, "nice"):
+        os.nice(_NICE)

@@ -8,9 +8,9 @@ import pytest
 
 from anytalker.curation.dataset import assemble
 from anytalker.curation.engine import run_on_ray
-from anytalker.jobs import workers
 from anytalker.jobs.batch import run_batch
 from anytalker.jobs.job import read_jobs
+from anytalker.processes import ray_devices
 from tests.curation.test_engine import CONFIG, dangerous, no_preparation, works
 from tests.jobs.test_batch import folder, job, write_jobs
 from tests.processes import begin_at_once
@@ -24,7 +24,7 @@ def devices() -> Iterator[list[str]]:
     """What a cluster of this machine has."""
     ray = pytest.importorskip("ray")
     try:
-        yield workers.ray_devices("local")
+        yield ray_devices("local")
     finally:
         ray.shutdown()
 
