@@ -156,12 +156,12 @@ def _serve(
     except ModuleNotFoundError as error:
         raise InputError(f"The service needs {error.name}:  pip install 'anytalker[serve]'") from error
     from anytalker.cli.batch import devices_of
-    from anytalker.queue.on_ray import devices_on_ray
+    from anytalker.processes import ray_cluster
     from anytalker.queue.supervisor import Supervisor
     from anytalker.queue.video_queue import VideoQueue
 
     queue = VideoQueue(folder, kept)  # type: ignore[arg-type]
-    devices, cluster = (devices_of(device, 1), None) if ray is None else devices_on_ray(ray)
+    devices, cluster = (devices_of(device, 1), None) if ray is None else ray_cluster(ray)
     supervisor = Supervisor(queue, devices, loading, log_as_json, cluster)
     log_as_json()
     app = create_app(queue, settings, supervisor)  # type: ignore[arg-type]

@@ -1,14 +1,16 @@
-"""Videos made on a ray cluster: a process of it keeps the model, and gets and gives files, for it shares no disk.
+"""Videos made on a ray cluster, by a process of it that keeps the model: an actor. It needs no disk in common.
 
-A worker here has one such process, an actor. It sends the files of a job and then answers, after every step, whether
-to go on; with each step come progress, pictures, and the parts from which an interrupted video goes on. So a job ends
-within a step, as it does here, and the file of jobs is never seen by the cluster. If the actor dies, so does the
-worker's own process: what follows is the supervisor's, as for any worker that died.
+A worker here sends its actor the files of a job and answers, after every step, whether to go on; with each step come
+progress, pictures and the parts from which an interrupted video goes on. So a job ends within a step, and the cluster
+never sees the file of jobs. If the actor dies, so does the worker's process, and the supervisor does the rest.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import shutil
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,44 +20,33 @@ from queue import SimpleQueue
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
+import psutil
 from PIL import Image
 
-from anytalker.errors import AnyTalkerError
+from anytalker.errors import AnyTalkerError, InputError
 from anytalker.files import atomic_path
 from anytalker.media.destination import parts_folder
 from anytalker.pipelines.loading_options import LoadingOptions
-from anytalker.processes import connect_to_ray, ray_devices, stand_back
+from anytalker.processes import connect_to_ray, stand_back
 from anytalker.queue.decoding import PICTURE
 from anytalker.queue.record import Failure, NotMade, failure_of
 from anytalker.queue.request import VideoRequest
 from anytalker.queue.video_queue import RECORD, VIDEO, QueueSettings
 
+_PAUSE = 5.0
+"""Seconds until a worker tries again to find its cluster."""
+_ORPHANED = 3600.0
+"""Seconds after which a folder of an actor that has gone is removed."""
+_FOLDER = "anytalker-actor-"
 log = logging.getLogger("anytalker.worker")
+
 Files = Mapping[str, bytes | None]
 """Contents by path within a job's folder; None: the file has gone."""
 
 
-def devices_on_ray(address: str) -> tuple[list[str], str]:
-    """Devices of a ray cluster, and the address under which workers find it, which are processes of their own.
-
-    Args:
-        address: see `connect_to_ray`. A cluster started here lives as long as this process.
-
-    Raises:
-        InputError: if ray is not installed, or the cluster can't be reached.
-    """
-    devices = ray_devices(address)
-    import ray
-
-    found = address if address.startswith("ray://") else ray.get_runtime_context().gcs_address
-    if address != "local":
-        ray.shutdown()  # or this process would end with the cluster
-    return devices, found
-
-
 @dataclass(frozen=True)
 class News:
-    """What an actor tells after a step, and last.
+    """What an actor tells after a step, and at the end.
 
     Attributes:
         step: (stage, done, total).
@@ -73,27 +64,29 @@ class News:
 
 
 class RayMaker:
-    """Makes videos with one GPU or CPU of a cluster; see `anytalker.queue.worker.Maker`.
-
-    Waits until the cluster has one. The process ends if the cluster or the actor does.
+    """Makes videos with one GPU or CPU of a cluster, once one is free; see `anytalker.queue.worker.Maker`.
 
     Args:
         device: "cuda" or "cpu".
-        loading: what models are loaded with; files of adapters must be there on the cluster's machines, too.
+        loading: what models are loaded with; files of adapters must be there on the cluster's machines.
         cluster: its address.
+
+    Raises:
+        SystemExit: now or later, if the actor or the cluster has gone.
     """
 
     def __init__(self, device: str, loading: LoadingOptions, cluster: str) -> None:
         self.loaded: str | None = None
         try:
             connect_to_ray(cluster)
-        except AnyTalkerError as error:
-            raise _ended(error) from error
+        except InputError as error:
+            time.sleep(_PAUSE)  # it is started again at once
+            raise _end(error) from error
         import ray
 
         share = {"num_gpus": 1} if device == "cuda" else {"num_cpus": 1}
         self._actor = ray.remote(**share)(VideoActor).remote(device, loading)
-        self._ask("ready")
+        self._ask("__ray_ready__")
 
     def load(self, model: str) -> None:
         """Load a model before there is a video to make; another one makes way for it."""
@@ -109,8 +102,9 @@ class RayMaker:
         settings: QueueSettings,
     ) -> Path:
         """Make the video of a job in its folder, or go on with it."""
-        inputs = {_name(path, folder): path.read_bytes() for path in _inputs(folder)}
-        news = self._ask("begin", request, inputs, settings.label, settings.preview_every)
+        inputs = [folder / PICTURE, *sorted(folder.glob("voice-*.wav")), *_parts(folder)]
+        files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in inputs}
+        news = self._ask("begin", request, files, settings.label, settings.preview_every)
         self.loaded = request.model
         while not news.over:
             try:
@@ -120,7 +114,7 @@ class RayMaker:
                     show(news.picture)
                 _write(folder, news.files)
             except BaseException:
-                self._ask("go_on", False)  # its last news come when it has ended
+                self._ask("go_on", False)
                 raise
             news = self._ask("go_on", True)
         _write(folder, news.files)
@@ -129,24 +123,28 @@ class RayMaker:
         return folder / VIDEO
 
     def _ask(self, method: str, *given: Any) -> Any:
-        """Call a method of the actor.
-
-        Raises:
-            SystemExit: if the actor or the cluster has gone.
-            Exception: that the method raised.
-        """
+        """Call a method of the actor."""
         import ray
 
         try:
             return ray.get(getattr(self._actor, method).remote(*given))
-        except ray.exceptions.RayTaskError:
+        except ray.exceptions.RayTaskError:  # what the method itself has raised
             raise
         except (ray.exceptions.RayError, ConnectionError) as error:
-            raise _ended(error) from error
+            raise _end(error) from error
+
+
+def _end(why: Exception) -> SystemExit:
+    log.error("no ray", extra={"why": str(why).partition("\n")[0]})
+    return SystemExit(1)
+
+
+class _Unwanted(BaseException):
+    """The video is not to be gone on with."""
 
 
 class VideoActor:
-    """In a process of the cluster: makes a video in a thread that waits after each step until it may go on.
+    """In a process of the cluster: makes a video in a thread, which waits after each step until it may go on.
 
     Args:
         device: such as "cpu" or "cuda".
@@ -157,13 +155,11 @@ class VideoActor:
         from anytalker.queue.making import MakerHere
 
         stand_back(device)
+        _sweep()
         self._maker = MakerHere(device, loading)
         self._thread = ThreadPoolExecutor(1)
         self._news: SimpleQueue[News] = SimpleQueue()
         self._answers: SimpleQueue[bool] = SimpleQueue()
-
-    def ready(self) -> None:
-        """Return, once the actor has a place."""
 
     def load(self, model: str) -> None:
         """Load a model."""
@@ -171,28 +167,24 @@ class VideoActor:
 
     def begin(self, request: VideoRequest, files: Files, label: str | None, preview_every: int) -> News:
         """Begin with a video; the first news of it."""
-        settings = QueueSettings(label=label, preview_every=preview_every)
-        self._thread.submit(self._make, request, files, settings)
+        self._thread.submit(self._make, request, files, QueueSettings(label=label, preview_every=preview_every))
         return self._news.get()
 
     def go_on(self, wanted: bool) -> News:
-        """Go on with the video, or end; the next news of it."""
+        """Go on with the video, or end; the next news of it, or the last."""
         self._answers.put(wanted)
         return self._news.get()
 
     def _make(self, request: VideoRequest, files: Files, settings: QueueSettings) -> None:
-        last = News(over=True)
         try:
-            with TemporaryDirectory(prefix="anytalker-", ignore_cleanup_errors=True) as name:
+            with TemporaryDirectory(prefix=f"{_FOLDER}{os.getpid()}-", ignore_cleanup_errors=True) as name:
                 last = self._made(request, Path(name), files, settings)
-        except Exception as error:  # the machine's disk is full, for example
+        except Exception as error:  # there is no room for a folder, for example
             last = News(over=True, failure=failure_of(error, Path(gettempdir())))
-        finally:
-            self._news.put(last)
+        self._news.put(last)
 
     def _made(self, request: VideoRequest, folder: Path, files: Files, settings: QueueSettings) -> News:
-        _write(folder, files)
-        known = _stamps(folder)
+        failure, known = None, {}
 
         def tell(step: tuple[str, int, int] | None = None, picture: Image.Image | None = None) -> None:
             self._news.put(News(step, picture, _changes(folder, known)))
@@ -200,68 +192,60 @@ class VideoActor:
                 raise _Unwanted
 
         try:
+            _write(folder, files)
+            known |= _stamps(folder)
             self._maker.make(request, folder, lambda *step: tell(step), lambda picture: tell(None, picture), settings)
         except _Unwanted:
             return News(over=True)
         except Exception as error:
-            return News(files=_changes(folder, known), over=True, failure=failure_of(error, folder))
-        return News(files=_changes(folder, known), over=True)
-
-
-class _Unwanted(BaseException):
-    """The video is not to be gone on with."""
-
-
-def _ended(error: Exception) -> SystemExit:
-    log.error("no ray", extra={"why": str(error).partition("\n")[0]})
-    return SystemExit(1)
-
-
-def _inputs(folder: Path) -> list[Path]:
-    return [folder / PICTURE, *sorted(folder.glob("voice-*.wav")), *_parts(folder)]
+            failure = failure_of(error, folder)
+        return News(files=_changes(folder, known), over=True, failure=failure)
 
 
 def _parts(folder: Path) -> list[Path]:
-    """What an unfinished video goes on from, in the order in which it was written: the state last."""
+    """What an unfinished video goes on from, in the order in which it is written: the state last."""
     found = parts_folder(folder / VIDEO).glob("*.safetensors")
     return sorted(path for path in found if not path.name.startswith("."))
 
 
 def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
-    """The results so far, and what tells their versions apart."""
-    results = [*_parts(folder), *(path for path in (folder / VIDEO, folder / RECORD) if path.is_file())]
-    return {_name(path, folder): (path.stat().st_ino, path.stat().st_mtime_ns) for path in results}
+    """What there is of a video, and what tells its versions apart."""
+    there = [*_parts(folder), *(path for path in (folder / VIDEO, folder / RECORD) if path.is_file())]
+    stats = {path.relative_to(folder).as_posix(): path.stat() for path in there}
+    return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in stats.items()}
 
 
 def _changes(folder: Path, known: dict[str, tuple[int, int]]) -> Files:
-    """Results that are new, other or gone since they were `known`, which is brought up to date."""
+    """What is new, other or gone since it was `known`, which is brought up to date."""
     now = _stamps(folder)
     changed = {name: (folder / name).read_bytes() for name, stamp in now.items() if known.get(name) != stamp}
-    gone = dict.fromkeys(name for name in known if name not in now)
+    gone = {name: None for name in reversed(known) if name not in now}  # the state before what it knows of
     known.clear()
     known.update(now)
     return changed | gone
 
 
 def _write(folder: Path, files: Files) -> None:
-    """Bring a job's folder up to date: what is there in order, what has gone in the opposite one.
-
-    Raises:
-        AnyTalkerError: if a disk is full, for example.
-    """
+    """Bring a job's folder up to date, in the order of the files."""
     try:
         for name, content in files.items():
-            if content is not None:
-                (folder / name).parent.mkdir(exist_ok=True)
-                with atomic_path(folder / name) as path:
-                    path.write_bytes(content)
-        for name in sorted((name for name, content in files.items() if content is None), reverse=True):
-            (folder / name).unlink(missing_ok=True)
-            with suppress(OSError):  # other parts are in it
-                (folder / name).parent.rmdir()
+            path = folder / name
+            if content is None:
+                path.unlink(missing_ok=True)
+                with suppress(OSError):  # where other parts are in it
+                    path.parent.rmdir()
+                continue
+            path.parent.mkdir(exist_ok=True)
+            with atomic_path(path) as whole:
+                whole.write_bytes(content)
     except OSError as error:
-        raise AnyTalkerError(f"The video's files can't be written: {error.strerror}.") from error
+        raise AnyTalkerError(f"The files of the video can't be written: {error.strerror}.") from error
 
 
-def _name(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix()
+def _sweep() -> None:
+    """Remove folders that killed actors have left on this machine."""
+    for folder in Path(gettempdir()).glob(f"{_FOLDER}[0-9]*-*"):
+        with suppress(OSError):
+            old = folder.stat().st_mtime < time.time() - _ORPHANED
+            if old and not psutil.pid_exists(int(folder.name.split("-")[2])):
+                shutil.rmtree(folder)
