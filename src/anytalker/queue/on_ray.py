@@ -39,7 +39,6 @@ _ORPHANED = 3600.0
 """Seconds after which a folder of an actor that has gone is removed."""
 _FOLDER = "anytalker-actor-"
 log = logging.getLogger("anytalker.worker")
-
 Files = Mapping[str, bytes | None]
 """Contents by path within a job's folder; None: the file has gone."""
 
@@ -184,7 +183,7 @@ class VideoActor:
         self._news.put(last)
 
     def _made(self, request: VideoRequest, folder: Path, files: Files, settings: QueueSettings) -> News:
-        failure, known = None, {}
+        failure, known = None, _stamps(folder)
 
         def tell(step: tuple[str, int, int] | None = None, picture: Image.Image | None = None) -> None:
             self._news.put(News(step, picture, _changes(folder, known)))

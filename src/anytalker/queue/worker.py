@@ -52,7 +52,7 @@ class Maker(Protocol):
 
     loaded: str | None
 
-    def load(self, model: str) -> None:
+    def load(self, model: str) -> Any:
         """Load a model before there is a video to make; another one makes way for it."""
 
     def make(
