@@ -65,8 +65,8 @@ def test_a_queue_on_a_ray_cluster_obeys_and_outlives_an_actor_that_dies(
     devices, tmp_path, picture, voice, monkeypatch
 ) -> None:
     far, near = VideoQueue(tmp_path / "far"), VideoQueue(tmp_path / "near")
-    request = VideoRequest(seed=3, max_frames=5, num_inference_steps=20)
-    endless = far.submit(VideoRequest(max_frames=5, num_inference_steps=1000), picture, [voice]).id
+    request = VideoRequest(seed=3, max_frames=5, num_inference_steps=20, upscale=False)
+    endless = far.submit(request.model_copy(update={"num_inference_steps": 1000}), picture, [voice]).id
     job = far.submit(request, picture, [voice]).id
     begin_at_once(monkeypatch)
     monkeypatch.setattr(module, "_TICK", 0.05)
