@@ -4,6 +4,7 @@ python benchmarks/service.py load --jobs 100 --clients 20
 python benchmarks/service.py memory --jobs 300
 python benchmarks/service.py kills --kills 20 --jobs 6
 python benchmarks/service.py cancel --jobs 10
+python benchmarks/service.py cancel --jobs 10 --ray 127.0.0.1:6379
 
 A job is one drawn person for 9 frames in one step. `--frames 5 --scale 0.5` makes it a good deal cheaper: what is
 counted is the same, requests, files, processes and rows of the queue, but less of the time goes into the video.
@@ -42,6 +43,11 @@ def short(options: argparse.Namespace) -> dict[str, Any]:
     return {"max_frames": options.frames, "num_inference_steps": 1, "scale": options.scale}
 
 
+def place(options: argparse.Namespace) -> list[str]:
+    """Where the service has its workers."""
+    return ["--device", "cpu"] if options.ray is None else ["--ray", options.ray]
+
+
 class Server:
     """`anytalker serve` as a process.
 
@@ -51,7 +57,7 @@ class Server:
     """
 
     def __init__(self, data: Path, *arguments: str) -> None:
-        self._command = [sys.executable, "-m", "anytalker", "serve", "--port", "0", "--device", "cpu"]
+        self._command = [sys.executable, "-m", "anytalker", "serve", "--port", "0"]
         self._command += ["--data", str(data), *arguments]
         self._log = data.with_suffix(".log")
         self.process: subprocess.Popen[str] | None = None
@@ -145,7 +151,7 @@ def load(options: argparse.Namespace) -> None:
     """Many clients at once."""
     timed, ids, lock, job_of = Timed(), [], threading.Lock(), short(options)
     with scene() as (folder, picture, voice):
-        server = Server(folder / "data", "--max-queued", str(options.room))
+        server = Server(folder / "data", *place(options), "--max-queued", str(options.room))
         server.start()
         began = time.monotonic()
 
@@ -181,7 +187,7 @@ def load(options: argparse.Namespace) -> None:
 def memory(options: argparse.Namespace) -> None:
     """One job after another."""
     with scene() as (folder, picture, voice):
-        server = Server(folder / "data")
+        server = Server(folder / "data", *place(options))
         server.start()
         ids, began = [], time.monotonic()
         with Client(server.address, timeout=300) as client:
@@ -202,7 +208,7 @@ def kills(options: argparse.Namespace) -> None:
     """Kill -9 of the server or of its worker at random moments, until all jobs are done."""
     rng = random.Random(options.seed)
     with scene() as (folder, picture, voice):
-        server = Server(folder / "data")
+        server = Server(folder / "data", *place(options))
         server.start()
         with Client(server.address, timeout=300) as client:
             ids = [client.create(picture, [voice], seed=number, **short(options) | {"num_inference_steps": 20}).id
@@ -243,7 +249,7 @@ def wait_for_work(server: Server) -> None:
 def cancel(options: argparse.Namespace) -> None:
     """How soon a worker is free again after a cancel."""
     with scene() as (folder, picture, voice):
-        server = Server(folder / "data")
+        server = Server(folder / "data", *place(options))
         server.start()
         waited = []
         with Client(server.address, timeout=300) as client:
@@ -274,6 +280,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=9, help="of each video, 5 at least")
     parser.add_argument("--scale", type=float, help="of the sides of each video, 0.1 to 4")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ray", metavar="ADDRESS", help="of a cluster; `cancel` wants one with a single core")
     options = parser.parse_args()
     {"load": load, "memory": memory, "kills": kills, "cancel": cancel}[options.what](options)
 

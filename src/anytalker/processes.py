@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from anytalker.errors import InputError
+
+RAY = "ray:"
+"""How devices of a ray cluster begin: "ray:cuda", "ray:cpu"."""
+_NICE = 5
+_ANSWERS = 10.0
+"""Seconds in which a cluster's machine must answer; ray itself would try for minutes."""
 
 
 def processes_together() -> int:
@@ -80,9 +87,53 @@ def connect_to_ray(address: str) -> None:
         raise InputError("--ray needs ray:  pip install 'anytalker[cluster]'") from error
     if ray.is_initialized():
         return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
+        if port.isdigit():
+            socket.create_connection((host.strip("[]"), int(port)), _ANSWERS).close()
         ray.init(address=address, include_dashboard=False if address == "local" else None, logging_level="ERROR")
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, OverflowError, ValueError, RuntimeError) as error:
         raise InputError(
             f"There is no ray cluster at {address!r} ({error}). Start one with:  ray start --head"
         ) from error
+
+
+def ray_devices(address: str) -> list[str]:
+    """Connect to ray; its devices, every GPU, or without one every CPU.
+
+    Args:
+        address: see `connect_to_ray`.
+
+    Raises:
+        InputError: if ray is not installed, or the cluster can't be reached.
+    """
+    connect_to_ray(address)
+    import ray
+
+    resources = ray.cluster_resources()
+    gpus = int(resources.get("GPU", 0))
+    return [f"{RAY}cuda"] * gpus or [f"{RAY}cpu"] * max(1, int(resources.get("CPU", 1)))
+
+
+def ray_cluster(address: str) -> tuple[list[str], str]:
+    """The same for other processes: devices, and the address that these connect to.
+
+    This process stays connected only to a cluster that it has started, which ends with it; with another one it would
+    end itself as soon as that does.
+
+    Raises:
+        InputError: see `ray_devices`.
+    """
+    devices = ray_devices(address)
+    import ray
+
+    found = address if address.startswith("ray://") else ray.get_runtime_context().gcs_address
+    if address != "local":
+        ray.shutdown()
+    return devices, found
+
+
+def stand_back(device: str) -> None:
+    """Let others go before this process if it computes on the CPU, so that a service answers meanwhile."""
+    if device == "cpu" and hasattr(os, "nice"):
+        os.nice(_NICE)

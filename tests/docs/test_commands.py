@@ -44,6 +44,7 @@ NOT_RUN = {
     "anytalker curate footage dataset": "minutes to hours: looks through footage",
     "anytalker serve --port": "runs until it is stopped; tests/service asks one for what the page prints",
     "anytalker serve --host": "runs until it is stopped",
+    "anytalker serve --ray": "runs until it is stopped; tests/jobs/test_ray.py has a queue on a cluster",
     "anytalker studio": "runs until it is stopped; tests/studio opens its page",
     "torchrun": "needs several processes and, most of it, GPUs",
     "anytalker miniature prepare runs/miniature": "minutes to an hour: draws clips, trains an autoencoder",

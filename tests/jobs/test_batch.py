@@ -20,6 +20,7 @@ from anytalker.jobs.batch import RESULTS, finished_jobs, run_batch
 from anytalker.jobs.job import Job, read_jobs
 from anytalker.loading.found import FoundModel
 from anytalker.media.video import read_video
+from anytalker.processes import ray_devices
 from tests.processes import begin_at_once
 
 FACES = [[20, 20, 60, 60], [120, 20, 60, 60]]
@@ -167,7 +168,7 @@ def test_a_cluster_that_is_not_there_is_named(monkeypatch) -> None:
     # Not ray's own search: beside another test's cluster it finds that one, and this process would end with it.
     monkeypatch.setattr(ray, "init", none_found)
     with pytest.raises(InputError, match="no ray cluster at 'auto'"):
-        workers.ray_devices("auto")
+        ray_devices("auto")
 
 
 def test_a_batch_goes_on_where_it_stopped(folder, monkeypatch) -> None:

@@ -16,10 +16,11 @@ from anytalker.media.destination import making
 from anytalker.media.marks import read_settings
 from anytalker.media.video import read_video
 from anytalker.queue import worker as module
-from anytalker.queue.record import State
+from anytalker.queue.making import MakerHere
+from anytalker.queue.record import State, failure_of
 from anytalker.queue.request import PersonRequest, VideoRequest
 from anytalker.queue.video_queue import PREVIEW, RECORD, VIDEO, QueueSettings
-from anytalker.queue.worker import Worker, failure_of
+from anytalker.queue.worker import Worker
 
 SHORT = {"max_frames": 5, "num_inference_steps": 2}
 
@@ -27,17 +28,15 @@ SHORT = {"max_frames": 5, "num_inference_steps": 2}
 @pytest.fixture(scope="module")
 def loaded():
     """The miniature as a worker has it; loaded once."""
-    worker = Worker(None, "loader")
-    worker._pipeline("tiny")
-    return worker.loaded
+    maker = MakerHere()
+    maker.load("tiny")
+    return maker
 
 
 @pytest.fixture
 def worker(queue, loaded) -> Worker:
     """A worker that has the miniature."""
-    one = Worker(queue, "w")
-    one.loaded = loaded
-    return one
+    return Worker(queue, "w", loaded)
 
 
 def test_a_request_becomes_a_video_with_its_record_and_a_preview(queue, worker, picture, voice) -> None:
@@ -196,9 +195,9 @@ def test_a_process_of_a_worker_is_set_up_first(tmp_path, monkeypatch) -> None:
 def test_a_worker_loads_a_model_before_there_is_a_job(tmp_path, monkeypatch) -> None:
     from anytalker.queue.video_queue import VideoQueue
 
-    one = Worker(VideoQueue(tmp_path / "other", QueueSettings(preload="tiny")), "w")
-    asked = []
-    monkeypatch.setattr(one, "_pipeline", asked.append)
+    maker, asked = MakerHere(), []
+    monkeypatch.setattr(maker, "load", asked.append)
+    one = Worker(VideoQueue(tmp_path / "other", QueueSettings(preload="tiny")), "w", maker)
     one.stop()
     one.run()
     assert asked == ["tiny"]
@@ -213,8 +212,7 @@ def test_a_video_is_labelled_and_signed(tmp_path, loaded, picture, voice) -> Non
 
     credentials = Credentials(*write_certificate(tmp_path))
     queue = VideoQueue(tmp_path / "data", QueueSettings(label="AI-generated", credentials=credentials))
-    worker = Worker(queue, "w")
-    worker.loaded = loaded
+    worker = Worker(queue, "w", loaded)
     job = queue.submit(VideoRequest(**SHORT | {"num_inference_steps": 1}), picture, [voice])
     worker.run_one()
     path = queue.file(job.id, VIDEO)

@@ -49,6 +49,8 @@ def test_help_is_that_of_serving(capsys) -> None:
         (["--host", "no.such.host.invalid"], "isn't an address"),
         (["--model", "nothing"], "There is no model 'nothing'"),
         (["--device", "cuda:9"], "--device cuda:9 can't be used here"),
+        (["--ray", "auto", "--device", "cpu"], "leave out --device"),
+        (["--ray", "127.0.0.1:1"], "no ray cluster at '127.0.0.1:1'"),
         (["--webhook-network", "everything"], "must be a network"),
         (["--port", "70000"], "--port is 70000"),
         (["--quota", "0"], "--quota is 0"),

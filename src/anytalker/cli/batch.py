@@ -59,8 +59,8 @@ def batch(
     """
     from anytalker.jobs.batch import run_batch
     from anytalker.jobs.job import read_jobs
-    from anytalker.jobs.workers import ray_devices
     from anytalker.loading.components import model_folder
+    from anytalker.processes import ray_devices
 
     known = read_jobs(jobs)
     model_folder(model)

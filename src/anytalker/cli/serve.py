@@ -67,6 +67,13 @@ def serve_run(
         typer.Option(help="cpu, cuda:0, …, a worker each; left out: every GPU, or without one the CPU."),
     ] = None,
     loading: LoadingOptions,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Use every device of a ray cluster instead: auto, host:port, or local to start one here.",
+        ),
+    ] = None,
     max_queued: Annotated[int, typer.Option(help="Videos that may wait; more are refused.")] = 200,
     max_upload: Annotated[int, typer.Option(metavar="MIB", help="Size of a request.")] = 200,
     max_seconds: Annotated[float, typer.Option(help="Length of a recording.")] = 1800.0,
@@ -129,10 +136,19 @@ def serve_run(
         credentials=_credentials(certificate, certificate_key, certificate_algorithm),
         preload=models[0],
     )
-    _serve(data or data_folder(), settings, kept, device, loading)
+    if ray is not None and device:
+        raise InputError("--ray takes the cluster's devices; leave out --device.")
+    _serve(data or data_folder(), settings, kept, device, loading, ray)
 
 
-def _serve(folder: Path, settings: object, kept: object, device: list[str] | None, loading: LoadingOptions) -> None:
+def _serve(
+    folder: Path,
+    settings: object,
+    kept: object,
+    device: list[str] | None,
+    loading: LoadingOptions,
+    ray: str | None,
+) -> None:
     try:
         from anytalker.service.app import create_app
         from anytalker.service.logs import log_as_json
@@ -140,11 +156,13 @@ def _serve(folder: Path, settings: object, kept: object, device: list[str] | Non
     except ModuleNotFoundError as error:
         raise InputError(f"The service needs {error.name}:  pip install 'anytalker[serve]'") from error
     from anytalker.cli.batch import devices_of
+    from anytalker.processes import ray_cluster
     from anytalker.queue.supervisor import Supervisor
     from anytalker.queue.video_queue import VideoQueue
 
     queue = VideoQueue(folder, kept)  # type: ignore[arg-type]
-    supervisor = Supervisor(queue, devices_of(device, 1), loading, log_as_json)
+    devices, cluster = (devices_of(device, 1), None) if ray is None else ray_cluster(ray)
+    supervisor = Supervisor(queue, devices, loading, log_as_json, cluster)
     log_as_json()
     app = create_app(queue, settings, supervisor)  # type: ignore[arg-type]
 

@@ -15,9 +15,8 @@ from typing import Any, Protocol
 from anytalker.failures import explain
 from anytalker.jobs.job import Job
 from anytalker.pipelines.loading_options import LoadingOptions
-from anytalker.processes import connect_to_ray
+from anytalker.processes import RAY
 
-RAY = "ray:"
 _DIED = "Its process ended without a message; most likely it ran out of memory."
 _PIPELINES: dict[tuple[str, str, LoadingOptions], Any] = {}
 
@@ -96,24 +95,6 @@ class RayWorker:
 class _Maker:
     def make(self, model: str, device: str, loading: LoadingOptions, job: Job, path: Path) -> str | None:
         return make_video(model, device, loading, job, path)
-
-
-def ray_devices(address: str) -> list[str]:
-    """Connect to ray; its devices, every GPU, or without one every CPU.
-
-    Args:
-        address: "local" starts ray on this machine, "auto" takes the cluster that this machine belongs to, "ray://…"
-            or "host:port" another one.
-
-    Raises:
-        InputError: if ray is not installed, or the cluster can't be reached.
-    """
-    connect_to_ray(address)
-    import ray
-
-    resources = ray.cluster_resources()
-    gpus = int(resources.get("GPU", 0))
-    return [f"{RAY}cuda"] * gpus or [f"{RAY}cpu"] * max(1, int(resources.get("CPU", 1)))
 
 
 def make_video(model: str, device: str, loading: LoadingOptions, job: Job, path: Path) -> str | None:

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from anytalker.media.pictures import load_image
 from anytalker.pipelines.inputs import Scene, Voice, fit_scene, load_voice, read_scene
+from anytalker.pipelines.loading_options import LoadingOptions
 from anytalker.pipelines.pipeline import AnyTalkerPipeline
 from anytalker.pipelines.prepared_video import Previews, Progress
+from anytalker.pipelines.ready import load_for
 from anytalker.pipelines.talk import cast_choices, cast_people, scene_of, strengths_of
 from anytalker.queue.decoding import PICTURE, voice_name
 from anytalker.queue.request import PersonRequest, VideoRequest
-from anytalker.queue.video_queue import VIDEO
+from anytalker.queue.video_queue import VIDEO, QueueSettings
 from anytalker.timeline.model import Person, Timeline, same_name
 from anytalker.timeline.script import parse_script
 from anytalker.timeline.spoken import timeline_of_script
@@ -24,6 +27,43 @@ from anytalker.timeline.streams import streams
 
 _SAVED = 5.0
 """Seconds from one saving of an unfinished video to the next: a service may be killed often."""
+
+
+class MakerHere:
+    """Makes videos in this process; see `anytalker.queue.worker.Maker`.
+
+    Args:
+        device: such as "cpu" or "cuda:0".
+        loading: what models are loaded with.
+    """
+
+    def __init__(self, device: str = "cpu", loading: LoadingOptions = LoadingOptions()) -> None:
+        self.device, self.loading = device, loading
+        self.loaded: str | None = None
+        self._pipeline: AnyTalkerPipeline | None = None
+
+    def load(self, model: str) -> AnyTalkerPipeline:
+        """The model, loaded; another one makes way for it."""
+        if self._pipeline is None or self.loaded != model:
+            self.loaded = self._pipeline = None
+            if self.device == "cpu":
+                torch.set_num_threads(1)  # the same sums in the same order, however many processes there are
+            self._pipeline = load_for(model, self.device, self.loading)
+            self._pipeline.set_progress_bar_config(disable=True)
+            self.loaded = model
+        return self._pipeline
+
+    def make(
+        self,
+        request: VideoRequest,
+        folder: Path,
+        progress: Progress,
+        show: Callable[[Image.Image], None],
+        settings: QueueSettings,
+    ) -> Path:
+        """Make the video of a job in its folder, or go on with it."""
+        previews = Previews(show, settings.preview_every)
+        return make(self.load(request.model), request, folder, progress, previews, settings.label)
 
 
 def make(

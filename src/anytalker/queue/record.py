@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
-from anytalker.errors import AnyTalkerError
+from anytalker.errors import OUT_OF_MEMORY, AnyTalkerError, InputError
+from anytalker.failures import explain, is_out_of_memory
 from anytalker.queue.request import VideoRequest
 
 LOCAL = "local"
 """Owner of jobs where there are no others."""
+log = logging.getLogger("anytalker.worker")
 
 
 class State(str, Enum):
@@ -124,3 +129,34 @@ class QueueFull(AnyTalkerError):
 
 class KeyConflict(AnyTalkerError):
     """The idempotency key was used for another request."""
+
+
+class NotMade(AnyTalkerError):
+    """A video could not be made elsewhere, where it was settled what its owner is told.
+
+    Attributes:
+        failure: that.
+    """
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+def failure_of(error: Exception, folder: Path) -> Failure:
+    """What the owner of a job is told of an error; what nobody expected goes to the log alone."""
+    if isinstance(error, NotMade):
+        return error.failure
+    if is_out_of_memory(error):
+        return Failure("out_of_memory", OUT_OF_MEMORY)
+    if isinstance(error, InputError):
+        return Failure("invalid_input", _without_paths(str(error), folder))
+    if isinstance(error, AnyTalkerError):
+        code = "out_of_memory" if str(error).startswith("Out of memory") else "failed"
+        return Failure(code, _without_paths(str(error), folder))
+    log.error(explain(error))
+    return Failure("internal_error", f"Something failed that should not ({type(error).__name__}); the log says more.")
+
+
+def _without_paths(message: str, folder: Path) -> str:
+    return message.replace(f"{folder}{os.sep}", "").replace(str(folder), "its folder")

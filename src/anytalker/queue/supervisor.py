@@ -31,9 +31,10 @@ class Supervisor:
 
     Args:
         queue: the jobs.
-        devices: such as "cpu" or "cuda:0"; a worker each.
+        devices: such as "cpu" or "cuda:0", or "ray:cuda" for one of a ray cluster; a worker each.
         loading: what models are loaded with.
         begin: called in each worker's process first, to set up its logging, for example.
+        cluster: where ray is.
     """
 
     def __init__(
@@ -42,8 +43,9 @@ class Supervisor:
         devices: Sequence[str] = ("cpu",),
         loading: LoadingOptions = LoadingOptions(),
         begin: Callable[[], None] | None = None,
+        cluster: str | None = None,
     ) -> None:
-        self.queue, self.loading, self.begin = queue, loading, begin
+        self.queue, self.loading, self.begin, self.cluster = queue, loading, begin, cluster
         self.workers = {f"{place}-{device}": _Process(device) for place, device in enumerate(devices)}
         self._lock = FileLock(queue.folder / "workers.lock", thread_local=False)
         self._over = threading.Event()
@@ -115,7 +117,7 @@ class Supervisor:
             if worker.process is not None:
                 log.warning("worker died", extra={"worker": name, "code": worker.process.exitcode})
             self._recover(name, settings.crashes)
-            worker.start((self.queue.folder, settings, name, worker.device, self.loading, self.begin))
+            worker.start((self.queue.folder, settings, name, worker.device, self.loading, self.begin, self.cluster))
         self._recover(None, settings.crashes)
 
     def _recover(self, worker: str | None, crashes: int | None) -> None:

@@ -1,4 +1,4 @@
-"""A worker: a process that takes one job after another from the queue and makes its video, the model staying loaded."""
+"""A worker: a process that takes one job after another from the queue and has its video made."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from PIL import Image
 
-from anytalker.errors import OUT_OF_MEMORY, AnyTalkerError, InputError
-from anytalker.failures import explain, is_out_of_memory
 from anytalker.files import Locked, atomic_path
 from anytalker.pipelines.loading_options import LoadingOptions
-from anytalker.queue.record import Claim, Failure
+from anytalker.processes import RAY, stand_back
+from anytalker.queue.record import Claim, failure_of
+from anytalker.queue.request import VideoRequest
 from anytalker.queue.video_queue import PREVIEW, QueueSettings, VideoQueue, size_of
 
 _POLL = 0.2
@@ -31,8 +32,6 @@ _SHARES = {"prepare": (0.0, 0.05), "denoise": (0.05, 0.9), "decode": (0.9, 1.0)}
 """Shares of the work at which a stage begins and ends."""
 _REPORTED = 0.2
 """Seconds from one report within a stage to the next."""
-_NICE = 5
-"""How far a worker on the CPU stands back, so that the service answers while a video is made."""
 log = logging.getLogger("anytalker.worker")
 
 
@@ -44,6 +43,40 @@ class _Stopping(BaseException):
     """The worker is to end; the job goes back to the queue."""
 
 
+class Maker(Protocol):
+    """Makes videos, in this process or elsewhere; the model stays loaded.
+
+    Attributes:
+        loaded: name of that model; None: there is none yet.
+    """
+
+    loaded: str | None
+
+    def load(self, model: str) -> Any:
+        """Load a model before there is a video to make; another one makes way for it."""
+
+    def make(
+        self,
+        request: VideoRequest,
+        folder: Path,
+        progress: Callable[[str, int, int], None],
+        show: Callable[[Image.Image], None],
+        settings: QueueSettings,
+    ) -> Path:
+        """Make the video of a job in its folder, or go on with it.
+
+        Args:
+            request: what is asked for.
+            folder: with the picture and the recordings.
+            progress: called as (stage, done, total) after every step; what it raises ends the work.
+            show: called with pictures on the way.
+            settings: of the queue.
+
+        Raises:
+            Exception: why it could not be made.
+        """
+
+
 def run_worker(
     folder: Path,
     settings: QueueSettings,
@@ -51,6 +84,7 @@ def run_worker(
     device: str,
     loading: LoadingOptions = LoadingOptions(),
     begin: Callable[[], None] | None = None,
+    cluster: str | None = None,
 ) -> None:
     """Work until the process that started this one ends, or SIGTERM.
 
@@ -58,19 +92,29 @@ def run_worker(
         folder: of the queue.
         settings: of the queue.
         name: of the worker.
-        device: such as "cpu" or "cuda:0".
+        device: such as "cpu" or "cuda:0", or "ray:cuda" for one of a ray cluster.
         loading: what models are loaded with.
         begin: called first.
+        cluster: where ray is.
     """
     _end_with_parent()
     if begin is not None:
         begin()
-    if device == "cpu" and hasattr(os, "nice"):
-        os.nice(_NICE)
-    worker = Worker(VideoQueue(folder, settings), name, device, loading)
+    stand_back(device)
+    worker = Worker(VideoQueue(folder, settings), name, _maker(device, loading, cluster))
     signal.signal(signal.SIGTERM, lambda number, frame: worker.stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which then stops its workers
     worker.run()
+
+
+def _maker(device: str, loading: LoadingOptions, cluster: str | None) -> Maker:
+    if device.startswith(RAY):
+        from anytalker.queue.on_ray import RayMaker
+
+        return RayMaker(device.removeprefix(RAY), loading, cluster or "auto")
+    from anytalker.queue.making import MakerHere
+
+    return MakerHere(device, loading)
 
 
 def _end_with_parent() -> None:
@@ -87,20 +131,16 @@ def _end_with_parent() -> None:
 
 
 class Worker:
-    """Makes jobs one after another.
+    """Takes jobs one after another.
 
     Args:
         queue: where they are.
         name: of the worker.
-        device: such as "cpu" or "cuda:0".
-        loading: what models are loaded with.
+        maker: of their videos.
     """
 
-    def __init__(
-        self, queue: VideoQueue, name: str, device: str = "cpu", loading: LoadingOptions = LoadingOptions()
-    ) -> None:
-        self.queue, self.name, self.device, self.loading = queue, name, device, loading
-        self.loaded: tuple[str, Any] | None = None
+    def __init__(self, queue: VideoQueue, name: str, maker: Maker) -> None:
+        self.queue, self.name, self.maker = queue, name, maker
         self._stopping = False
 
     def stop(self) -> None:
@@ -111,7 +151,7 @@ class Worker:
         """Load the first model, then take jobs until `stop`."""
         if self.queue.settings.preload is not None:
             with suppress(Exception):  # what is wrong with it is said to whoever asks for it
-                self._pipeline(self.queue.settings.preload)
+                self.maker.load(self.queue.settings.preload)
         while not self._stopping:
             pause = _POLL
             try:
@@ -125,7 +165,7 @@ class Worker:
     def run_one(self) -> bool:
         """Make the next job, if there is one; whether there was."""
         settings = self.queue.settings
-        claim = self.queue.store.claim(self.name, settings.lease, self.loaded and self.loaded[0])
+        claim = self.queue.store.claim(self.name, settings.lease, self.maker.loaded)
         if claim is None:
             return False
         log.info("begun", extra={"job": claim.job.id, "attempt": claim.job.attempts})
@@ -134,17 +174,12 @@ class Worker:
         return True
 
     def _make(self, claim: Claim) -> None:
-        from anytalker.pipelines.prepared_video import Previews
-        from anytalker.queue.making import make
-
         store, settings = self.queue.store, self.queue.settings
         folder = self.queue.folder_of(claim.job.id)
         started = time.monotonic()
         try:
-            pipeline = self._pipeline(claim.job.request.model)
-            progress = _Progress(self, claim)
-            previews = Previews(lambda picture: self._show(claim, picture), settings.preview_every)
-            made = make(pipeline, claim.job.request, folder, progress, previews, settings.label)
+            show = partial(self._show, claim)
+            made = self.maker.make(claim.job.request, folder, _Progress(self, claim), show, settings)
             if settings.credentials is not None:
                 settings.credentials.sign(made)
         except _NotOurs:
@@ -168,21 +203,6 @@ class Worker:
         if store.succeed(claim, size_of(folder), settings.expires):
             log.info("finished", extra={"job": claim.job.id, "seconds": round(time.monotonic() - started, 2)})
 
-    def _pipeline(self, model: str) -> Any:
-        """The model, loaded; another one makes way for it."""
-        import torch
-
-        from anytalker.pipelines.ready import load_for
-
-        if self.loaded is None or self.loaded[0] != model:
-            self.loaded = None
-            if self.device == "cpu":
-                torch.set_num_threads(1)  # the same sums in the same order, however many processes there are
-            pipeline = load_for(model, self.device, self.loading)
-            pipeline.set_progress_bar_config(disable=True)
-            self.loaded = model, pipeline
-        return self.loaded[1]
-
     def check(self, claim: Claim) -> None:
         """End the work on a job that is not to be gone on with."""
         if self._stopping:
@@ -191,8 +211,8 @@ class Worker:
             raise _NotOurs
 
     def _show(self, claim: Claim, picture: Image.Image) -> None:
-        with suppress(OSError), atomic_path(self.queue.folder_of(claim.job.id) / PREVIEW) as partial:
-            picture.save(partial, quality=85)
+        with suppress(OSError), atomic_path(self.queue.folder_of(claim.job.id) / PREVIEW) as path:
+            picture.save(path, quality=85)
         with suppress(sqlite3.OperationalError):
             self.queue.store.count_preview(claim)
 
@@ -250,20 +270,3 @@ class _Heartbeat:
     def __exit__(self, *error: object) -> None:
         self._over.set()
         self._thread.join()
-
-
-def failure_of(error: Exception, folder: Path) -> Failure:
-    """What the owner of a job is told of an error; what nobody expected goes to the log alone."""
-    if is_out_of_memory(error):
-        return Failure("out_of_memory", OUT_OF_MEMORY)
-    if isinstance(error, InputError):
-        return Failure("invalid_input", _without_paths(str(error), folder))
-    if isinstance(error, AnyTalkerError):
-        code = "out_of_memory" if str(error).startswith("Out of memory") else "failed"
-        return Failure(code, _without_paths(str(error), folder))
-    log.error(explain(error))
-    return Failure("internal_error", f"Something failed that should not ({type(error).__name__}); the log says more.")
-
-
-def _without_paths(message: str, folder: Path) -> str:
-    return message.replace(f"{folder}{os.sep}", "").replace(str(folder), "its folder")
