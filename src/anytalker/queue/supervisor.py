@@ -72,6 +72,17 @@ class Supervisor:
         """How many workers died several times in a row before they worked, and have not worked since."""
         return sum(worker.early > 1 for worker in self.workers.values())
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another process has the workers of this queue right now."""
+        if not self._lock.is_locked:
+            try:
+                with FileLock(self.queue.folder / "workers.lock", timeout=0):
+                    pass
+            except Timeout:
+                return not self._lock.is_locked
+        return False
+
     def _keep(self) -> None:
         try:
             while not self._over.is_set():
