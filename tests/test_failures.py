@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from anytalker import InputError, cli, failures
 from anytalker.doctor import report as doctor
@@ -93,6 +95,38 @@ def test_expected_errors_stay_one_line_without_a_log(home, monkeypatch, capsys) 
         assert run("doctor") == 1
         assert capsys.readouterr().err == f"Error: {OUT_OF_MEMORY}\n"
     assert not home.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (PermissionError(errno.EACCES, "…", "/srv/a.json"), 2, "/srv/a.json can't be used: Permission denied. Choose"),
+        (OSError(errno.EROFS, "…", "/srv/a.json"), 2, "/srv/a.json can't be used: Read-only file system. Choose"),
+        (
+            OSError(errno.ENOSPC, "…", "/srv/a"),
+            1,
+            "The disk is full: /srv/a can't be written. Free some space in /srv.",
+        ),
+        (OSError(errno.ENOSPC, "…"), 1, "The disk is full. Free some space"),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), 1, "The disk is full. Free some space"),
+    ],
+)
+def test_full_disks_and_refused_files_are_one_line_without_a_log(home, monkeypatch, capsys, error, code, told) -> None:
+    monkeypatch.setattr(doctor, "this_machine", lambda: (_ for _ in ()).throw(error))
+    assert run("doctor") == code
+    said = capsys.readouterr().err
+    assert said.startswith(f"Error: {told}")
+    assert (said.count("\n"), home.exists()) == (1, False)
+
+
+@pytest.mark.parametrize("command", ["evaluate {clips} --report", "batch {jobs} --output"])
+def test_a_folder_below_a_file_is_refused(home, tmp_path, capsys, command) -> None:
+    for name in ("clip.mp4", "two.png", "a.wav"):
+        (tmp_path / name).touch()
+    jobs = tmp_path / "jobs.json"
+    jobs.write_text('{"a": {"image": "two.png", "audio": ["a.wav"]}}')
+    assert run(*command.format(clips=tmp_path, jobs=jobs).split(), jobs / "below") == 2
+    assert "Not a directory. Choose another place." in capsys.readouterr().err
 
 
 def test_debug_is_taken_before_a_double_dash_alone(monkeypatch) -> None:

@@ -23,6 +23,19 @@ def test_a_finished_file_takes_its_place(tmp_path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_file_that_can_not_be_written_is_named(tmp_path) -> None:
+    target = tmp_path / "a.txt"
+    with pytest.raises(OSError, match="No space") as caught, atomic_path(target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(target)
+    with pytest.raises(FileNotFoundError) as caught, atomic_path(target / "no" / "b.txt") as partial:
+        partial.touch()
+    assert caught.value.filename == str(target / "no" / "b.txt")
+    with pytest.raises(FileNotFoundError) as caught, atomic_path(target):
+        (tmp_path / "another").read_text()
+    assert caught.value.filename == str(tmp_path / "another")
+
+
 @pytest.mark.parametrize("exception", [RuntimeError, KeyboardInterrupt])
 def test_an_interrupted_file_leaves_nothing(tmp_path, exception) -> None:
     target = tmp_path / "a.txt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib.util
 import os
@@ -15,7 +16,7 @@ from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
-from anytalker.errors import OUT_OF_MEMORY, AnyTalkerError
+from anytalker.errors import OUT_OF_MEMORY, AnyTalkerError, InputError
 from anytalker.extras import extras_with
 from anytalker.files import atomic_path, home
 from anytalker.hashing import short_digest
@@ -23,14 +24,19 @@ from anytalker.hashing import short_digest
 DEBUG = "ANYTALKER_DEBUG"
 """Environment variable: if it is set, tracebacks are shown on standard error. `anytalker --debug` sets it."""
 _KEPT = 20
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SAY_FULL = ("(os error 28)", "database or disk is full")
+"""What errors of safetensors and SQLite say of a full disk; they have no number."""
 _LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy", "av", "pillow", "typer")
 
 
 def explain(error: BaseException) -> str:
     """What to say of an error, in one line where the error itself has one.
 
-    Errors raised on purpose and missing memory speak for themselves; for a module of an extra the line says what to
-    install; anything else was not expected, and is kept by `write_log`. Shows the traceback, too, if `DEBUG` is set.
+    Errors raised on purpose, missing memory, full disks and files that may not be used speak for themselves; for a
+    module of an extra the line says what to install; anything else was not expected, and is kept by `write_log`. Shows
+    the traceback, too, if `DEBUG` is set.
     """
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
@@ -38,6 +44,8 @@ def explain(error: BaseException) -> str:
         return str(error)
     if is_out_of_memory(error):
         return OUT_OF_MEMORY
+    if (refused := storage_error(error)) is not None:
+        return str(refused)
     if isinstance(error, ModuleNotFoundError) and error.name and (extras := extras_with(error.name)):
         commands = " or ".join(f"pip install --upgrade 'anytalker[{extra}]'" for extra in extras)
         return f"{_lacking(error.name)}. Install what this needs:  {commands}"
@@ -45,6 +53,20 @@ def explain(error: BaseException) -> str:
     log = write_log(error)
     rest = f"what led to it is in {log}" if log else "no log could be written"
     return f"{what}. This was not expected; {rest}, and --debug shows it."
+
+
+def storage_error(error: BaseException) -> AnyTalkerError | None:
+    """What to raise in place of an error that says that a file or folder may not be used (`InputError`), or that the
+    disk is full; None for any other error."""
+    number = error.errno if isinstance(error, OSError) else None
+    name = error.filename if isinstance(error, OSError) else None
+    path = Path(os.fsdecode(name)) if isinstance(name, (str, bytes)) else None
+    if number in _FULL or any(text in str(error) for text in _SAY_FULL):
+        where = f": {path} can't be written. Free some space in {path.absolute().parent}" if path else ""
+        return AnyTalkerError(f"The disk is full{where or '. Free some space, and run the same command again'}.")
+    if number in _REFUSED and path is not None:
+        return InputError(f"{path} can't be used: {os.strerror(number)}. Choose another place, or change its rights.")
+    return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

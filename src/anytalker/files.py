@@ -26,15 +26,34 @@ def home() -> Path:
 
 @contextmanager
 def atomic_path(destination: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `destination`; it takes its place on success and vanishes on any exception."""
+    """Yield a temporary path beside `destination`; it takes its place on success and vanishes on any exception.
+
+    An `OSError` that names no file, or the temporary one, names the destination instead.
+    """
     target = Path(destination)
     # Without the target's own name in it: a name that is allowed must not become too long.
     partial = target.with_name(f".{uuid.uuid4().hex}.partial{target.suffix}")
     try:
         yield partial
         os.replace(partial, target)
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, partial, str(partial)):
+            error.filename, error.filename2 = str(target), None
+        raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def make_folder(path: str | Path) -> None:
+    """Make a folder for results, and those above it, where they are missing.
+
+    Raises:
+        InputError: if it can't be made, or is a file.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder {path} can't be made: {error.strerror}. Choose another place.") from error
 
 
 class Locked(InputError):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from anytalker.curation import identities
 from anytalker.curation.captions import describe
 from anytalker.curation.config import ClipsConfig, SpeechConfig, SplitConfig, load_config
 from anytalker.curation.duplicates import find_duplicates, sound_alike
@@ -20,6 +22,7 @@ from anytalker.curation.piece import Dropped, Face, Piece, Source
 from anytalker.curation.stages.borders import BordersStage
 from anytalker.curation.stages.clips import ClipsStage
 from anytalker.errors import InputError
+from anytalker.hashing import short_digest
 
 
 def person(voice: int | None, height: float = 40) -> KeptPerson:
@@ -112,6 +115,34 @@ def test_people_are_known_again_by_their_voice_in_other_files() -> None:
     names = name_identities(clips, voices)
     assert names["two", 0] == names["other file", 0] == names["silent", 1] != names["one", 0]
     assert ("silent", 0) not in names
+
+
+def test_people_of_many_files_are_those_that_comparing_each_with_each_finds(monkeypatch) -> None:
+    monkeypatch.setattr(identities, "_ROWS", 16)
+    rng = np.random.default_rng(0)
+    known = rng.normal(size=(12, 24))
+    voices = {
+        f"{file}.mp4": known[rng.integers(0, 12, size)] + rng.normal(0, 0.45, (size, 24))
+        for file, size in enumerate(rng.integers(0, 4, 40))
+    }
+    voices["silence.mp4"] = np.zeros((1, 24))
+    clips = [
+        clip(f"{path} {voice}", person(voice), path=path)
+        for path, found in voices.items()
+        for voice in range(len(found))
+    ]
+    unit = {
+        path: found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9) for path, found in voices.items()
+    }
+    groups = _Groups()
+    for path, other in combinations(sorted(voices), 2):
+        for one, two in zip(*np.nonzero(unit[path] @ unit[other].T > identities.SAME_VOICE), strict=True):
+            groups.join(f"{path}#{one}", f"{other}#{two}")
+    named = name_identities([*clips, clip("unheard", person(0), path="unheard.mp4")], voices)
+    keys = {(one.name, 0): f"{one.source.path}#{one.persons[0].voice}" for one in clips}
+    wanted = {place: short_digest(groups.find(key))[:12] for place, key in keys.items()}
+    assert named == wanted | {("unheard", 0): short_digest("unheard.mp4#0")[:12]}
+    assert 12 < len(set(wanted.values())) < len(wanted) - 12
 
 
 def test_nobody_is_in_two_parts() -> None:

@@ -5,18 +5,26 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from anytalker import AnyTalkerTransformer3DModel, cli
-from anytalker.doctor import memory
+from anytalker.doctor import memory, report
 from anytalker.doctor.advice import advice
 from anytalker.doctor.memory import AllocationCounter, simulate_decoding, simulate_step, transformer_bytes
 from anytalker.doctor.report import Machine, model_shape, plan_video
 from anytalker.hardware.placement import Placement
 
 GIB = 2**30
+
+
+def test_free_memory_is_what_the_system_says_with_what_this_process_has(monkeypatch) -> None:
+    monkeypatch.setattr(report.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(report.psutil, "virtual_memory", lambda: SimpleNamespace(available=3 * GIB))
+    monkeypatch.setattr(report.psutil.Process, "memory_info", lambda self: SimpleNamespace(rss=GIB))
+    assert report.this_machine() == Machine("cpu", 4 * GIB, GIB + report.CPU_WORK)
 
 
 def test_allocations_are_counted_to_the_byte() -> None:

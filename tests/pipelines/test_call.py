@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from anytalker import AnyTalkerPipeline, InputError
+from anytalker.media.marks import read_settings
 from anytalker.media.video import read_video
 from anytalker.pipelines.options import GenerationOptions
 from anytalker.pipelines.python_options import PythonOptions
@@ -70,10 +72,15 @@ def test_several_videos_of_one_call(call, tmp_path) -> None:
     two = call(num_videos_per_prompt=2, generator=sources)
     assert two.frames.shape == (2, 9, 32, 80, 3)
     for video, seed in zip(two.videos, (3, 4), strict=True):
+        inside = json.loads(read_settings(video.save(tmp_path / f"{seed}.mp4")))
+        assert (inside["seed"], inside["frames"], len(inside["persons"])) == (seed, 9, 2)
+        assert inside["settings"]["num_inference_steps"] == video.choices["num_inference_steps"]
         np.testing.assert_array_equal(video.frames, call(generator=torch.Generator().manual_seed(seed)).frames)
         assert read_video(video.save(tmp_path / "one.mp4"))[0].shape == (9, 32, 80, 3)
     assert np.abs(two.frames[0] - two.frames[1]).max() > 0
-    one_source = call(num_videos_per_prompt=2, output_type="latent").frames
+    shared = call(num_videos_per_prompt=2, output_type="latent")
+    assert [video.seed for video in shared.videos] == [3, None]  # the second has no seed that gives it again
+    one_source = shared.frames
     assert one_source.shape == (2, 16, 3, 4, 10)
     assert torch.equal(one_source[:1], call(output_type="latent").frames)
     assert not torch.equal(one_source[0], one_source[1])

@@ -8,7 +8,9 @@ import signal
 import sqlite3
 import threading
 import time
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from filelock import FileLock
 
@@ -24,6 +26,7 @@ from tests.processes import begin_at_once
 def quick(monkeypatch) -> None:
     begin_at_once(monkeypatch)
     monkeypatch.setattr(module, "_TICK", 0.05)
+    monkeypatch.setattr(module, "_PAUSE", 0.05)
 
 
 def moment_of(queue: VideoQueue, job: str, wanted) -> QueuedJob:
@@ -81,6 +84,49 @@ def test_a_worker_that_can_not_be_started_is_tried_again(queue, monkeypatch) -> 
     with Supervisor(queue) as supervisor:
         assert tried.wait(10)
     assert supervisor._take_lock()
+
+
+class Ended:
+    """A process that has ended."""
+
+    exitcode = 1
+
+    def is_alive(self) -> bool:
+        return False
+
+    def join(self) -> None:
+        pass
+
+    close = join
+
+
+def test_a_worker_that_dies_again_and_again_is_started_after_longer_and_longer_pauses(
+    queue, picture, voice, monkeypatch, caplog
+) -> None:
+    now, starts = 1000.0, []
+
+    def start(worker, arguments) -> None:
+        starts.append(now)
+        worker.process, worker._started = Ended(), now
+
+    monkeypatch.setattr(module, "_PAUSE", 1.0)
+    monkeypatch.setattr(module._Process, "start", start)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    supervisor = Supervisor(queue)
+    for _ in range(4 * 200):
+        supervisor._tick()
+        now += 0.25
+    gaps = np.diff(starts)
+    assert gaps[0] == 0.25
+    np.testing.assert_array_equal(gaps[1:8], [1.25, 2.25, 4.25, 8.25, 16.25, 32.25, 60.25])
+    assert "8 times in a row before it worked; the next start is in 60 s" in caplog.text
+    assert supervisor.failing == 1
+    queue.submit(VideoRequest(), picture, [voice])
+    now += 60
+    for _ in range(3):  # whoever has a job is replaced at once
+        supervisor._tick()
+        queue.store.claim("0-cpu", 60)
+    assert (supervisor.failing, len(starts) - len(gaps)) == (0, 4)
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="the system has no such masks")

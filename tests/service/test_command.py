@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from filelock import FileLock
 
 from anytalker.client import Client
 from anytalker.service import logs, server
@@ -26,6 +27,15 @@ def test_it_listens_on_this_machine(listening, tmp_path, capsys) -> None:
     assert (settings.host, settings.port, settings.models, settings.keys) == ("127.0.0.1", 0, ("tiny",), None)
     queue = app.state.service.queue
     assert (queue.folder, queue.settings.bounds.waiting) == (tmp_path / "data", 7)
+
+
+def test_it_says_when_another_one_makes_the_videos(listening, tmp_path, capsys) -> None:
+    given = ["serve", "--port", "0", "--data", tmp_path, "--device", "cpu"]
+    assert run(*given) == 0
+    assert "Another" not in capsys.readouterr().out
+    with FileLock(tmp_path / "workers.lock"):
+        assert run(*given) == 0
+    assert f"Another studio or service makes the videos in {tmp_path}, with its own" in capsys.readouterr().out
 
 
 def test_without_arguments_it_serves(listening, tmp_path, monkeypatch) -> None:

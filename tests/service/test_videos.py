@@ -167,7 +167,7 @@ def test_a_full_queue_refuses_and_has_room_again(client, form, queue) -> None:
 def test_health_metrics_and_the_page(client, form) -> None:
     client.post("/v1/videos", **form())
     health = client.get("/healthz").json()
-    assert (health["status"], health["workers"], health["queued"]) == ("ok", 0, 1)
+    assert (health["status"], health["workers"], health["failing"], health["queued"]) == ("ok", 0, 0, 1)
     text = client.get("/metrics").text
     assert 'anytalker_videos{status="queued"} 1.0' in text
     assert 'anytalker_requests_total{method="POST",route="/v1/videos",status="200"} 1.0' in text

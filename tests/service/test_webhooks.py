@@ -9,7 +9,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -27,14 +27,16 @@ LOCAL = (ipaddress.ip_network("127.0.0.0/8"),)
 pytestmark = pytest.mark.usefixtures("undecoded")
 
 
-@pytest.fixture
-def receiver() -> Iterator[HTTPServer]:
-    """A server that keeps what it is told, and answers as `server.answers` says."""
+@contextmanager
+def receiving() -> Iterator[HTTPServer]:
+    """A server that keeps what it is told, calls `server.before`, and answers as `server.answers` says."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             self.server.told.append((self.path, dict(self.headers), body))
+            if self.server.before is not None:
+                self.server.before()
             status = self.server.answers.pop(0) if self.server.answers else 204
             self.send_response(status)
             if status == 302:
@@ -45,12 +47,18 @@ def receiver() -> Iterator[HTTPServer]:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.told, server.answers = [], []
+        server.told, server.answers, server.before = [], [], None
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         yield server
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def receiver() -> Iterator[HTTPServer]:
+    with receiving() as server:
+        yield server
 
 
 def test_the_end_of_a_video_is_told_and_signed(client_of, form, queue, receiver) -> None:
@@ -88,6 +96,24 @@ def test_what_does_not_arrive_is_told_again_later(queue, receiver, picture, voic
     ids = {headers["Webhook-Id"] for _, headers, _ in receiver.told}
     assert (len(receiver.told), len(ids)) == (2, 1)
     assert json.loads(receiver.told[1][2])["type"] == "video.cancelled"
+
+
+def test_a_slow_receiver_holds_up_no_other_and_each_is_told_in_order(queue, receiver, picture, voice) -> None:
+    told = threading.Event()
+    receiver.before = told.set
+    with receiving() as slow:
+        slow.before = lambda: slow.answers.append(204 if told.wait(5) else 500)
+        jobs = []
+        for port in (slow.server_port, receiver.server_port, slow.server_port, receiver.server_port):
+            target = check_target(f"http://127.0.0.1:{port}/", SECRET, LOCAL)
+            jobs.append(queue.submit(VideoRequest(), picture, [voice], webhook=target).id)
+        for job in jobs:
+            queue.cancel(job)
+        assert Sender(queue, LOCAL).send_due() == 4
+        heard = [[json.loads(body)["data"]["id"] for _, _, body in server.told] for server in (slow, receiver)]
+    assert heard == [jobs[::2], jobs[1::2]]
+    queue.store._clock = lambda: 10**12
+    assert queue.store.due_webhooks() == []
 
 
 def test_a_redirect_is_not_followed(receiver) -> None:

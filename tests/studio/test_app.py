@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -53,6 +55,13 @@ def test_other_sites_and_names_are_refused(client) -> None:
     assert client.get("/", headers={"Host": "evil.example"}).status_code == 421
     assert client.get("/config", headers={"Origin": "http://evil.example"}).status_code == 403
     assert client.post("/gradio_api/upload", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+
+
+def test_the_models_are_listed_without_what_takes_long_to_import(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("ANYTALKER_HOME", str(tmp_path))
+    program = "import sys; from anytalker.studio.rows import models_here; print(models_here(), 'torch' in sys.modules)"
+    made = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert made.stdout == "['tiny'] False\n"
 
 
 def test_only_this_machine_is_listened_on() -> None:

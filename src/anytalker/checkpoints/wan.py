@@ -11,6 +11,7 @@ import torch
 
 from anytalker.checkpoints.tensors import WEIGHTS_NAME, Checkpoint, write_shards
 from anytalker.errors import InputError
+from anytalker.files import make_folder
 from anytalker.models.release_names import Names, problems_of
 from anytalker.models.transformer import AnyTalkerTransformer3DModel
 
@@ -57,7 +58,7 @@ def write_start(source: Path, config: Mapping[str, Any], destination: Path, seed
             raise InputError(
                 f"{checkpoint.path} is no Wan image-to-video transformer of this size: tensors {problems}."
             )
-        destination.mkdir(parents=True, exist_ok=True)
+        make_folder(destination)
         model.save_config(destination)
 
         def tensors() -> Iterator[tuple[str, torch.Tensor]]:

@@ -15,7 +15,7 @@ import typer
 from anytalker.cli import batch, curate, doctor, evaluate, generate, miniature, models, serve, studio, timeline, train
 from anytalker.cli.console import Interrupted
 from anytalker.errors import InputError
-from anytalker.failures import DEBUG, explain
+from anytalker.failures import DEBUG, explain, storage_error
 
 app = typer.Typer(
     name="anytalker",
@@ -105,7 +105,7 @@ def _run(arguments: list[str]) -> None:
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
             sys.exit(error.exit_code)
-        _fail(explain(error), 1)
+        _fail(explain(error), 2 if isinstance(storage_error(error), InputError) else 1)
 
 
 def _fail(message: str, code: int) -> None:

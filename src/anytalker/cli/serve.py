@@ -14,6 +14,7 @@ from anytalker.pipelines.loading_options import LoadingOptions
 
 if TYPE_CHECKING:
     from anytalker.media.credentials import Credentials
+    from anytalker.queue.supervisor import Supervisor
 
 
 class _ServeGroup(RunGroup):
@@ -169,10 +170,20 @@ def _serve(
     def ready(address: str) -> None:
         typer.echo(f"Listening on {address}, its API is described at {address}/docs; videos are in {queue.folder}.")
 
+    say_if_elsewhere(supervisor)
     try:
         serve(app, settings, ready)  # type: ignore[arg-type]
     except KeyboardInterrupt:
         typer.echo("Stopped. Videos that wait go on at the next start.", err=True)
+
+
+def say_if_elsewhere(supervisor: Supervisor) -> None:
+    """Say who makes the videos, if another studio or service with the same folder does."""
+    if supervisor.elsewhere:
+        typer.echo(
+            f"Another studio or service makes the videos in {supervisor.queue.folder}, with its own options, such as "
+            "--label; this one takes over when it ends. For a queue of its own give another --data."
+        )
 
 
 def _label(text: str | None) -> str | None:

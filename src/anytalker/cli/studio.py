@@ -9,6 +9,7 @@ import typer
 
 from anytalker.cli.console import check_range
 from anytalker.cli.options import takes
+from anytalker.cli.serve import say_if_elsewhere
 from anytalker.errors import InputError
 from anytalker.pipelines.loading_options import LoadingOptions
 
@@ -51,11 +52,13 @@ def studio(
 
     settings = studio_settings(host, port)
     queue = VideoQueue(data or data_folder(), QueueSettings(keep_seconds=None, preload="tiny"))
-    app = create_app(queue, settings, Supervisor(queue, devices_of(device, 1), loading))
+    supervisor = Supervisor(queue, devices_of(device, 1), loading)
+    app = create_app(queue, settings, supervisor)
 
     def ready(address: str) -> None:
         typer.echo(f"Open {address} in your browser; videos are in {queue.folder}. Ctrl-C ends it.")
 
+    say_if_elsewhere(supervisor)
     try:
         serve(app, settings, ready)
     except KeyboardInterrupt:

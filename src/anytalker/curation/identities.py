@@ -15,6 +15,11 @@ from anytalker.hashing import short_digest
 SAME_VOICE = 0.82
 """Cosine of two voices' embeddings above which they are taken for one person's."""
 
+_ROWS = 256
+"""Voices that are compared with all before them at a time."""
+_COARSE = 1e-4
+"""More than a cosine in float32 is wrong by."""
+
 
 class _Groups:
     """Things that turn out to be the same (union-find)."""
@@ -42,18 +47,47 @@ def name_identities(clips: Sequence[KeptClip], voices: Mapping[str, np.ndarray])
         clips: all kept clips.
         voices: embeddings (V, d) of each file's voices, by the file's path.
     """
-    groups = _Groups()
-    paths = sorted(voices)
-    for index, path in enumerate(paths):
-        for other in paths[:index]:
-            for one, two in zip(*np.nonzero(_cosines(voices[path], voices[other]) > SAME_VOICE), strict=True):
-                groups.join(f"{path}#{one}", f"{other}#{two}")
+    paths = sorted(path for path in voices if len(voices[path]))
+    keys = [f"{path}#{number}" for path in paths for number in range(len(voices[path]))]
+    names: dict[str, str] = {}
+    if keys:
+        files = np.repeat(np.arange(len(paths)), [len(voices[path]) for path in paths])
+        groups = _alike(np.concatenate([voices[path] for path in paths]), files)
+        first: dict[int, str] = {}  # of a group, by which it is named
+        for key, group in sorted(zip(keys, groups.tolist(), strict=True)):
+            names[key] = first.setdefault(group, key)
     return {
-        (clip.name, index): short_digest(groups.find(f"{clip.source.path}#{person.voice}"))[:12]
+        (clip.name, index): short_digest(names.get(key, key))[:12]
         for clip in clips
         for index, person in enumerate(clip.persons)
         if person.voice is not None
+        for key in [f"{clip.source.path}#{person.voice}"]
     }
+
+
+def _alike(voices: np.ndarray, files: np.ndarray) -> np.ndarray:
+    """The group (n,) of each of the voices (n, d) of the files (n,); those of one person are in the same one."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    unit = voices / np.maximum(np.linalg.norm(voices, axis=1, keepdims=True), 1e-9)
+    coarse = unit.astype(np.float32)  # twice as fast; only those that are near the border are computed again
+    count = len(voices)
+    groups = np.arange(count)
+    for start in range(0, count, _ROWS):
+        rows = slice(start, start + _ROWS)
+        cosines = coarse[rows] @ coarse[: rows.stop].T
+        near = (cosines > SAME_VOICE - _COARSE) & (files[rows, None] != files[: rows.stop])
+        one, other = np.nonzero(near)
+        unsure = np.flatnonzero(cosines[one, other] < SAME_VOICE + _COARSE)
+        same = np.ones(len(one), dtype=bool)
+        same[unsure] = np.einsum("pd,pd->p", unit[start + one[unsure]], unit[other[unsure]]) > SAME_VOICE
+        # With all that are known to be alike, each as one edge: memory doesn't grow with the pairs.
+        ends = np.concatenate([start + one[same], np.arange(count)]), np.concatenate([other[same], groups])
+        joined = coo_array((np.ones(len(ends[0]), dtype=bool), ends), (count, count))
+        labels = connected_components(joined, directed=False)[1]
+        groups = np.unique(labels, return_index=True)[1][labels]
+    return groups
 
 
 def split_people(
@@ -89,10 +123,3 @@ def split_people(
                 parts[group], wanted[part] = part, room - seconds[group]
                 break
     return {clip.name: parts[group] for group, inside in members.items() for clip in inside}
-
-
-def _cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    if not len(first) or not len(second):
-        return np.zeros((len(first), len(second)))
-    unit = [one / np.maximum(np.linalg.norm(one, axis=1, keepdims=True), 1e-9) for one in (first, second)]
-    return unit[0] @ unit[1].T

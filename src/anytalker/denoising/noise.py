@@ -21,6 +21,7 @@ class Noise:
         if generator is None:
             generator = torch.Generator().manual_seed(int(torch.randint(2**63 - 1, ())))
         self.generator = generator
+        self._seed = _seed_of(generator)
         self._shape, self._like = (1, channels, 1, height, width), like
 
     def __call__(self, start: int, stop: int) -> torch.Tensor:
@@ -31,8 +32,8 @@ class Noise:
 
     @property
     def seed(self) -> int | None:
-        """The seed that the source was given."""
-        return self.generator.initial_seed()
+        """The seed that the noise is drawn from; None if something else was drawn from the source before."""
+        return self._seed
 
     def state(self) -> torch.Tensor:
         """State of the generator, uint8 (n,)."""
@@ -41,6 +42,12 @@ class Noise:
     def restore(self, state: torch.Tensor) -> None:
         """Continue from what `state` returned."""
         self.generator.set_state(state)
+
+
+def _seed_of(generator: torch.Generator) -> int | None:
+    seed = generator.initial_seed()
+    unused = torch.Generator(generator.device).manual_seed(seed)
+    return seed if torch.equal(unused.get_state(), generator.get_state()) else None
 
 
 class GivenNoise:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from anytalker.doctor.memory import MemoryPlan, ModelShape, plan_memory
@@ -74,9 +75,8 @@ def this_machine() -> Machine:
     if torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info()
         return Machine("cuda", free, GPU_REST)
-    own = _status_bytes("/proc/self/status", "VmRSS") or 450 * 2**20
-    free = _status_bytes("/proc/meminfo", "MemAvailable") or 0
-    return Machine("cpu", free + own, own + CPU_WORK)
+    own = psutil.Process().memory_info().rss
+    return Machine("cpu", psutil.virtual_memory().available + own, own + CPU_WORK)
 
 
 def examine_installation() -> list[Finding]:
@@ -207,14 +207,6 @@ def _part_bytes(path: Path, dtype: torch.dtype) -> int:
     shapes = part_shapes(path)
     visual = [item for item in shapes if item[0].startswith("visual.")]
     return sum(torch.Size(shape).numel() for _, shape in visual or shapes) * dtype.itemsize
-
-
-def _status_bytes(path: str, key: str) -> int | None:
-    try:
-        line = next(line for line in Path(path).read_text().splitlines() if line.startswith(f"{key}:"))
-    except (OSError, StopIteration):
-        return None
-    return int(line.split()[1]) * 1024
 
 
 def with_memory(machine: Machine, gigabytes: float | None) -> Machine:

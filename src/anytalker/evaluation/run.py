@@ -22,6 +22,7 @@ from anytalker.evaluation.report.reference import PUBLISHED
 from anytalker.evaluation.report.summary import METRICS, MetricSummary
 from anytalker.evaluation.scoring import ScoringSettings, Tools, score_clip
 from anytalker.failures import explain
+from anytalker.files import atomic_path, make_folder
 from anytalker.hashing import short_digest
 
 FEATURES_FOLDER = "features"
@@ -68,7 +69,7 @@ def evaluate(
         InputError: if two clips have one name, such as a.mp4 and a.mov: everything known of a clip goes by its name.
     """
     _check_names(clips)
-    report.mkdir(parents=True, exist_ok=True)
+    make_folder(report)
     wanted = {clip.name: fingerprint(clip, settings) for clip in clips}
     known = {
         line["clip"]: line
@@ -198,7 +199,5 @@ def frechet_distances(lines: Sequence[dict[str, Any]], features: Path, settings:
 
 
 def _rewrite(path: Path, lines: Sequence[dict[str, Any]]) -> None:
-    from anytalker.files import atomic_path
-
     with atomic_path(path) as partial:
         partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

@@ -13,6 +13,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from anytalker.errors import AnyTalkerError
+from anytalker.files import make_folder
 from anytalker.jobs.job import Job
 from anytalker.jobs.workers import Worker, worker_for
 from anytalker.media.destination import check_batch_destinations
@@ -62,7 +63,7 @@ def run_batch(
     """
     given = {path for job in jobs.values() for path in (*job.files(), jobs_file) if path is not None}
     check_batch_destinations([output / f"{name}.mp4" for name in jobs], output / RESULTS, sorted(given))
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     log = _Log(output / RESULTS, {name: job.fingerprint(model, loading) for name, job in jobs.items()})
     log.results.update({name: JobResult(name, None, 0.0) for name in finished_jobs(output, log.fingerprints)})
     missing = [name for name in jobs if name not in log.results]

@@ -10,7 +10,7 @@ from typing import Any
 
 from anytalker.errors import AnyTalkerError, InputError
 from anytalker.evaluation.clips import SPANS_FILE, find_voices, read_spans
-from anytalker.files import write_json_atomic
+from anytalker.files import make_folder, write_json_atomic
 from anytalker.jobs.job import Job
 from anytalker.loading.components import model_folder
 from anytalker.media.destination import check_destination, making, record_path
@@ -114,7 +114,7 @@ def generate_benchmark(
     import torch
 
     missing = missing_videos(items, model, output, seed, **options)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     failed = {}
     for done, item in enumerate(missing, start=len(items) - len(missing) + 1):
         target = output / f"{item.name}.mp4"

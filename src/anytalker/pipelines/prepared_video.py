@@ -145,7 +145,7 @@ class PreparedVideo:
 
     def result(self, frames: Any) -> TalkingVideo:
         """The finished video, with frames in any form."""
-        return TalkingVideo(self.inputs, self.model, self.choices, self.stopwatch.seconds, frames)
+        return TalkingVideo(self.inputs, self.model, self.choices, self.stopwatch.seconds, frames, self.noise.seed)
 
     def to_file(
         self,

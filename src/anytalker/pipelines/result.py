@@ -127,17 +127,22 @@ class TalkingVideo(_Generated):
         choices: the settings it was made with.
         seconds: wall-clock seconds by stage.
         frames: float32 (T, H, W, 3) in [0, 1], or what the call's `output_type` says.
+        seed: of the noise; None: it was given.
     """
 
     frames: Any
+    seed: int | None = None
 
     def save(self, path: str | Path) -> Path:
-        """Write an MP4 (H.264, AAC) with the mixed voices, marked as synthetic; returns its path.
+        """Write an MP4 (H.264, AAC) with the mixed voices, marked as synthetic, and with its settings inside.
+
+        Returns:
+            Its path.
 
         Raises:
             InputError: if there are latents in place of frames.
         """
-        write_video(path, as_array(self.frames), self.fps, self.mixture, SAMPLE_RATE)
+        write_video(path, as_array(self.frames), self.fps, self.mixture, SAMPLE_RATE, settings=self.inside(self.seed))
         return Path(path)
 
     def to_tuple(self) -> tuple[Any]:

@@ -326,7 +326,7 @@ class JobStore:
     def due_webhooks(self) -> list[sqlite3.Row]:
         """What is to be told now: rows with number, job, event, target, attempts."""
         # First attempts first: whoever never answers must not hold up those who do.
-        query = "SELECT * FROM webhooks WHERE due <= ? ORDER BY attempts, number LIMIT 20"
+        query = "SELECT * FROM webhooks WHERE due <= ? ORDER BY attempts, number"
         return self._database.execute(query, (self._clock(),)).fetchall()
 
     def take_webhook(self, number: int, attempts: int, pause: float | None) -> bool:

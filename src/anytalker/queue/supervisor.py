@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
@@ -23,6 +24,10 @@ _TICK = 0.5
 _SWEEP = 60.0
 _GRACE = 10.0
 """Seconds that a worker has to end by itself."""
+_WELL = 60.0
+"""Seconds after which a worker that has had no job yet is taken to work, too."""
+_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+"""Seconds before a start where two workers in a row ended before they worked; doubled with each further one."""
 log = logging.getLogger("anytalker.supervisor")
 
 
@@ -63,6 +68,22 @@ class Supervisor:
     def alive(self) -> int:
         """How many workers there are right now, here."""
         return sum(worker.alive for worker in self.workers.values())
+
+    @property
+    def failing(self) -> int:
+        """How many workers died several times in a row before they worked, and have not worked since."""
+        return sum(worker.early > 1 for worker in self.workers.values())
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another process has the workers of this queue right now."""
+        if not self._lock.is_locked:
+            try:
+                with FileLock(self.queue.folder / "workers.lock", timeout=0):
+                    pass
+            except Timeout:
+                return not self._lock.is_locked
+        return False
 
     def _keep(self) -> None:
         try:
@@ -113,16 +134,21 @@ class Supervisor:
                 self.workers[holder].kill()
         for name, worker in self.workers.items():
             if worker.alive:
+                worker.forget_ends()
                 continue
             if worker.process is not None:
                 log.warning("worker died", extra={"worker": name, "code": worker.process.exitcode})
-            self._recover(name, settings.crashes)
-            worker.start((self.queue.folder, settings, name, worker.device, self.loading, self.begin, self.cluster))
+            worker.note_end(self._recover(name, settings.crashes))
+            if worker.due:
+                given = (self.queue.folder, settings, name, worker.device, self.loading, self.begin, self.cluster)
+                worker.start(given)
         self._recover(None, settings.crashes)
 
-    def _recover(self, worker: str | None, crashes: int | None) -> None:
-        for job in self.queue.store.recover(worker, crashes, self.queue.settings.expires):
+    def _recover(self, worker: str | None, crashes: int | None) -> list[str]:
+        jobs = self.queue.store.recover(worker, crashes, self.queue.settings.expires)
+        for job in jobs:
             log.warning("goes on", extra={"job": job})
+        return jobs
 
     def _stop(self) -> None:
         for worker in self.workers.values():
@@ -134,11 +160,19 @@ class Supervisor:
 
 
 class _Process:
-    """A worker's process, of which there is one at a time."""
+    """A worker's process, of which there is one at a time.
+
+    Attributes:
+        device: of the worker.
+        process: the present one, or the one that has ended last; None: there is none.
+        early: how many ended in a row before they worked.
+    """
 
     def __init__(self, device: str) -> None:
         self.device = device
         self.process: BaseProcess | None = None
+        self.early = 0
+        self._started = self._next = 0.0
 
     @property
     def alive(self) -> bool:
@@ -148,17 +182,54 @@ class _Process:
             return process is not None and process.is_alive()
         return False
 
+    @property
+    def due(self) -> bool:
+        """Whether it is time to start the next one."""
+        return time.monotonic() >= self._next
+
+    @property
+    def _works(self) -> bool:
+        return time.monotonic() - self._started >= _WELL
+
     def start(self, arguments: tuple[Any, ...]) -> None:
         """Start it, where none runs."""
-        if (gone := self.process) is not None:
-            self.process = None
-            gone.join()
-            gone.close()
         context = multiprocessing.get_context("spawn")
         process = context.Process(target=run_worker, args=arguments, daemon=True, name="anytalker-worker")
-        with uninterrupted():
-            process.start()
+        self._started = time.monotonic()
+        try:
+            with uninterrupted():
+                process.start()
+        except OSError:
+            self._wait()
+            raise
         self.process = process  # one that could not be started can't be joined either
+
+    def note_end(self, jobs: Sequence[str]) -> None:
+        """Let go of one that has ended, with the jobs that it had; one that ends again before it works makes a pause.
+
+        A job that ends its workers is given up by itself, so whoever had one is replaced at once.
+        """
+        if (gone := self.process) is None:
+            return
+        self.process = None
+        gone.join()
+        gone.close()
+        if jobs or self._works:
+            self.early = 0
+        else:
+            self._wait()
+
+    def forget_ends(self) -> None:
+        """Forget those that ended early, once one works."""
+        if self._works:
+            self.early = 0
+
+    def _wait(self) -> None:
+        self.early += 1
+        if self.early > 1:
+            pause = min(_PAUSE * 2 ** min(self.early - 2, 30), _LONGEST_PAUSE)
+            self._next = time.monotonic() + pause
+            log.error(f"a worker ended {self.early} times in a row before it worked; the next start is in {pause:g} s")
 
     def kill(self) -> None:
         """End it at once."""

@@ -289,7 +289,8 @@ def health(ours: Ours) -> Health:
     """That the service runs, how many workers it has, and what they do."""
     counts = ours.queue.store.counts()
     waiting, running = counts[State.queued], counts[State.running]
-    return Health(version=__version__, workers=ours.alive, queued=waiting, in_progress=running)
+    failing = ours.supervisor.failing if ours.supervisor is not None else 0
+    return Health(version=__version__, workers=ours.alive, failing=failing, queued=waiting, in_progress=running)
 
 
 @routes.get("/metrics", responses=_refusals() | _content("text/plain"), response_class=Response)

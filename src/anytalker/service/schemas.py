@@ -92,11 +92,12 @@ class Deleted(BaseModel):
 
 
 class Health(BaseModel):
-    """That the service runs, how many workers it has, and what they do."""
+    """That the service runs, how many workers it has, and what they do; `failing`: of them that end when they start."""
 
     status: Literal["ok"] = "ok"
     version: str
     workers: int
+    failing: int
     queued: int
     in_progress: int
 

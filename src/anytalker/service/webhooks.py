@@ -15,6 +15,7 @@ import logging
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -37,6 +38,10 @@ _ADDRESSES = 4
 """Of a host, so many are tried."""
 _LONGEST = 2000
 _WAIT = 1.0
+_AT_ONCE = 16
+"""Receivers that are told something at a time."""
+_TURN = 5.0
+"""Seconds after which a receiver that is told more makes way for others."""
 _GLOBAL = ipaddress.ip_network("2000::/3")
 """All that IPv6 has of addresses of the internet; those that translate into IPv4's are mostly elsewhere."""
 _NOT_GLOBAL = tuple(map(ipaddress.ip_network, ("2002::/16", "2001::/32", "3fff::/20")))
@@ -218,7 +223,10 @@ class _Pinned(http.client.HTTPConnection):
 
 
 class Sender:
-    """Sends what is due from a thread of its own, for use with `with`.
+    """Sends what is due from threads of its own, for use with `with`.
+
+    Each receiver is told one thing after another, in order, and several receivers at a time: one that is slow holds up
+    nobody else.
 
     Args:
         queue: of whose jobs is told.
@@ -229,6 +237,7 @@ class Sender:
         self._queue, self._allowed = queue, allowed
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="webhooks")
+        self._turns: dict[str, threading.Thread] = {}
 
     def __enter__(self) -> Sender:
         self._thread.start()
@@ -236,28 +245,57 @@ class Sender:
 
     def __exit__(self, *error: object) -> None:
         self._over.set()
+        ends = time.monotonic() + _TIMEOUT
         self._thread.join(_TIMEOUT)
+        for turn in tuple(self._turns.values()):
+            turn.join(max(0.0, ends - time.monotonic()))
 
     def _run(self) -> None:
         while not self._over.is_set():
             try:
-                self.send_due()
+                self._begin()
             except Exception:
                 log.exception("webhooks")
             self._over.wait(_WAIT)
         self._queue.store.close()
 
     def send_due(self) -> int:
-        """Send what is due; how many were sent."""
-        rows = self._queue.store.due_webhooks()
-        for row in rows:
-            if self._over.is_set():
-                break
-            # Taken before it is sent: an answer that is lost must not make it be sent again at once.
-            taken = self._queue.store.take_webhook(row["number"], row["attempts"], _pause(row["attempts"]))
-            if taken and self._send(row):
-                self._queue.store.forget_webhook(row["number"])
-        return len(rows)
+        """Send what is due, as far as there is a turn for it, and wait for that; how much was due."""
+        due = self._begin()
+        for turn in tuple(self._turns.values()):
+            turn.join()
+        return due
+
+    def _begin(self) -> int:
+        """Give receivers for whom something is due a turn; how much is due."""
+        due = self._queue.store.due_webhooks()
+        waiting: dict[str, list[Any]] = {}
+        for row in due:
+            waiting.setdefault(_receiver(row), []).append(row)
+        self._turns = {receiver: turn for receiver, turn in self._turns.items() if turn.is_alive()}
+        free = [receiver for receiver in waiting if receiver not in self._turns]
+        for receiver in free[: max(0, _AT_ONCE - len(self._turns))]:
+            turn = threading.Thread(target=self._tell, args=(waiting[receiver],), daemon=True, name="webhook")
+            turn.start()
+            self._turns[receiver] = turn
+        return len(due)
+
+    def _tell(self, rows: Sequence[Any]) -> None:
+        """One receiver's turn."""
+        ends = time.monotonic() + _TURN
+        store = self._queue.store
+        try:
+            for row in rows:
+                # Taken before it is sent: an answer that is lost must not make it be sent again at once.
+                taken = store.take_webhook(row["number"], row["attempts"], _pause(row["attempts"]))
+                if taken and self._send(row):
+                    store.forget_webhook(row["number"])
+                if self._over.is_set() or time.monotonic() > ends:
+                    break
+        except Exception:
+            log.exception("webhooks")
+        finally:
+            store.close()
 
     def _send(self, row: Any) -> bool:
         """Whether it has arrived, or never will."""
@@ -276,6 +314,12 @@ class Sender:
             return isinstance(error, InputError) and not isinstance(error, HostNotFound)
         log.info("told", extra={"job": row["job"], "status": status})
         return 200 <= status < 300 or status == 410
+
+
+def _receiver(row: Any) -> str:
+    """The host and port that a webhook goes to."""
+    parts = urlsplit(json.loads(row["target"])[0])
+    return f"{parts.hostname}:{_port(parts)}"
 
 
 def _pause(attempts: int) -> float | None:

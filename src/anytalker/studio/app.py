@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from functools import lru_cache
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ _POLICY = (
     "worker-src 'self' blob:; font-src 'self' data:; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
 """Nothing of the page comes from elsewhere or goes elsewhere. Gradio's own scripts need the two exceptions."""
+_SLOW = "anytalker.loading.part_loaders"
 _ASSETS = ("/assets/", "/static/", "/svelte/")
 
 
@@ -54,6 +57,8 @@ def create_app(queue: VideoQueue, settings: ServiceSettings, supervisor: Supervi
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with nullcontext() if supervisor is None else supervisor:
+            # The page is there first: what its answers need takes seconds to import.
+            threading.Thread(target=import_module, args=(_SLOW,), daemon=True, name="imports").start()
             yield
 
     app = FastAPI(title=words.TITLE, version=__version__, lifespan=lifespan, openapi_url=None, docs_url=None)

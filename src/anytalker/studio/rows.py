@@ -92,7 +92,7 @@ def model_settings(model: str) -> Any:
     Raises:
         InputError: if it isn't one that the page offers.
     """
-    from anytalker.loading.components import find_model
+    from anytalker.loading.locate import find_model
     from anytalker.loading.part_loaders import settings_of
 
     if model not in models_here():
@@ -102,7 +102,7 @@ def model_settings(model: str) -> Any:
 
 def models_here() -> list[str]:
     """Names of the models that can be used at once."""
-    from anytalker.loading.components import find_model
+    from anytalker.loading.locate import find_model
     from anytalker.loading.presets import PRESETS
 
     found = ["tiny"]
