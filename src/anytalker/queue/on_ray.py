@@ -33,8 +33,6 @@ from anytalker.queue.record import Failure, NotMade, failure_of
 from anytalker.queue.request import VideoRequest
 from anytalker.queue.video_queue import RECORD, VIDEO, QueueSettings
 
-_PAUSE = 5.0
-"""Seconds until a worker tries again to find its cluster."""
 _ORPHANED = 3600.0
 """Seconds after which a folder of an actor that has gone is removed."""
 _FOLDER = "anytalker-actor-"
@@ -79,7 +77,6 @@ class RayMaker:
         try:
             connect_to_ray(cluster)
         except InputError as error:
-            time.sleep(_PAUSE)  # it is started again at once
             raise _end(error) from error
         import ray
 
