@@ -31,12 +31,11 @@ def quick(monkeypatch) -> None:
 
 def moment_of(queue: VideoQueue, job: str, wanted) -> QueuedJob:
     """The first moment of a job that is as wanted."""
-    ends = time.monotonic() + 120
-    for moment in queue.watch(job, every=0.02):
-        if wanted(moment):
-            return moment
+    ends, never = time.monotonic() + 120, threading.Event()
+    while not wanted(moment := queue.get(job)) and not moment.state.over:
         assert time.monotonic() < ends, moment
-    return queue.get(job)
+        never.wait(0.02)
+    return moment
 
 
 @pytest.mark.slow

@@ -131,7 +131,7 @@ class MiniatureAutoencoder(ModelMixin, ConfigMixin):
                 layer.load_state_dict(known.pop(0).state_dict())
         return deeper
 
-    def with_upscaler(self, width: int = 32, blocks: int = 2) -> MiniatureAutoencoder:
+    def with_upscaler(self, width: int = 48, blocks: int = 2) -> MiniatureAutoencoder:
         """The same with an untrained upscaler in place of the one that there may be."""
         config = {name: value for name, value in self.config.items() if not name.startswith("_")}
         other = type(self)(**config | {"upscaler_width": width, "upscaler_blocks": blocks}).to(self.dtype)

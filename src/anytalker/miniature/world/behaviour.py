@@ -58,6 +58,7 @@ def converse(
         for frame in range(frames):
             rest = np.asarray(gazes[index]) * (0.5, 1.0)
             gaze[frame] = (side[frame] * LOOK, 0.0) if side[frame] else rest
+        rng.integers(2, 6)  # not needed any more, but a seed's other choices stay what they were
         delay = int(round(LOOK_DELAY * fps))
         gaze = np.concatenate([np.repeat(gaze[:1], delay, 0), gaze])[:frames]
         gaze = np.stack([_smooth(gaze[:, axis], 3) for axis in range(2)], axis=1)
