@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from anytalker.cli.console import check_range
-from anytalker.cli.options import takes
+from anytalker.cli.options import RayAddress, takes
 from anytalker.cli.progress import progress_bar
 from anytalker.errors import InputError
 from anytalker.pipelines.loading_options import LoadingOptions
@@ -39,13 +39,7 @@ def batch(
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes on the CPU; left out: one a core.")] = None,
     loading: LoadingOptions,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Use every device of a ray cluster instead: auto, host:port, or local to start one here.",
-        ),
-    ] = None,
+    ray: RayAddress = None,
     allow_failures: Annotated[
         bool, typer.Option("--allow-failures", help="Exit with 0 even if jobs failed; without it, with 1.")
     ] = False,

@@ -14,6 +14,15 @@ from pydantic.fields import FieldInfo
 
 from anytalker.pipelines.options import checked
 
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Use every device of a ray cluster instead: auto, host:port, or local to start one here.",
+    ),
+]
+"""`--ray` of the commands that make videos."""
+
 
 @dataclass(frozen=True)
 class _Spelling:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from anytalker.cli.console import RunGroup, check_range
-from anytalker.cli.options import takes
+from anytalker.cli.options import RayAddress, takes
 from anytalker.errors import InputError
 from anytalker.pipelines.loading_options import LoadingOptions
 
@@ -68,13 +68,7 @@ def serve_run(
         typer.Option(help="cpu, cuda:0, …, a worker each; left out: every GPU, or without one the CPU."),
     ] = None,
     loading: LoadingOptions,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Use every device of a ray cluster instead: auto, host:port, or local to start one here.",
-        ),
-    ] = None,
+    ray: RayAddress = None,
     max_queued: Annotated[int, typer.Option(help="Videos that may wait; more are refused.")] = 200,
     max_upload: Annotated[int, typer.Option(metavar="MIB", help="Size of a request.")] = 200,
     max_seconds: Annotated[float, typer.Option(help="Length of a recording.")] = 1800.0,
