@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKLWan
+from torch import nn
 
 from anytalker import AnyTalkerPipeline, InputError
 from anytalker.denoising.guidance import Guidance
@@ -15,7 +16,7 @@ from anytalker.hardware import acceleration
 from anytalker.hardware.acceleration import Acceleration, best_attention, compiling_pays, set_decoder_precision
 from anytalker.hardware.placement import Placement
 from anytalker.miniature.demo import demo_scene
-from anytalker.models.latents import decode_chunks
+from anytalker.models.latents import decode_chunks, encode_video
 from anytalker.pipelines import pipeline
 from anytalker.pipelines.ready import load_pipeline
 from tests.denoising.test_wavefront import MODEL, Denoiser, conditioning, make_scheduler
@@ -107,13 +108,32 @@ def test_a_decoder_in_bfloat16_changes_little_and_leaves_the_encoder() -> None:
     latents = torch.randn(1, 16, 3, 4, 4)
     with torch.no_grad():
         exact = torch.cat(list(decode_chunks(vae, [latents])), dim=2)
-        set_decoder_precision(vae, "bfloat16")
+        set_decoder_precision(vae, "auto", "cpu")
+        assert next(vae.decoder.parameters()).dtype == torch.float32
+        set_decoder_precision(vae, "bfloat16", "cpu")
         rough = torch.cat(list(decode_chunks(vae, [latents])), dim=2)
     assert rough.dtype == torch.float32
     assert next(vae.encoder.parameters()).dtype == torch.float32
     psnr = -10 * np.log10(float(((rough - exact) / 2).square().mean()))
     assert 40 < psnr < 80
-    with pytest.raises(InputError, match="--decoder"):
-        load_pipeline("tiny", "cpu", acceleration=Acceleration(decoder="bfloat16"))
     with pytest.raises(InputError, match="must be one of"):
         load_pipeline("tiny", "cpu", acceleration=Acceleration(decoder="half"))  # type: ignore[arg-type]
+
+
+def test_the_miniature_decodes_in_bfloat16_where_the_processor_does_so_in_hardware(monkeypatch) -> None:
+    vae = AnyTalkerPipeline.from_pretrained("tiny").vae
+    picture = torch.from_numpy(np.array(demo_scene(2, 0.4, 0)[0].resize((128, 64))))
+    picture = picture.permute(2, 0, 1)[None].float().div(127.5).sub(1)
+    still = encode_video(vae, nn.functional.avg_pool2d(picture, 2)[:, :, None].expand(-1, -1, 5, -1, -1))
+    latents = still + 0.1 * torch.randn(still.shape, generator=torch.Generator().manual_seed(0))
+    exact = torch.cat(list(decode_chunks(vae, [latents], picture)), dim=2)
+    for there, device, expected in ((False, "cpu", "float32"), (True, "cuda", "float32"), (True, "cpu", "bfloat16")):
+        monkeypatch.setattr(acceleration, "processor_has_bfloat16", lambda known=there: known)
+        set_decoder_precision(vae, "auto", device)
+        kinds = {parameter.dtype for part in (vae.decoder, vae.upscaler) for parameter in part.parameters()}
+        assert kinds == {getattr(torch, expected)}
+    assert vae.dtype == torch.float32
+    rough = torch.cat(list(decode_chunks(vae, [latents], picture)), dim=2)
+    assert rough.dtype == torch.float32
+    psnr = -10 * np.log10(float(((rough - exact) / 2).square().mean()))
+    assert 55 < psnr < 90

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -49,6 +50,23 @@ def test_files_of_jobs_and_nothing_else(client, desk, example) -> None:
     assert client.get("/videos/..%2F../image.png").status_code == 404
     for path in (desk.queue.folder / "jobs.sqlite3", "/etc/passwd"):
         assert client.get(f"/gradio_api/file={path}").status_code in (403, 404)
+
+
+def test_a_preview_that_is_replaced_meanwhile_is_sent_whole(client, desk, example, monkeypatch) -> None:
+    job = submit(desk.queue, example, [Row("Anna", example.members[0].voice), Row("Ben")], Choices(), True)
+    preview = desk.queue.folder_of(job.id) / "preview.jpg"
+    preview.write_bytes(b"short")
+    stat = os.stat
+
+    def replaced_after(path, *given, **named):
+        found = stat(path, *given, **named)
+        if str(path) == str(preview):
+            preview.write_bytes(preview.read_bytes() + b" and longer")
+        return found
+
+    monkeypatch.setattr(os, "stat", replaced_after)
+    answer = client.get(f"/videos/{job.id}/preview.jpg")
+    assert int(answer.headers["content-length"]) == len(answer.content)
 
 
 def test_other_sites_and_names_are_refused(client) -> None:

@@ -65,7 +65,7 @@ def train_run(
 
     say = typer.echo if is_first() else lambda line: None
     say(run.model_dump_json(indent=2))
-    quiet_libraries()
+    _prepare_process()
     from anytalker.training.trainer import Trainer
 
     trainer = Trainer(run, say)
@@ -108,7 +108,7 @@ def train_ablation(
     from anytalker.training.config import load_config
 
     base = load_config(config, set_ or ())
-    quiet_libraries()
+    _prepare_process()
     from anytalker.data.shards import read_index
     from anytalker.miniature.ablation import run_ablation
 
@@ -171,3 +171,14 @@ def train_prepare(
         )
     if report.windows:
         typer.echo(f"{report.pauses} of the {report.windows} windows have a pause in which their person can listen.")
+
+
+def _prepare_process() -> None:
+    """Settings of a process that does nothing but train."""
+    quiet_libraries()
+    import torch
+
+    from anytalker.hardware.allocator import keep_freed_memory
+
+    if not torch.accelerator.is_available():
+        keep_freed_memory()

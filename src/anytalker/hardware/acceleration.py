@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anytalker.models.transformer import AnyTalkerTransformer3DModel
 
 Cache = Literal["none", "first-block", "magcache", "taylorseer"]
-Decoder = Literal["float32", "bfloat16"]
+Decoder = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,15 @@ class Acceleration:
         attention: a diffusers attention backend for the self attention ("flash", "sage", …); None: `best_attention`.
         compiled: compile the blocks when they are first used; None: for videos with which it pays, see
             `compiling_pays`.
-        decoder: precision of the autoencoder's decoder; "bfloat16" changes the frames a little.
+        decoder: precision of the autoencoder's decoder; "bfloat16" changes the frames a little. "auto" is "float32", but
+            for the miniature "bfloat16" on processors that compute it in hardware.
     """
 
     cache: Cache = "none"
     threshold: float = 0.08
     attention: str | None = None
     compiled: bool | None = None
-    decoder: Decoder = "float32"
+    decoder: Decoder = "auto"
 
 
 COMPILING_PAYS = {1536: 160, 5120: 50}
@@ -95,23 +96,37 @@ def best_attention(device: torch.device, dtype: torch.dtype) -> str | None:
 _BY_CAPABILITY = {9: ("_flash_3",)}
 
 
-def set_decoder_precision(vae: Any, decoder: Decoder) -> None:
+def set_decoder_precision(vae: Any, decoder: Decoder, device: str | torch.device) -> None:
     """Keep an autoencoder's decoder in that precision, in the layout that suits convolutions; the encoder stays.
 
-    Raises:
-        InputError: if the autoencoder is not Wan's.
+    Args:
+        vae: the autoencoder, changed in place.
+        decoder: see `Acceleration`.
+        device: where it will decode.
     """
     import torch
 
-    if decoder == "float32":
+    ours = not hasattr(vae, "clear_cache")  # the miniature's, not Wan's
+    if decoder == "auto" and ours and torch.device(device).type == "cpu" and processor_has_bfloat16():
+        decoder = "bfloat16"
+    if decoder != "bfloat16":
         return
-    if not hasattr(vae, "clear_cache"):
-        raise InputError("--decoder bfloat16 is for Wan's autoencoder; the miniature's is small enough. Leave it out.")
-    for part in (vae.decoder, vae.post_quant_conv):
+    for part in (vae.decoder, vae.upscaler if ours else vae.post_quant_conv):
+        if part is None:
+            continue
         part.to(torch.bfloat16)
         for parameter in part.parameters():
-            if parameter.ndim == 5:
-                parameter.data = parameter.data.to(memory_format=torch.channels_last_3d)
+            if parameter.ndim >= 4:
+                layout = torch.channels_last if parameter.ndim == 4 else torch.channels_last_3d
+                parameter.data = parameter.data.to(memory_format=layout)
+
+
+def processor_has_bfloat16() -> bool:
+    """Whether the processor multiplies matrices of bfloat16 in hardware (AMX), several times as fast as float32."""
+    import torch
+
+    # PyTorch before 2.11 has no such table; there it counts as not.
+    return bool(getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16", False))
 
 
 def accelerate(

@@ -100,11 +100,15 @@ class MiniatureAutoencoder(ModelMixin, ConfigMixin):
 
     @apply_forward_hook
     def decode(self, latents: torch.Tensor) -> DecoderOutput:
-        """Decode latents (B, latent_channels, f, h, w); the result's `sample` is (B, 3, 4(f-1)+1, 8h, 8w)."""
+        """Decode latents (B, latent_channels, f, h, w); the result's `sample` is (B, 3, 4(f-1)+1, 8h, 8w).
+
+        The decoder's convolutions may be in a precision of their own, see `set_decoder_precision`.
+        """
         batch = len(latents)
         grid = latents.transpose(1, 2).flatten(0, 1)
         coarse = nn.functional.pixel_shuffle(self.decode_linear(grid), PATCH)
-        fine = nn.functional.pixel_shuffle(self.decoder(grid), PATCH // 2)
+        fine = self.decoder(grid.to(self.decoder[0].weight.dtype)).to(grid.dtype)
+        fine = nn.functional.pixel_shuffle(fine, PATCH // 2)
         pixels = (coarse + fine).unflatten(0, (batch, -1)).unflatten(2, (FRAMES, 3))
         first = pixels[:, :1].mean(dim=2)
         video = torch.cat([first, pixels[:, 1:].flatten(1, 2)], dim=1)

@@ -54,22 +54,26 @@ class PictureUpscaler(nn.Module):
         for parameter in self.leave.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, frames: torch.Tensor, picture: torch.Tensor, warped: torch.Tensor) -> torch.Tensor:
-        """Enlarge frames.
+    def forward(
+        self, frames: torch.Tensor, picture: torch.Tensor, warped: torch.Tensor, small: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Enlarge frames; convolutions in the precision of their weights, all else in that of the frames.
 
         Args:
             frames: (n, 3, h, w) in [-1, 1]; h and w are multiples of `CELL`.
             picture: (n, 3, 2h, 2w) in [-1, 1], the picture as it stands.
             warped: the same, brought by `PictureWarp` to where the frames show it.
+            small: (n, 3, h, w), what `shrunk` makes of the picture, if it is known already.
 
         Returns:
             (n, 3, 2h, 2w), about in [-1, 1].
         """
-        small = [nn.functional.avg_pool2d(source, SCALE) for source in (picture, warped)]
-        cells = nn.functional.pixel_unshuffle(torch.cat([frames, *small], dim=1), CELL)
+        small = shrunk(picture) if small is None else small
+        cells = nn.functional.pixel_unshuffle(torch.cat([frames, small, shrunk(warped)], dim=1), CELL)
         # On a CPU channels_last halves the time of convolutions, and takes longer for all else.
-        states = self.leave(self.body(self.enter(cells.contiguous(memory_format=torch.channels_last))))
-        weights, correction = states.contiguous().split(self._outputs, dim=1)
+        cells = cells.to(self.enter.weight.dtype, memory_format=torch.channels_last)
+        states = self.leave(self.body(self.enter(cells))).to(frames.dtype, memory_format=torch.contiguous_format)
+        weights, correction = states.split(self._outputs, dim=1)
         shares = _enlarged(nn.functional.pixel_shuffle(weights, CELL).softmax(dim=1))
         result = nn.functional.pixel_shuffle(correction, SCALE * CELL)
         for number, source in enumerate((_enlarged(frames), picture, warped)):
@@ -88,12 +92,12 @@ class PictureUpscaler(nn.Module):
             (t, 3, 2h, 2w) in [-1, 1].
         """
         warp = PictureWarp(picture, frames.shape[2:])
-        kind = self.enter.weight.dtype
-        shown = picture[None].to(frames.device, kind)
+        shown = picture[None].to(frames)
+        small = shrunk(shown)
 
         @torch.no_grad()
         def larger(frame: torch.Tensor) -> torch.Tensor:
-            return self(frame.to(kind), shown, warp(frame).to(kind).contiguous())[0]
+            return self(frame, shown, warp(frame).contiguous(), small)[0]
 
         # One by one, since the states are as large as the frames.
         results = (
@@ -156,6 +160,11 @@ class PictureWarp:
             flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * SCALE + self._place
             cv2.remap(self._shown, flow, None, cv2.INTER_CUBIC, warped[number], cv2.BORDER_REPLICATE)
         return torch.from_numpy(warped).permute(0, 3, 1, 2).to(frames).div_(127.5).sub_(1)
+
+
+def shrunk(picture: torch.Tensor) -> torch.Tensor:
+    """Pictures (n, 3, 2h, 2w) at half their size."""
+    return nn.functional.avg_pool2d(picture, SCALE)
 
 
 def _enlarged(pixels: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from anytalker.pipelines.options import called
 _CHOICES = {
     "memory": ("high", "balanced", "low"),
     "weights": ("full", "float8", "int8"),
-    "decoder": ("float32", "bfloat16"),
+    "decoder": ("auto", "float32", "bfloat16"),
     "cache": ("none", "first-block", "magcache", "taylorseer"),
 }
 
@@ -75,9 +75,10 @@ class LoadingOptions(PlacementOptions):
     compile: bool | None = Field(
         default=None, description="Compile first, or not; left out: on a GPU, if the video is long enough."
     )
-    decoder: Literal["float32", "bfloat16"] = Field(
-        default="float32",
-        description="Precision of the autoencoder's decoder; bfloat16 is faster, slightly other.",
+    decoder: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="Precision of the autoencoder's decoder; bfloat16 is faster, slightly other. auto: float32, but "
+        "bfloat16 for the miniature on processors that compute it in hardware.",
     )
 
     @property

@@ -70,7 +70,7 @@ def load_pipeline(
     pipeline.set_progress_bar_config(disable=True)  # who loads it so has a display of their own
     for path, strength in adapters:
         merge_lora(pipeline.transformer, path, strength)
-    set_decoder_precision(pipeline.vae, acceleration.decoder)
+    set_decoder_precision(pipeline.vae, acceleration.decoder, device)
     if acceleration.attention is None and not together:
         attention = best_attention(torch.device(device), pipeline.transformer.patch_embedding.weight.dtype)
         acceleration = replace(acceleration, attention=attention)
@@ -144,7 +144,7 @@ def _variant(
         variant["attention"] = acceleration.attention
     if acceleration.compiled:
         variant["compiled"] = True
-    if acceleration.decoder != "float32":
+    if acceleration.decoder != Acceleration.decoder:
         variant["decoder"] = acceleration.decoder
     if adapters:
         variant["lora"] = [f"{path.name}:{strength:g}" for path, strength in adapters]

@@ -137,6 +137,9 @@ def file_of(queue: VideoQueue, job: str, name: str) -> Response:
             queue.get(job, LOCAL)
             return Response(_small(queue.folder_of(job) / PICTURE, _SMALL[name]), media_type="image/jpeg")
         path = queue.file(job, name, LOCAL) if name in _KINDS else None
+        if path is not None and name != VIDEO:
+            # In one read: a preview is replaced while it is sent, and one's length isn't the next one's.
+            return Response(path.read_bytes(), media_type=_KINDS[name])
     except (UnknownJob, OSError):
         path = None
     if path is None:
