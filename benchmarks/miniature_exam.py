@@ -32,6 +32,8 @@ COLUMNS = (
     ("looking", "listener looks at speaker", "{:.1%}"),
     ("by_chance", "looks away", "{:.1%}"),
     ("background", "background PSNR dB", "{:.1f}"),
+    ("face", "face PSNR dB", "{:.1f}"),
+    ("sharpness", "face sharpness", "{:.2f}"),
 )
 
 
@@ -72,7 +74,7 @@ def report(lines: list[dict[str, Any]]) -> str:
         scenes = [line for line in lines if line["persons"] == persons]
         cells = []
         for name, _, form in COLUMNS:
-            values = np.concatenate([line[name] for line in scenes])
+            values = np.concatenate([line.get(name, []) for line in scenes])
             cells.append(f"{form.format(values.mean())} ({len(values)})" if len(values) else "")
         rows.append(f"| {persons} | {len(scenes)} | " + " | ".join(cells) + " |")
     command = "python " + " ".join(sys.argv)

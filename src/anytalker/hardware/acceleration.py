@@ -34,8 +34,8 @@ class Acceleration:
         attention: a diffusers attention backend for the self attention ("flash", "sage", …); None: `best_attention`.
         compiled: compile the blocks when they are first used; None: for videos with which it pays, see
             `compiling_pays`.
-        decoder: precision of the autoencoder's decoder; "bfloat16" changes the frames a little. "auto" is "float32", but
-            for the miniature "bfloat16" on processors that compute it in hardware.
+        decoder: precision of the autoencoder's decoder; "bfloat16" changes the frames a little. "auto" is "float32",
+            but for the miniature "bfloat16" on processors that compute it in hardware.
     """
 
     cache: Cache = "none"

@@ -23,4 +23,5 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     settings = {_ARENA_MAX: 1, _MMAP_MAX: 0, _TRIM_THRESHOLD: _KEPT, _TOP_PAD: _AHEAD}
-    return all([mallopt(name, value) == 1 for name, value in settings.items()])
+    taken = [mallopt(name, value) for name, value in settings.items()]
+    return all(taken)

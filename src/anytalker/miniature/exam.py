@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -14,12 +15,15 @@ from PIL import Image
 from anytalker.evaluation.lip_sync.mouths import background_psnr, mouth_motion
 from anytalker.miniature.corpus import CorpusSettings, RenderedClip, render_clip
 from anytalker.miniature.world.behaviour import LOOK, attention, is_speaking
+from anytalker.miniature.world.people import FaceState
 from anytalker.miniature.world.truth import FaceReader
 
 EXAM_SEED = 5_000_000
 """Seed of the first scene; no corpus uses seeds this high."""
 
 _PICTURE_HEIGHT = 288
+_RESTING_TURN, _RESTING_SHIFT = 0.03, 0.01
+"""Radians, and half face widths, below which a head is where the picture shows it: about a pixel of the video."""
 
 
 @dataclass
@@ -33,6 +37,8 @@ class Scores:
         looking: share of each listener's frames in which the eyes turn to who speaks.
         by_chance: the same share for the opposite direction.
         background: PSNR in dB against the still picture, outside all faces.
+        face: PSNR in dB of each face's box against the truth, while the true head is where the picture shows it.
+        sharpness: mean magnitude of the gradient in each face's box, relative to the truth's.
     """
 
     lip_sync: list[float] = field(default_factory=list)
@@ -41,6 +47,8 @@ class Scores:
     looking: list[float] = field(default_factory=list)
     by_chance: list[float] = field(default_factory=list)
     background: list[float] = field(default_factory=list)
+    face: list[float] = field(default_factory=list)
+    sharpness: list[float] = field(default_factory=list)
 
     def summary(self) -> dict[str, float]:
         """Mean of everything that was measured."""
@@ -83,6 +91,7 @@ def examine(
         readers = [FaceReader(clip.scene, person, video.frames.shape[1]) for person in range(persons)]
         on_video(clip, video.frames, readers)
         _mark_lips(scores, clip, video.frames, readers)
+        _mark_faces(scores, clip, video.frames)
         if persons > 1:
             _mark_eyes(scores, clip, video.frames, readers)
             if silence:
@@ -123,6 +132,34 @@ def _mark_lips(scores: Scores, clip: RenderedClip, frames: np.ndarray, readers: 
     scores.lip_sync += [float(fits[person, person]) for person in speakers]
     if len(speakers) > 1:
         scores.own_voice += [bool(0 < fits[person, person] == fits[person].max()) for person in speakers]
+
+
+def _mark_faces(scores: Scores, clip: RenderedClip, frames: np.ndarray) -> None:
+    height, width = frames.shape[1:3]
+    true = np.stack([_resized(frame, width, height) for frame in clip.scene.render(clip.states, height)]) / 255.0
+    for (left, top, wide, tall), states in zip(clip.scene.boxes(height), clip.states, strict=True):
+        part = slice(None), slice(top, top + tall), slice(left, left + wide)
+        made, wanted = frames[part], true[part]
+        scores.sharpness.append(float(_gradient(made) / _gradient(wanted)))
+        still = [index for index, state in enumerate(states) if _head_rests(state, states[0])]
+        if still:
+            scores.face.append(float(-10 * np.log10(np.square(made[still] - wanted[still]).mean())))
+
+
+def _resized(frame: np.ndarray, width: int, height: int) -> np.ndarray:
+    return frame if frame.shape[:2] == (height, width) else cv2.resize(frame, (width, height))
+
+
+def _gradient(frames: np.ndarray) -> float:
+    """Mean magnitude of the gradient of frames (n, H, W, 3)."""
+    across, down = np.diff(frames, axis=2)[:, :-1], np.diff(frames, axis=1)[:, :, :-1]
+    return float(np.hypot(across, down).mean())
+
+
+def _head_rests(state: FaceState, picture: FaceState) -> bool:
+    turned = np.abs(np.subtract(state.turn, picture.turn)).max()
+    moved = np.abs(np.subtract(state.shift, picture.shift)).max()
+    return bool(turned < _RESTING_TURN and moved < _RESTING_SHIFT)
 
 
 def _mark_eyes(scores: Scores, clip: RenderedClip, frames: np.ndarray, readers: Sequence[FaceReader]) -> None:
