@@ -24,6 +24,7 @@ from PIL import Image
 
 from anytalker import AnyTalkerPipeline
 from anytalker.miniature.exam import exam_clip, examine, play
+from anytalker.pipelines.ready import load_pipeline
 
 COLUMNS = (
     ("lip_sync", "lip sync r", "{:.3f}"),
@@ -41,9 +42,7 @@ COLUMNS = (
 def load(model: str) -> AnyTalkerPipeline:
     """The pipeline, once a process, on one thread: scenes are what runs in parallel."""
     torch.set_num_threads(1)
-    pipeline = AnyTalkerPipeline.from_pretrained(model)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    return load_pipeline(model, "cpu")
 
 
 def mark(model: str, persons: int, seed: int) -> dict[str, Any]:

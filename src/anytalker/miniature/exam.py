@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from anytalker.conventions import Box
 from anytalker.evaluation.lip_sync.mouths import background_psnr, mouth_motion
 from anytalker.miniature.corpus import CorpusSettings, RenderedClip, render_clip
 from anytalker.miniature.world.behaviour import LOOK, attention, is_speaking
@@ -91,7 +92,7 @@ def examine(
         readers = [FaceReader(clip.scene, person, video.frames.shape[1]) for person in range(persons)]
         on_video(clip, video.frames, readers)
         _mark_lips(scores, clip, video.frames, readers)
-        _mark_faces(scores, clip, video.frames)
+        _mark_faces(scores, clip, video.frames, video.inputs.boxes)
         if persons > 1:
             _mark_eyes(scores, clip, video.frames, readers)
             if silence:
@@ -134,10 +135,10 @@ def _mark_lips(scores: Scores, clip: RenderedClip, frames: np.ndarray, readers: 
         scores.own_voice += [bool(0 < fits[person, person] == fits[person].max()) for person in speakers]
 
 
-def _mark_faces(scores: Scores, clip: RenderedClip, frames: np.ndarray) -> None:
+def _mark_faces(scores: Scores, clip: RenderedClip, frames: np.ndarray, boxes: Sequence[Box]) -> None:
     height, width = frames.shape[1:3]
     true = np.stack([_resized(frame, width, height) for frame in clip.scene.render(clip.states, height)]) / 255.0
-    for (left, top, wide, tall), states in zip(clip.scene.boxes(height), clip.states, strict=True):
+    for (left, top, wide, tall), states in zip(boxes, clip.states, strict=True):
         part = slice(None), slice(top, top + tall), slice(left, left + wide)
         made, wanted = frames[part], true[part]
         scores.sharpness.append(float(_gradient(made) / _gradient(wanted)))
