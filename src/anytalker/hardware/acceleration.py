@@ -130,7 +130,8 @@ def processor_has_bfloat16() -> bool:
     import torch
 
     # PyTorch before 2.11 has no such table; there it counts as not.
-    return bool(getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16", False))
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(known.get("amx_bf16", False))
 
 
 def accelerate(
