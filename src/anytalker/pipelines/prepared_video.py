@@ -206,7 +206,8 @@ class PreparedVideo:
             "frames": inputs.frames,
             "fps": inputs.fps,
             "seed": self.noise.state(),
-            "sampler": _set_by(denoiser.scheduler.config),
+            # What was left out, diffusers lists there in the order of a set.
+            "sampler": {name: one for name, one in denoiser.scheduler.config.items() if name != "_use_default_values"},
             **self.choices,
         }
         return identity_of(values, dict(self.modules))
@@ -257,7 +258,6 @@ class PreparedVideo:
         if state is not None:
             self.noise.restore(state.pop("noise"))
             run.restore(state)
-            del state
             say(f"Going on at {run.done / run.total:.0%} with the parts in {parts.folder}.")
         self.report("denoise", run.done, run.total)
         unsaved: list[torch.Tensor] = []
@@ -370,11 +370,6 @@ def _on_cpu(frames: torch.Tensor, eight_bit: bool) -> np.ndarray:
     if not bool(torch.isfinite(frames).all()):
         raise InputError("A frame holds values that are not numbers.")
     return frames.mul_(255).round_().to(torch.uint8).contiguous().cpu().numpy()
-
-
-def _set_by(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a sampler's configuration sets; diffusers also lists there, in any order, what was left out."""
-    return {name: value for name, value in config.items() if name != "_use_default_values"}
 
 
 def _kept(parts: Parts) -> str:
