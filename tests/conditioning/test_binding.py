@@ -70,7 +70,7 @@ def test_a_face_that_is_only_a_guess_is_said(monkeypatch) -> None:
     assert "what is at 120,40,60,60 (X" in told[0]
 
 
-@pytest.mark.parametrize("choice", [4, (250.0, 70.0), RIGHT, mask((200, 20, 90, 120))])
+@pytest.mark.parametrize("choice", [4, np.int64(4), np.array(RIGHT), (250.0, 70.0), RIGHT, mask((200, 20, 90, 120))])
 def test_every_way_to_choose_finds_the_same_person(choice) -> None:
     assert bind_faces(PICTURE, [choice, 1], 1) == [RIGHT, LEFT, MIDDLE]
 
@@ -99,6 +99,10 @@ def test_a_mask_without_a_face_is_taken_as_the_face() -> None:
         ([1, LEFT], 2, "same person"),
         ([FaceMask(Image.new("L", (10, 10)), "small.png")], 1, "small.png is 10×10"),
         ([FaceMask(Image.new("L", (300, 150)), "black.png")], 1, "black.png is all black"),
+        ([None], 1, "face None can't be used"),
+        ([1.0], 1, "face 1.0 can't be used"),
+        ([(1, 2, "3", 4)], 1, "can't be used; give a box"),
+        ([{"in": 3}], 1, "can't be used; give a box"),
         (None, 4, "only 3 faces were found"),
     ],
 )
@@ -113,6 +117,10 @@ def test_choices_are_read_from_text(tmp_path) -> None:
     assert parse_face("1,2,30,40") == (1, 2, 30, 40)
     mask((0, 0, 50, 50)).picture.save(tmp_path / "mask.png")
     assert parse_face(str(tmp_path / "mask.png")).picture.size == (300, 150)
+    cut_out = Image.new("RGBA", (300, 150), (0, 0, 0, 0))
+    cut_out.paste((255, 255, 255, 255), (200, 20, 290, 140))
+    cut_out.save(tmp_path / "cut.png")
+    assert bind_faces(PICTURE, [parse_face(str(tmp_path / "cut.png"))], 1)[0] == RIGHT
     for text in ("a,b", "", "1,2,3", "x"):
         with pytest.raises(InputError, match="malformed"):
             parse_face(text)

@@ -145,6 +145,11 @@ def test_boxes_must_fit_the_frames(frames: int, shape: tuple[int, ...], message:
         find_landmarks(np.zeros((frames, 32, 32, 3), np.uint8), np.full(shape, np.nan))
 
 
+def test_a_box_outside_of_the_frame_is_no_face() -> None:
+    frame = np.zeros((64, 64, 3), np.uint8)
+    assert find_landmarks([frame], np.array([[[2000.0, 0, 2400, 400]]])).confidence.max() < 0.5
+
+
 def test_frames_must_be_pictures() -> None:
     with pytest.raises(InputError, match="uint8"):
         find_landmarks([np.zeros((32, 32, 3))], np.full((1, 1, 4), np.nan))

@@ -10,6 +10,7 @@ from PIL import Image
 from anytalker import InputError
 from anytalker.conditioning.binding import bind_faces
 from anytalker.conditioning.face_detection.detectors import _full_range_network
+from anytalker.conditioning.face_mesh.landmarks import mesh_network
 from anytalker.conditioning.faces import (
     FullRangeFaceDetector,
     YuNetFaceDetector,
@@ -139,3 +140,12 @@ def test_the_surest_faces_win_and_doubles_are_dropped() -> None:
     assert detect_faces(image, 2, detector) == [(5, 10, 30, 30), (60, 10, 30, 30)]
     assert detect_faces(image, None, detector) == [(5, 10, 30, 30), (60, 10, 30, 30)]
     assert detect_faces(image, 1, detector) == [(60, 10, 30, 30)]
+
+
+def test_the_networks_are_in_float32_while_another_thread_has_changed_the_default_type() -> None:
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        networks = [_full_range_network.__wrapped__(str(FullRangeFaceDetector.WEIGHTS)), mesh_network.__wrapped__()]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {parameter.dtype for network in networks for parameter in network.parameters()} == {torch.float32}

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from typer.testing import CliRunner
 
 from anytalker import AnyTalkerTransformer3DModel, InputError
 from anytalker.checkpoints import tensors as checkpoints
 from anytalker.checkpoints.tensors import Checkpoint, write_shards
+from anytalker.cli.app import app
 from anytalker.loading.convert import convert
 from anytalker.models.conversion import to_release
 from tests.models.test_transformer import small_model
@@ -114,6 +116,13 @@ def test_wrong_places_and_folders_are_named(tmp_path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "release" / "two.safetensors")
     with pytest.raises(InputError, match="several checkpoints"):
         convert(tmp_path / "release", tmp_path / "more")
+
+
+def test_the_configuration_beside_a_converted_file_replaces_nothing(tmp_path) -> None:
+    (tmp_path / "talk.json").write_text("{}")
+    result = CliRunner().invoke(app, ["convert", str(tmp_path / "ours"), str(tmp_path / "talk.pth")])
+    assert isinstance(result.exception, InputError)
+    assert "talk.json is there already" in str(result.exception)
 
 
 def test_shards_never_lie_outside_their_folder(tmp_path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from anytalker import AnyTalkerPipeline, AnyTalkerTransformer3DModel, InputError
-from anytalker.models.lora import scaled_adapters
+from anytalker.models.lora import read_adapter, scaled_adapters
 from anytalker.models.release_names import Names
 from tests.loading.full_size import small_parts
 
@@ -120,6 +121,36 @@ def test_every_public_format_equals_merging_by_hand(deep, tmp_path) -> None:
         assert distance(velocity(pipe.transformer), expected) < 1e-5, form
         pipe.unload_lora_weights()
         assert distance(velocity(pipe.transformer), plain) < 1e-6
+
+
+def test_layers_of_different_ranks_come_back_as_they_were_saved(model, tmp_path) -> None:
+    pairs = lora(model)
+    pairs |= {layer: (down[:1], up[:, :1]) for layer, (down, up) in pairs.items() if layer.endswith("self_attn.q")}
+    pipe = Holder(copy.deepcopy(model))
+    pipe.load_lora_weights(named(pairs, "comfy", "A"))
+    saved, expected = pipe.save_lora_weights(tmp_path), velocity(pipe.transformer)
+    pipe.unload_lora_weights()
+    pipe.load_lora_weights(saved)
+    assert distance(velocity(pipe.transformer), expected) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("settings", "factor"),
+    [
+        ({"lora_alpha": 2, "alpha_pattern": {"to_k": 8}}, 0.5),
+        ({"transformer.lora_alpha": 2, "transformer.alpha_pattern": {"^blocks.0.attn1.to_q": 8}}, 2.0),
+        ({"lora_alpha": 2, "use_rslora": True}, 1.0),
+        ({}, 1.0),
+    ],
+)
+def test_an_adapter_is_as_strong_as_its_settings_say(model, tmp_path, settings, factor) -> None:
+    width = model.blocks[0].attn1.to_q.weight.shape[0]
+    tensors = {
+        f"blocks.0.attn1.to_q.lora_{side}.weight": torch.ones(shape)
+        for side, shape in (("A", (4, width)), ("B", (width, 4)))
+    }
+    save_file(tensors, tmp_path / "a.safetensors", {"lora_adapter_metadata": json.dumps(settings)})
+    assert read_adapter(model, tmp_path / "a.safetensors").pairs["blocks.0.attn1.to_q"][2] == factor
 
 
 def test_several_adapters_with_weights_fused_and_removed(model, tmp_path) -> None:

@@ -129,7 +129,8 @@ def test_the_miniature_decodes_in_bfloat16_where_the_processor_does_so_in_hardwa
     exact = torch.cat(list(decode_chunks(vae, [latents], picture)), dim=2)
     for there, device, expected in ((False, "cpu", "float32"), (True, "cuda", "float32"), (True, "cpu", "bfloat16")):
         monkeypatch.setattr(acceleration, "processor_has_bfloat16", lambda known=there: known)
-        set_decoder_precision(vae, "auto", device)
+        chosen = set_decoder_precision(vae, "auto", device)
+        assert chosen == ("bfloat16" if expected == "bfloat16" else "auto")
         kinds = {parameter.dtype for part in (vae.decoder, vae.upscaler) for parameter in part.parameters()}
         assert kinds == {getattr(torch, expected)}
     assert vae.dtype == torch.float32
@@ -137,3 +138,4 @@ def test_the_miniature_decodes_in_bfloat16_where_the_processor_does_so_in_hardwa
     assert rough.dtype == torch.float32
     psnr = -10 * np.log10(float(((rough - exact) / 2).square().mean()))
     assert 55 < psnr < 90
+    assert load_pipeline("tiny", "cpu").variant == {"decoder": "bfloat16"}

@@ -59,7 +59,13 @@ def test_every_option_is_on_the_command_line(kind) -> None:
         ({"window": "many"}, "window is 'many'; it must be a number of latent frames"),
         ({"window": 1024}, "from 1 to 1023"),
         ({"size": "9x9"}, "from 16 to 4096"),
+        ({"size": 832}, "size is 832; it must be two whole numbers"),
+        ({"size": [832, None]}, "must be two whole numbers"),
+        ({"size": [832, float("inf")]}, "must be two whole numbers"),
         ({"voice_strengths": [1, 11]}, "voice_strengths is 11"),
+        ({"voice_strengths": 0.5}, "voice_strengths is 0.5; it must be a list"),
+        ({"voice_strengths": "1,2"}, "voice_strengths is '1,2'; it must be a list"),
+        ({"num_inference_steps": 2.5}, "num_inference_steps is 2.5; it must be a whole number"),
         ({"steps": 3}, "no option 'steps'; there are prompt"),
         ({"prompt": 3}, "prompt is 3"),
     ],
@@ -89,6 +95,12 @@ def test_adapters_have_a_strength() -> None:
     assert options.lora == ((Path("a.safetensors"), 0.5), (Path("b.safetensors"), 1.0))
     assert options.changes == {"lora": [["a.safetensors", 0.5], ["b.safetensors", 1.0]]}
     assert LoadingOptions(memory="low", compile=True).changes == {}
+    for wrong, reason in (
+        ("a.safetensors", "lora is 'a.safetensors'; it must be a list"),
+        (["a:nan"], "adapter a:nan"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            checked(LoadingOptions, {"lora": wrong})
 
 
 def test_a_job_has_numbers_and_masks_for_faces(tmp_path, monkeypatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers.configuration_utils import FrozenDict
 from PIL import Image
 
 from anytalker import AnyTalkerPipeline, InputError
@@ -31,6 +33,7 @@ from anytalker.models.latents import (
     regroup,
 )
 from anytalker.pipelines import parts, prepared_video
+from anytalker.pipelines.inputs import input_files
 from anytalker.pipelines.prepared_video import PreparedVideo
 from tests.loading.full_size import small_parts
 from tests.pipelines.test_pipeline import FACES, make_pipeline
@@ -135,6 +138,9 @@ def test_calls_overwrite_no_input_and_nothing_unrelated(pipeline, prepare, pictu
     ):
         with pytest.raises(InputError, match="would be overwritten"):
             pipeline.generate_to(tmp_path / "talk.mp4", image, audio, faces=faces)
+    with pytest.raises(InputError, match="audio must be a list"):
+        pipeline.generate_to(tmp_path / "talk.mp4", picture, Path("anna.wav"))
+    assert input_files(picture, [tone], np.array(FACES)) == []
     (tmp_path / "a.json").write_text('{"persons": []}')
     with pytest.raises(InputError, match="not the record of a video"):
         pipeline.generate_to(tmp_path / "a.mp4", tmp_path / "gone.png", [tone])
@@ -252,6 +258,26 @@ def test_parts_of_another_video_are_not_used(prepare, tmp_path, changes, named) 
         prepare(**changes).to_file(output)
         prepare(**changes).to_file(tmp_path / "fresh.mp4")
         assert output.read_bytes() == (tmp_path / "fresh.mp4").read_bytes()
+
+
+def test_a_sampler_is_the_same_in_every_process(prepare) -> None:
+    video = prepare()
+    sampler = copy.copy(video.denoiser.scheduler)
+    left_out = sampler.config["_use_default_values"]  # in the order of a set
+    sampler._internal_dict = FrozenDict({**sampler.config, "_use_default_values": left_out[::-1]})
+    assert len(left_out) > 1
+    assert replace(video, denoiser=replace(video.denoiser, scheduler=sampler)).identity() == video.identity()
+
+
+def test_a_state_that_was_read_no_longer_needs_its_file(tmp_path) -> None:
+    known = {"sound": "1"}
+    parts.Parts(tmp_path / "talk.parts", known).save([], {"latents": torch.zeros(1000)})
+    state, _ = parts.Parts(tmp_path / "talk.parts", known).load()
+    path = tmp_path / "talk.parts" / "state.safetensors"
+    with path.open("r+b") as file:
+        file.write(b"\xff" * path.stat().st_size)
+    assert state is not None
+    assert state["latents"].abs().max() == 0
 
 
 def test_other_weights_are_another_video(prepare, pipeline, tmp_path) -> None:

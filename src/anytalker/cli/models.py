@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from anytalker.checkpoints.weight_files import is_weights
 from anytalker.cli.console import Device, check_range, load_pipeline
 from anytalker.cli.options import takes
 from anytalker.errors import InputError
@@ -35,6 +36,9 @@ def convert(
     """Convert the weights of the release to ours or back, tensor by tensor and bit for bit."""
     if not force and (destination.is_file() or (destination.is_dir() and any(destination.iterdir()))):
         raise InputError(f"{destination} is there already. Give another destination, or --force to replace it.")
+    beside = destination.with_suffix(".json")  # the release's configuration goes there
+    if not force and is_weights(destination) and beside.exists():
+        raise InputError(f"{beside} is there already. Give another destination, or --force to replace it.")
     from anytalker.loading.convert import convert as convert_checkpoint
 
     done = convert_checkpoint(source, destination, config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ _MOST_BOXES = 3
 
 @dataclass(frozen=True)
 class FaceMask:
-    """A person chosen by a black-and-white picture: white where the person is."""
+    """A person chosen by a black-and-white picture: white where the person is (in a file, transparent is black)."""
 
     picture: Image.Image
     name: str = "mask"
@@ -46,7 +47,7 @@ def parse_face(text: str) -> FaceChoice:
         InputError: if the text is none of these, or the mask can't be read.
     """
     if is_mask(text):
-        return FaceMask(load_image(text), text)
+        return FaceMask(load_image(text, background="black"), text)
     parts = text.split(",")
     try:
         if len(parts) == 1:
@@ -115,12 +116,25 @@ def check_choices(choices: Sequence[Any] | None, voices: int) -> None:
     """Make sure that there is a choice for every voice.
 
     Raises:
-        InputError: if there are fewer.
+        InputError: if there are fewer, or one is of no kind that there is.
     """
     if choices is not None and len(choices) < voices:
         raise InputError(
             f"{voices} audios were given for {len(choices)} faces; give one --face for each --audio, or fewer audios."
         )
+    for choice in () if choices is None else choices:
+        if not _can_choose(choice):
+            raise InputError(
+                f"The face {choice!r} can't be used; give a box (x, y, width, height), a point (x, y), a number from "
+                "the left, a FaceMask or {'in': (x, y, width, height)}."
+            )
+
+
+def _can_choose(choice: Any) -> bool:
+    if isinstance(choice, (Integral, FaceMask)):
+        return True
+    numbers = choice.get("in") if isinstance(choice, Mapping) else choice
+    return isinstance(numbers, (list, tuple, np.ndarray)) and all(isinstance(one, Real) for one in numbers)
 
 
 def describe_people(boxes: Sequence[PixelBox], voices: Sequence[str | None]) -> str:
@@ -170,7 +184,7 @@ def _enough(found: list[PixelBox], voices: int) -> list[PixelBox]:
 
 def is_box(choice: Any) -> bool:
     """Whether a choice is a complete box, so that no face needs to be detected."""
-    return not isinstance(choice, (int, FaceMask, Mapping)) and len(choice) != 2
+    return not isinstance(choice, (Integral, FaceMask, Mapping)) and len(choice) != 2
 
 
 def _chosen(choice: Any, found: list[PixelBox], picture: Image.Image) -> PixelBox:
@@ -178,10 +192,10 @@ def _chosen(choice: Any, found: list[PixelBox], picture: Image.Image) -> PixelBo
         return _masked(choice, found, picture)
     if isinstance(choice, Mapping):
         return _within(choice, found)
-    if isinstance(choice, int):
-        if not 1 <= choice <= len(found):
+    if isinstance(choice, Integral):
+        if not 1 <= int(choice) <= len(found):
             raise InputError(f"The face {choice} can't be chosen: {len(found)} were found, counted from 1 at the left.")
-        return found[choice - 1]
+        return found[int(choice) - 1]
     if is_box(choice):
         return check_boxes([choice], picture.size)[0]
     x, y = choice

@@ -96,13 +96,16 @@ def best_attention(device: torch.device, dtype: torch.dtype) -> str | None:
 _BY_CAPABILITY = {9: ("_flash_3",)}
 
 
-def set_decoder_precision(vae: Any, decoder: Decoder, device: str | torch.device) -> None:
+def set_decoder_precision(vae: Any, decoder: Decoder, device: str | torch.device) -> Decoder:
     """Keep an autoencoder's decoder in that precision, in the layout that suits convolutions; the encoder stays.
 
     Args:
         vae: the autoencoder, changed in place.
         decoder: see `Acceleration`.
         device: where it will decode.
+
+    Returns:
+        `decoder`, or "bfloat16" if that is what "auto" has come to.
     """
     import torch
 
@@ -110,7 +113,7 @@ def set_decoder_precision(vae: Any, decoder: Decoder, device: str | torch.device
     if decoder == "auto" and ours and torch.device(device).type == "cpu" and processor_has_bfloat16():
         decoder = "bfloat16"
     if decoder != "bfloat16":
-        return
+        return decoder
     for part in (vae.decoder, vae.upscaler if ours else vae.post_quant_conv):
         if part is None:
             continue
@@ -119,6 +122,7 @@ def set_decoder_precision(vae: Any, decoder: Decoder, device: str | torch.device
             if parameter.ndim >= 4:
                 layout = torch.channels_last if parameter.ndim == 4 else torch.channels_last_3d
                 parameter.data = parameter.data.to(memory_format=layout)
+    return decoder
 
 
 def processor_has_bfloat16() -> bool:
@@ -126,7 +130,8 @@ def processor_has_bfloat16() -> bool:
     import torch
 
     # PyTorch before 2.11 has no such table; there it counts as not.
-    return bool(getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16", False))
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(known.get("amx_bf16", False))
 
 
 def accelerate(

@@ -103,7 +103,7 @@ class Hub:
                 f"{file.path} of {file.repository} could not be downloaded ({_reason(error)}). Run the same command "
                 "again: it goes on where it stopped."
             ) from error
-        return partial.rename(target)
+        return partial.replace(target)
 
 
 def download(name: str, hub: Hub | None = None, home: Path | None = None, log: Callable[[str], None] = print) -> Path:

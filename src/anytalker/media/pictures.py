@@ -36,8 +36,8 @@ _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 _JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 
 
-def load_image(source: str | Path | Image.Image, at: float | None = None) -> Image.Image:
-    """Read a picture as RGB in sRGB, upright, transparency on white; of an animation the first frame.
+def load_image(source: str | Path | Image.Image, at: float | None = None, background: str = "white") -> Image.Image:
+    """Read a picture as RGB in sRGB, upright, transparency on a colour; of an animation the first frame.
 
     Grey of 16 bits is brought to 8, colour profiles are followed where they can be, and high dynamic range (PQ, HLG) is
     brought to what an ordinary screen shows; of pictures with a gain map the ordinary one is taken.
@@ -45,6 +45,7 @@ def load_image(source: str | Path | Image.Image, at: float | None = None) -> Ima
     Args:
         source: a file, or the picture itself. Of a video its first frame that isn't black.
         at: of a video the frame at that many seconds.
+        background: colour behind what is transparent.
 
     Raises:
         InputError: if the file is missing, is no picture or is damaged, or a side is under 32 or over 16,384 pixels; if
@@ -55,7 +56,7 @@ def load_image(source: str | Path | Image.Image, at: float | None = None) -> Ima
     if isinstance(source, Image.Image):
         _no_time(at, "The picture")
         _check_size(source.size, "The picture")
-        return _flattened(source)
+        return _flattened(source, background)
     path = Path(source)
     check_readable(path, f"There is no picture {path}. Check the path.")
     with path.open("rb") as file:
@@ -71,7 +72,7 @@ def load_image(source: str | Path | Image.Image, at: float | None = None) -> Ima
                     raise InputError(_raw_message(path))
                 _no_time(at, str(path))
                 _check_size(image.size, str(path))
-                return _flattened(image, _transfer(path, head, image))
+                return _flattened(image, background, _transfer(path, head, image))
     except Image.DecompressionBombError as error:
         raise InputError(
             f"{path} is far too large ({error}). Make it smaller, at most {MAX_SIDE} pixels a side."
@@ -160,7 +161,7 @@ def _check_size(size: tuple[int, int], name: str) -> None:
         )
 
 
-def _flattened(image: Image.Image, transfer: tuple[int, int] | None = None) -> Image.Image:
+def _flattened(image: Image.Image, background: str, transfer: tuple[int, int] | None = None) -> Image.Image:
     image.load()
     profile = profile_of(image)
     try:
@@ -183,9 +184,9 @@ def _flattened(image: Image.Image, transfer: tuple[int, int] | None = None) -> I
         colors = to_srgb(colors, profile)
     if alpha is None:
         return colors
-    white = Image.new("RGB", colors.size, (255, 255, 255))
-    white.paste(colors, mask=alpha)
-    return white
+    behind = Image.new("RGB", colors.size, background)
+    behind.paste(colors, mask=alpha)
+    return behind
 
 
 def frame_size(height: int, width: int, max_area: int, multiple: int = 32) -> tuple[int, int]:

@@ -107,7 +107,7 @@ class MiniatureAutoencoder(ModelMixin, ConfigMixin):
         batch = len(latents)
         grid = latents.transpose(1, 2).flatten(0, 1)
         coarse = nn.functional.pixel_shuffle(self.decode_linear(grid), PATCH)
-        fine = self.decoder(grid.to(self.decoder[0].weight.dtype)).to(grid.dtype)
+        fine = self.decoder(grid.to(next(self.decoder.parameters()).dtype)).to(grid.dtype)
         fine = nn.functional.pixel_shuffle(fine, PATCH // 2)
         pixels = (coarse + fine).unflatten(0, (batch, -1)).unflatten(2, (FRAMES, 3))
         first = pixels[:, :1].mean(dim=2)

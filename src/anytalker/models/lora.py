@@ -7,7 +7,7 @@ Merging needs no peft, and sums in float32. `AnyTalkerPipeline.load_lora_weights
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +99,7 @@ def read_adapter(transformer: AnyTalkerTransformer3DModel, source: str | Path | 
     }
     if any(key.startswith(_KOHYA) for key in tensors):
         tensors = _from_kohya(tensors, name, shapes, names)
-    adapter = _adapter(tensors, _alpha(metadata), names)
+    adapter = _adapter(tensors, _factors(metadata), names)
     changed = {
         f"{layer}.weight": torch.Size((up.shape[0], down.shape[1])) for layer, (down, up, _) in adapter.pairs.items()
     }
@@ -119,14 +119,22 @@ def read_adapter(transformer: AnyTalkerTransformer3DModel, source: str | Path | 
     return adapter
 
 
-def _alpha(metadata: Mapping[str, str]) -> float | None:
-    """The alpha in a file's metadata, ours or diffusers'."""
-    own = float(metadata.get(ALPHA, 0))
+def _factors(metadata: Mapping[str, str]) -> Callable[[str, int], float]:
+    """What a layer's matrices are multiplied with, by its name and rank: as a file's metadata say, ours or peft's."""
     try:
-        theirs = json.loads(metadata.get(_DIFFUSERS, "{}"))
+        own, theirs = float(metadata.get(ALPHA, 0)), json.loads(metadata.get(_DIFFUSERS, "{}"))
     except ValueError:
-        theirs = {}
-    return own or float(theirs.get(f"transformer.{ALPHA}") or theirs.get(ALPHA) or 0) or None
+        own, theirs = 0.0, {}
+    given = theirs.items() if isinstance(theirs, dict) else ()
+    values = {name.removeprefix("transformer."): value for name, value in given}
+    patterns = values.get("alpha_pattern") or {}
+
+    def factor(layer: str, rank: int) -> float:
+        named = [alpha for name, alpha in patterns.items() if f".{layer}".endswith(f".{name.removeprefix('^')}")]
+        alpha = own or float((named or [values.get("lora_alpha")])[0] or 0)
+        return alpha / (rank**0.5 if values.get("use_rslora") else rank) if alpha else 1.0
+
+    return factor
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:
@@ -166,7 +174,7 @@ def _counterpart(key: str, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor 
     return next((tensors[layer + kind] for kind in _UP if layer + kind in tensors), None)
 
 
-def _adapter(tensors: Mapping[str, torch.Tensor], alpha: float | None, names: Names) -> Adapter:
+def _adapter(tensors: Mapping[str, torch.Tensor], factor: Callable[[str, int], float], names: Names) -> Adapter:
     """What the tensors change; layers that we don't know keep their names."""
     pairs: dict[str, tuple[torch.Tensor, torch.Tensor, float]] = {}
     differences: dict[str, torch.Tensor] = {}
@@ -177,8 +185,8 @@ def _adapter(tensors: Mapping[str, torch.Tensor], alpha: float | None, names: Na
             if up is None:
                 raise InputError(f"The adapter is incomplete: it has {key}, but no counterpart.")
             own = tensors.get(key.removesuffix(kind) + ".alpha")
-            scale = (alpha if own is None else float(own)) or tensor.shape[0]
-            pairs[_ours(layer + ".weight", names).removesuffix(".weight")] = tensor, up, scale / tensor.shape[0]
+            scale = float(own) / tensor.shape[0] if own is not None and own != 0 else factor(layer, tensor.shape[0])
+            pairs[_ours(layer + ".weight", names).removesuffix(".weight")] = tensor, up, scale
         elif kind in _DIFFERENCES:
             differences[_ours(layer + _DIFFERENCES[kind], names)] = tensor
     return Adapter(pairs, differences)

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from anytalker.cores import one_thread
+
 SCALE = 2
 CELL = 2
 """Side of what the network works on, in pixels of a frame: single pixels would take four times as long."""
@@ -113,12 +115,8 @@ def _on_all_cores(
     work: Callable[[torch.Tensor], torch.Tensor], parts: tuple[torch.Tensor, ...]
 ) -> Iterator[torch.Tensor]:
     """Results of `work` in order, one core for each part: cores that share an operation wait for each other."""
-    threads = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1)) as pool:
-            yield from pool.map(work, parts)
-    finally:
-        torch.set_num_threads(threads)  # what was set last, in any thread, holds for new ones
+    with one_thread() as threads, ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1)) as pool:
+        yield from pool.map(work, parts)
 
 
 class PictureWarp:

@@ -147,8 +147,7 @@ def read_scene(
         raise InputError(
             f"There are {len(image)} pictures; a call makes videos of one. Many scenes are jobs:  anytalker batch"
         )
-    if isinstance(audio, (str, Path, np.ndarray)):
-        raise InputError("audio must be a list with one entry a person, for example ['anna.wav', 'ben.wav'].")
+    check_list(audio)
     if all(entry is None for entry in audio):
         raise InputError("No audio was given; give at least one recording, for example --audio voice.wav.")
     picture = load_image(image, at)
@@ -159,6 +158,16 @@ def read_scene(
     sought = faces is None or not all(is_box(face) for face in faces)
     known = recorded_faces(image, picture.size, say) if sought and isinstance(image, (str, Path)) else None
     return Scene(picture, voices, People(bind_faces(picture, faces, len(voices), say, known)))
+
+
+def check_list(audio: Any) -> None:
+    """Make sure that recordings are a list.
+
+    Raises:
+        InputError: for a single recording.
+    """
+    if isinstance(audio, (str, Path, np.ndarray)):
+        raise InputError("audio must be a list with one entry a person, for example ['anna.wav', 'ben.wav'].")
 
 
 def fit_scene(scene: Scene, settings: PipelineSettings, options: GenerationOptions = GenerationOptions()) -> Inputs:
@@ -223,9 +232,14 @@ def prepare_inputs(
 
 
 def input_files(image: Any, audio: Sequence[Any], faces: Sequence[Any] | None) -> list[str | Path]:
-    """The files among what a video is made from: picture, recordings ("talk.wav" of "talk.wav:left") and masks."""
+    """The files among what a video is made from: picture, recordings ("talk.wav" of "talk.wav:left") and masks.
+
+    Raises:
+        InputError: see `check_list`.
+    """
+    check_list(audio)
     recordings = [split_channel(voice)[0] for voice in audio if isinstance(voice, (str, Path))]
-    names = [face.name if isinstance(face, FaceMask) else face for face in faces or ()]
+    names = [face.name if isinstance(face, FaceMask) else face for face in (() if faces is None else faces)]
     masks = [name for name in names if isinstance(name, str)]
     return [*recordings, *([image] if isinstance(image, (str, Path)) else []), *masks]
 

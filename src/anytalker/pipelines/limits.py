@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from numbers import Real
+from typing import Any
 
 from anytalker.errors import InputError
 
@@ -72,7 +74,7 @@ def check_size(size: Sequence[int] | None, scale: float | None) -> None:
         check_number("scale (--scale)", scale, MIN_SCALE, MAX_SCALE)
     if size is None:
         return
-    if len(size) != 2 or any(isinstance(side, bool) or side != int(side) for side in size):
+    if not _is_pair(size):
         raise InputError(f"size is {size!r}; it must be two whole numbers (width, height).")
     for side in size:
         if not MIN_VIDEO_SIDE <= side <= MAX_VIDEO_SIDE:
@@ -80,3 +82,10 @@ def check_size(size: Sequence[int] | None, scale: float | None) -> None:
                 f"The size {size[0]}x{size[1]} (--size) can't be made; each side must be from {MIN_VIDEO_SIDE} to "
                 f"{MAX_VIDEO_SIDE} pixels."
             )
+
+
+def _is_pair(size: Any) -> bool:
+    """Whether something is two whole numbers."""
+    if not isinstance(size, (list, tuple)) or len(size) != 2:
+        return False
+    return all(isinstance(side, Real) and not isinstance(side, bool) and side % 1 == 0 for side in size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,7 +99,9 @@ class LoadingOptions(PlacementOptions):
 
     @field_validator("lora", mode="before")
     @classmethod
-    def _adapters(cls, value: Any) -> Any:
+    def _adapters(cls, value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, (list, tuple)):
+            raise InputError(f"{called(info)} is {value!r}; it must be a list of adapters.")
         return tuple(_adapter(one) if isinstance(one, (str, Path)) else one for one in value)
 
 
@@ -106,6 +109,9 @@ def _adapter(text: str | Path) -> tuple[Path, float]:
     """An adapter's file and its strength, 1 unless it stands behind a colon."""
     path, colon, strength = str(text).rpartition(":")
     try:
-        return (Path(path), float(strength)) if colon else (Path(text), 1.0)
+        number = float(strength) if colon else 1.0
     except ValueError:
         return Path(text), 1.0
+    if not math.isfinite(number):
+        raise InputError(f"The strength of the adapter {text} must be a number, such as 0.8.")
+    return Path(path if colon else text), number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -113,7 +113,11 @@ class GenerationOptions(BaseModel):
             return None
         name = str(info.field_name)
         number = check_number(called(info), value, *RANGES[name])
-        return int(number) if name in ("num_inference_steps", "max_frames") else number
+        if name not in ("num_inference_steps", "max_frames"):
+            return number
+        if number != int(number):
+            raise InputError(f"{called(info)} is {value}; it must be a whole number.")
+        return int(number)
 
     @field_validator(*_CHOICES, mode="before")
     @classmethod
@@ -126,7 +130,11 @@ class GenerationOptions(BaseModel):
     @field_validator("voice_strengths", mode="before")
     @classmethod
     def _strengths(cls, value: Any, info: ValidationInfo) -> Any:
-        return None if value is None else tuple(check_number(called(info), one, 0, 10) for one in value)
+        if value is None:
+            return None
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise InputError(f"{called(info)} is {value!r}; it must be a list of numbers, one a person.")
+        return tuple(check_number(called(info), one, 0, 10) for one in value)
 
     @field_validator("guidance_interval", mode="before")
     @classmethod

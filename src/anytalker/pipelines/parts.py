@@ -86,7 +86,8 @@ class Parts:
             if changed:
                 self.remove()
                 return None, f"{self.folder} held parts of another video ({', '.join(changed)} changed); starting anew."
-            state = load_file(self.folder / STATE)
+            # Copies: Windows can't replace a file that tensors are still mapped from.
+            state = {name: tensor.clone() for name, tensor in load_file(self.folder / STATE).items()}
             self._keep(finished)
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             self.remove()

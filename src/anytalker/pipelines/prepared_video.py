@@ -206,7 +206,8 @@ class PreparedVideo:
             "frames": inputs.frames,
             "fps": inputs.fps,
             "seed": self.noise.state(),
-            "sampler": dict(denoiser.scheduler.config),
+            # What was left out, diffusers lists there in the order of a set.
+            "sampler": {name: one for name, one in denoiser.scheduler.config.items() if name != "_use_default_values"},
             **self.choices,
         }
         return identity_of(values, dict(self.modules))

@@ -70,7 +70,7 @@ def load_pipeline(
     pipeline.set_progress_bar_config(disable=True)  # who loads it so has a display of their own
     for path, strength in adapters:
         merge_lora(pipeline.transformer, path, strength)
-    set_decoder_precision(pipeline.vae, acceleration.decoder, device)
+    acceleration = replace(acceleration, decoder=set_decoder_precision(pipeline.vae, acceleration.decoder, device))
     if acceleration.attention is None and not together:
         attention = best_attention(torch.device(device), pipeline.transformer.patch_embedding.weight.dtype)
         acceleration = replace(acceleration, attention=attention)

@@ -7,8 +7,7 @@ detector for making videos, `Tools.detector` in `evaluation/scoring.py` the one 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -18,6 +17,7 @@ from PIL import Image
 
 from anytalker.conditioning.face_detection.boxes import box_overlap, rounded_box
 from anytalker.conventions import PixelBox
+from anytalker.cores import one_thread
 from anytalker.errors import InputError
 
 _LARGEST_SEARCH_SIDE = 720
@@ -80,7 +80,8 @@ class FullRangeFaceDetector:
         pixels = np.full((-(-height // MULTIPLE) * MULTIPLE, -(-width // MULTIPLE) * MULTIPLE, 3), -1, np.float32)
         resized = picture.resize((width, height), Image.Resampling.BILINEAR)
         pixels[:height, :width] = np.asarray(resized, np.float32) / 127.5 - 1
-        with torch.inference_mode(), _one_thread():
+        # So many small layers are slower on several threads, on some machines by far.
+        with torch.inference_mode(), one_thread():
             logits, boxes = self._network(torch.from_numpy(pixels).permute(2, 0, 1)[None])
         scores = logits[0, 0].sigmoid().numpy()
         rows, columns = np.nonzero(scores >= _LEAST_SCORE)
@@ -92,19 +93,6 @@ class FullRangeFaceDetector:
         return found
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """So many small layers are slower on several threads, on some machines by far."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 @lru_cache(maxsize=1)
 def _full_range_network(weights: str) -> Any:
     import torch
@@ -113,7 +101,8 @@ def _full_range_network(weights: str) -> Any:
     from anytalker.conditioning.face_detection.network import FaceNetwork
 
     network = FaceNetwork().eval().requires_grad_(False)
-    network.load_state_dict({key: value.float() for key, value in load_file(weights).items()})
+    # Assigned: copied, they would take the default type, which another thread may have changed for a while.
+    network.load_state_dict({key: value.float() for key, value in load_file(weights).items()}, assign=True)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

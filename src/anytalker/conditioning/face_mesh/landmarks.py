@@ -160,7 +160,7 @@ def _cut(frame: np.ndarray, square: np.ndarray, size: int) -> tuple[np.ndarray, 
     if scale > 1.5:
         # Averaging first keeps thin lips.
         reach = int(np.ceil(0.75 * side)) + 2
-        left, top = max(0, int(x) - reach), max(0, int(y) - reach)
+        left, top = (min(max(0, int(at) - reach), side - 1) for at, side in ((x, frame.shape[1]), (y, frame.shape[0])))
         view = frame[top : max(top + 1, int(y) + reach), left : max(left + 1, int(x) + reach)]
         corner = np.array([left, top])
         smaller = max(1, round(view.shape[1] / scale)), max(1, round(view.shape[0] / scale))
@@ -184,7 +184,8 @@ def mesh_network() -> Any:
 
     network = MeshNetwork().eval().requires_grad_(False)
     state = load_file(WEIGHTS)
+    # Assigned: copied, they would take the default type, which another thread may have changed for a while.
     network.load_state_dict(
-        {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+        {key: value.float() if value.is_floating_point() else value for key, value in state.items()}, assign=True
     )
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast
