@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -286,3 +287,12 @@ def test_unfinished_empty_changed_and_missing_shards_are_refused(tmp_path) -> No
     write_shards(tmp_path / "few", clips=2)
     with pytest.raises(InputError, match="can't be shared"):
         StoredSamples([tmp_path / "few"], 6, 0)
+
+
+def test_disks_with_large_blocks_make_no_difference(tmp_path, monkeypatch) -> None:
+    buffered = partial(open, buffering=2**20)  # as on network disks
+    monkeypatch.setattr(shards, "open", buffered, raising=False)
+    write_shards(tmp_path, clips=3, clips_per_shard=2)
+    for shard in read_index(tmp_path)["shards"]:
+        assert shard["bytes"] == (tmp_path / shard["file"]).stat().st_size
+    assert sorted(keys(StoredSamples([tmp_path], 1, seed=0), 0, 3)) == [0, 1, 2]

@@ -69,7 +69,18 @@ def test_voices_are_the_clips_own_in_the_order_of_their_numbers(tmp_path) -> Non
     assert find_voices("tal", tmp_path) is None
 
 
-@pytest.mark.parametrize("text", ["[1]", "{", '{"a.mp4": {"left": [["x", 1]]}}', '{"a.mp4": {"left": 3}}'])
+@pytest.mark.parametrize("names", [("0", "1"), ("1", "2"), ("anna", "ben")])
+def test_people_without_names_have_the_recordings_in_order(tmp_path, names: tuple[str, str]) -> None:
+    (tmp_path / "talk.mp4").write_bytes(b"")
+    (tmp_path / "speaker_duration.json").write_text('{"talk.mp4": [[[0, 1]], [[1, 2]]]}')
+    for name in names:
+        (tmp_path / f"talk_{name}.wav").write_bytes(b"")
+    assert find_clips(tmp_path, Folders(voices=tmp_path))[0].voices == [tmp_path / f"talk_{n}.wav" for n in names]
+
+
+@pytest.mark.parametrize(
+    "text", ["[1]", "{", '{"a.mp4": {"left": [["x", 1]]}}', '{"a.mp4": {"left": 3}}', '{"a.mp4": 3}']
+)
 def test_spans_of_another_form_are_named(tmp_path, text: str) -> None:
     path = tmp_path / "spans.json"
     path.write_text(text)

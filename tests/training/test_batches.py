@@ -180,6 +180,8 @@ def test_boxes_widen_as_asked_and_stay_inside() -> None:
     jittered = [widen_box((10, 10, 50, 50), exact(box_jitter=0.2), (96, 96), rng) for _ in range(100)]
     assert len(set(jittered)) > 50
     assert all(x >= 0 and y >= 0 and x + w <= 97 and y + h <= 97 for x, y, w, h in jittered)
+    far = [widen_box((0, 0, 20, 20), exact(box_jitter=1.0), (96, 96), rng) for _ in range(300)]
+    assert min(min(w, h) for _, _, w, h in far) >= 0
     wide = exact(widen_probability=1, box_wide=(1.2, 1.4), box_tall=(2.0, 2.5))
     for _ in range(50):
         x, _, width, height = widen_box((200, 200, 100, 100), wide, (500, 500), rng)

@@ -36,6 +36,13 @@ def test_validation_is_turned_off_by_null(plain) -> None:
     assert load_config(plain).validation.every is None
 
 
+def test_a_part_that_is_null_can_be_set(plain) -> None:
+    plain.write_text(PLAIN + "lora: null\n")
+    lora = load_config(plain, ["lora.rank=4"]).lora
+    assert lora is not None
+    assert lora.rank == 4
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -53,6 +60,8 @@ def test_validation_is_turned_off_by_null(plain) -> None:
         (["fsdp=true", "validation.every=5", "validation.data=[held-out]"], "validation.every can't be used with fsdp"),
         (["batches.join=[0]"], "batches.join"),
         (["batches.box_wide=[-1, 2]"], "batches.box_wide"),
+        (["batches.box_wide=[2, 1.6]"], "give the smaller number first"),
+        (["seed=4294967296"], "seed"),
         (["optimizer.betas=[0.9, 1.5]"], "optimizer.betas"),
         (["steps=[1"], "not YAML"),
         (["steps"], "key=value"),

@@ -18,7 +18,7 @@ from anytalker.training.batches import Batch
 from anytalker.training.config import TrainingConfig, load_config
 from anytalker.training.estimate import estimate_run
 from anytalker.training.model import TrainedModel, group_loss
-from anytalker.training.run_shape import BatchKind, TrainingShape, batch_kinds, training_shape
+from anytalker.training.run_shape import BatchKind, TrainingShape, _kinds_of, batch_kinds, training_shape
 from anytalker.training.trainer import Trainer
 from tests.models.test_transformer import small_model
 from tests.training.fixtures import make_config, write_shards
@@ -155,6 +155,8 @@ def test_processes_share_what_is_sharded(tmp_path) -> None:
     assert sharded.sharded
     for name, size in alone.states.items():
         assert sharded.states[name] == pytest.approx(size / 4, abs=1)
+    fewer = estimate_run(make_config(tmp_path, groups=4, fsdp=True), shape(), [KIND], 4)
+    assert sharded.computing == fewer.computing  # gradients are shared out after every group
     with pytest.raises(InputError, match="3 processes can't share"):
         estimate_run(config, shape(), [KIND], 3)
 
@@ -174,6 +176,10 @@ def test_batches_are_those_of_the_shards(tmp_path) -> None:
     cut = [BatchKind(5, 1, 6, 8, 8, 0.375), BatchKind(5, 1, 6, 12, 12, 0.125)]
     cut += [BatchKind(2, 4, 6, 8, 40, 0.375), BatchKind(2, 4, 6, 12, 48, 0.125)]
     assert batch_kinds(config, PipelineSettings()) == (cut, [])
+    data = config.data.model_copy(update={"crop": 12})
+    kinds = batch_kinds(config.model_copy(update={"data": data}), PipelineSettings())[0]
+    assert [(kind.rows, kind.columns) for kind in kinds] == [(12, 12), (12, 48)]
+    assert _kinds_of(config, 1, (1, 6, 8, 14), 1.0)[0] == BatchKind(5, 1, 6, 8, 8, 0.75)  # wide, though no higher
 
 
 def test_what_is_missing_is_named_and_counted_all_the_same(tmp_path) -> None:

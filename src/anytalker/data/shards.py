@@ -62,7 +62,7 @@ class ShardWriter:
     def _check_settings(self) -> None:
         """Refuse a folder that was begun with other settings; a new one remembers these."""
         begun = self.folder / "begun.json"
-        if begun.exists() and json.loads(begun.read_text()) != self.about:
+        if begun.exists() and json.loads(begun.read_text(encoding="utf-8")) != self.about:
             raise InputError(f"{self.folder} was begun with other settings. Choose another folder, or remove it.")
         write_json_atomic(begun, self.about)
 
@@ -153,6 +153,7 @@ class ShardWriter:
             for sample in samples:
                 tar.write(sample)
             tar.close()
+            file.flush()  # buffers are as large as the blocks of the disk, a megabyte on network disks
             contents = survey(partial, path.name, digest_of(samples))
             contents.save(self.folder)
         self._tars.append(contents)

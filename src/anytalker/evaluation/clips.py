@@ -103,7 +103,7 @@ def _source(video: Path, folders: Folders, spoken: SpokenSpans) -> ClipSource:
     if speaking is None and known:
         speaking = [[(float(a), float(b)) for a, b in person["speaking"]] for person in known]
     if folders.voices is not None:
-        voices = find_voices(video.stem, folders.voices, spoken.people.get(video.stem))
+        voices = _voices(video.stem, folders.voices, spoken.people.get(video.stem))
     real = None
     if folders.real is not None:
         real = next((p for p in (folders.real / (video.stem + s) for s in VIDEO_SUFFIXES) if p.is_file()), None)
@@ -116,6 +116,14 @@ def _source(video: Path, folders: Folders, spoken: SpokenSpans) -> ClipSource:
         real=real,
         real_tracks=find_tracks(real) if real else None,
     )
+
+
+def _voices(name: str, folder: Path, people: Sequence[str] | None) -> list[Path | None] | None:
+    """`find_voices`; where spans give people no names, as many recordings as people are theirs in order."""
+    found = find_voices(name, folder)
+    if people == [str(number) for number in range(len(people or ()))] and found and len(found) == len(people):
+        return found
+    return find_voices(name, folder, people)
 
 
 def _read_record(path: Path) -> list[dict[str, Any]] | None:
@@ -145,8 +153,8 @@ def read_spans(path: Path) -> SpokenSpans:
         raise InputError(f"{path} must map the names of videos to the spans of their people.")
     spoken = SpokenSpans()
     for name, people in values.items():
-        entries = list(people.items()) if isinstance(people, Mapping) else list(enumerate(people))
         try:
+            entries = list(people.items()) if isinstance(people, Mapping) else list(enumerate(people))
             spans = [[(float(start), float(end)) for start, end in one] for _, one in entries]
         except (TypeError, ValueError) as error:
             raise InputError(f"{path}: the spans of {name} must be lists of [start, end] in seconds.") from error

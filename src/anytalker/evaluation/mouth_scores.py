@@ -72,7 +72,12 @@ class MouthScores:
         """Sync-C over speaking spans."""
         if self.clip.speaking is None:
             raise NoScoreError("It is not known who speaks when: give --speaking, or the record beside the video.")
+        self._check_spans(self.clip.speaking)
         return {"sync_c_star": sync_c_star(self._each_speaker(self.clip.speaking))}
+
+    def _check_spans(self, spans: Sequence[Spans]) -> None:
+        if len(spans) != self.people:
+            raise NoScoreError(f"The spans are of {len(spans)} people, but {self.people} were found.")
 
     def _each_speaker(self, spans: Sequence[Spans] | None) -> list[LipSync]:
         scores, reasons = [], []
@@ -97,8 +102,7 @@ class MouthScores:
         if spans is None:
             heard = [[] if voice is None else speaking_spans(voice) for voice in self.voices]
             spans = [[(start, end) for start, end in person] for person in heard]
-        if len(spans) != self.people:
-            raise NoScoreError(f"The spans are of {len(spans)} people, but {self.people} were found.")
+        self._check_spans(spans)
         return {"silence": silence(self._motions, spans, self.fps).ratio}
 
 

@@ -53,8 +53,8 @@ def evaluate(
 ) -> Outcome:
     """Score clips and write the report; an interrupted evaluation continues where it stopped.
 
-    A clip is scored anew if its files or the settings have changed. A clip that can't be scored is named and counted,
-    and the others go on.
+    A clip is scored anew if its files or the settings have changed, or if it could not be scored before. A clip that
+    can't be scored is named and counted, and the others go on.
 
     Args:
         clips: what to score.
@@ -74,11 +74,15 @@ def evaluate(
     known = {
         line["clip"]: line
         for line in read_lines(report / LINES_FILE)
-        if wanted.get(line["clip"]) == line.get("fingerprint")
+        if wanted.get(line["clip"]) == line.get("fingerprint") and "failure" not in line
     }
     missing = [clip for clip in clips if clip.name not in known]
     _rewrite(report / LINES_FILE, list(known.values()))
     features = report / FEATURES_FOLDER if settings.networks else None
+    if features:
+        for clip in missing:  # those of an earlier state of its files must not count for it
+            for metric, _ in settings.networks:
+                (features / f"{clip.name}.{metric}.npz").unlink(missing_ok=True)
     on_progress(len(known), len(clips))
     with (report / LINES_FILE).open("a", encoding="utf-8") as file:
         for line in _scored(missing, settings, features, workers):

@@ -215,6 +215,7 @@ def tune_decoder(
 
     pipeline = _miniature(model, folder)
     write_guesses(folder / "guesses", pipeline, guesses, report)
+    torch.manual_seed(0)
     vae = pipeline.vae.deepened(max(pipeline.vae.config.fine_blocks, FINE_BLOCKS))
     batches = DataLoader(
         _Lessons(folder / "guesses", LESSONS, guesses.clips), batch_size=None, num_workers=1, prefetch_factor=4

@@ -209,6 +209,7 @@ def widen_box(box: Box, config: BatchConfig, size: tuple[int, int], rng: np.rand
     grow = float(np.exp(rng.normal(0, config.box_jitter)))
     center_x = x + width / 2 + rng.normal(0, config.box_jitter / 2) * width
     center_y = y + height / 2 + rng.normal(0, config.box_jitter / 2) * height
+    center_x, center_y = min(max(center_x, 0.0), size[0]), min(max(center_y, 0.0), size[1])
     wide, tall = rng.uniform(*config.box_wide), rng.uniform(*config.box_tall)
     if rng.random() >= config.widen_probability:
         wide = tall = 1.0

@@ -10,12 +10,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from anytalker.errors import InputError
 
+
+def _in_order(span: tuple[float, float]) -> tuple[float, float]:
+    if span[0] > span[1]:
+        raise ValueError(f"the range goes from {span[0]:g} to {span[1]:g}; give the smaller number first")
+    return span
+
+
 Factor = Annotated[float, Field(gt=0, le=10)]
-Span = tuple[Factor, Factor]
+Span = Annotated[tuple[Factor, Factor], AfterValidator(_in_order)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Weighting = Literal["release", "uniform_bump"]
 
@@ -165,7 +172,7 @@ class TrainingConfig(_Part):
         compile: compile the transformer's blocks (`torch.compile`) for every shape of batch: the first steps wait for
             it, the others are faster.
         fsdp: shard weights and optimizer over the processes (FSDP2).
-        seed: seed of everything random.
+        seed: seed of everything random, below 2³².
         save_every, keep: steps between checkpoints, and how many of them are kept.
         log_every: steps between lines of progress.
     """
@@ -187,7 +194,7 @@ class TrainingConfig(_Part):
     gradient_checkpointing: bool = False
     compile: bool = False
     fsdp: bool = False
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     save_every: int = Field(default=500, ge=1)
     keep: int = Field(default=2, ge=1)
     log_every: int = Field(default=25, ge=1)
@@ -247,7 +254,9 @@ def _change(values: dict[str, Any], change: str) -> None:
     *parents, name = key.split(".")
     part = values
     for parent in parents:
-        part = part.setdefault(parent, {})
+        if part.get(parent) is None:  # as in `lora: null`
+            part[parent] = {}
+        part = part[parent]
         if not isinstance(part, dict):
             raise InputError(f"--set {change!r}: {parent} is not a part of the configuration.")
     try:

@@ -126,7 +126,7 @@ def estimate_run(
         sharded=sharded,
         kinds=tuple(kinds),
         states=states,
-        computing=computing | _working_copies(config, model, sharded, groups),
+        computing=computing | _working_copies(config, model, sharded),
         updating=math.ceil(4 * trained / share),
         rest=GPU_REST,
         checkpoint=16 * trained,
@@ -151,7 +151,7 @@ def _build(config: TrainingConfig, shape: TrainingShape, layers: int | None) -> 
     return TrainedModel(transformer, image_encoder, config.train_image_encoder).train()
 
 
-def _working_copies(config: TrainingConfig, model: TrainedModel, sharded: bool, groups: int) -> dict[str, int]:
+def _working_copies(config: TrainingConfig, model: TrainedModel, sharded: bool) -> dict[str, int]:
     """Bytes of weights and gradients that forward and backward make besides those that are kept."""
     width = 2 if config.precision == "bf16" else 4
     if not sharded:
@@ -161,11 +161,8 @@ def _working_copies(config: TrainingConfig, model: TrainedModel, sharded: bool, 
     inside = [list(block.parameters()) for block in blocks]
     block, trained_block = max(map(_numbers, inside)), max(_numbers(_trained(values)) for values in inside)
     outside = _numbers(model.parameters()) - sum(map(_numbers, inside))
-    trained = _numbers(_trained(model.parameters()))
-    trained_outside = trained - sum(_numbers(_trained(values)) for values in inside)
+    trained_outside = _numbers(_trained(model.parameters())) - sum(_numbers(_trained(values)) for values in inside)
     to_share = width * (trained_outside + trained_block) + 4 * trained_block
-    if groups > 1:  # those of all groups of a step but the last wait whole
-        to_share += 4 * trained
     gathered = width * (outside + min(_GATHERED_BLOCKS, len(blocks)) * block)
     return {"gathered weights": gathered, "gradients to share": to_share}
 

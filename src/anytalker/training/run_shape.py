@@ -156,8 +156,10 @@ def _kinds_of(config: TrainingConfig, together: int, shape: tuple[int, ...], cha
     scenes = config.batch_size // together if config.batches.join_once else config.batch_size
     whole = BatchKind(scenes, together * people, frames, rows, together * columns, chance)
     crop = config.data.crop
-    if crop is None or crop >= rows:
+    if crop is None:
         return [whole]
-    narrow = min(columns, crop if people == 1 else max(crop, columns - (rows - crop)))
-    cut = replace(whole, rows=crop, columns=together * narrow, chance=chance * config.data.crop_probability)
+    narrow = min(columns, crop if people == 1 else max(crop, columns - max(0, rows - crop)))
+    if (min(crop, rows), narrow) == (rows, columns):
+        return [whole]
+    cut = replace(whole, rows=min(crop, rows), columns=together * narrow, chance=chance * config.data.crop_probability)
     return [cut, replace(whole, chance=chance - cut.chance)]

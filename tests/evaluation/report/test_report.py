@@ -45,6 +45,11 @@ def test_summaries_are_means_with_reasons_for_what_is_missing() -> None:
     assert found["fvd"].mean == 12.0
 
 
+def test_spans_of_other_people_than_were_found_are_not_drawn(tmp_path) -> None:
+    write_report(tmp_path, [line("one", 3.0, speaking=[[[0.0, 1.0]]])])
+    assert "<svg" in (tmp_path / PAGE_FILE).read_text(encoding="utf-8")
+
+
 def test_intervals_cover_the_mean_as_often_as_they_say() -> None:
     rng = np.random.default_rng(0)
     covered = sum(low < 0 < high for low, high in (mean_interval(rng.normal(size=40)) for _ in range(60)))

@@ -14,11 +14,11 @@ _COLORS = ("#2563eb", "#ea580c", "#059669", "#9333ea", "#dc2626", "#0891b2", "#c
 
 
 def timeline(line: Mapping[str, Any]) -> str:
-    """Who speaks, over each person's mouth and eye motion, of one clip; SVG."""
-    people, rate = line["people"], line["timeline"]["rate"]
+    """Who speaks, if that is known of everybody, over each person's mouth and eye motion, of one clip; SVG."""
+    people, rate, spoken = line["people"], line["timeline"]["rate"], line.get("speaking") or []
     figure, rows = _figure(people, 1, width=9, height=1.25 * people + 0.5, sharex=True)
     for person, axes in enumerate(rows[:, 0]):
-        for start, end in (line.get("speaking") or [[]] * people)[person]:
+        for start, end in spoken[person] if len(spoken) == people else ():
             axes.axvspan(start, end, color=_COLORS[person % len(_COLORS)], alpha=0.15, linewidth=0)
         for name, style in (("mouth", "-"), ("eyes", ":")):
             values = line["timeline"].get(name)
