@@ -202,6 +202,14 @@ def test_no_recording_loses_sound(picture) -> None:
     assert frames == [93, 89, 77]
 
 
+def test_a_face_on_which_no_voice_can_act_is_told_of(pipeline, picture, tone) -> None:
+    prepared = pipeline.prepare(picture, [tone, tone], faces=[FACES[1], (10, 10, 4, 4)], fps=12, max_frames=5)
+    width, height = prepared.inputs.image.size
+    assert prepared.remark.startswith("The face of person 1 from the left will not move")
+    assert f"{width}×{height}" in prepared.remark
+    assert pipeline.prepare(picture, [tone, tone], faces=FACES, fps=12, max_frames=5).remark == ""
+
+
 def test_a_size_or_scale_is_kept(pipeline, picture, tone) -> None:
     for changes, size in (
         ({}, (80, 32)),

@@ -16,7 +16,7 @@ from PIL import Image
 from anytalker.denoising.denoiser import Conditioning, Denoiser
 from anytalker.denoising.guidance import Guidance
 from anytalker.denoising.noise import GivenNoise, Noise
-from anytalker.denoising.windows import check_positions, window_remark, with_window
+from anytalker.denoising.windows import check_positions, with_window
 from anytalker.errors import InputError
 from anytalker.hardware.acceleration import compiling_pays
 from anytalker.hardware.placement import Memory
@@ -36,6 +36,7 @@ from anytalker.pipelines.parts import INTERVAL
 from anytalker.pipelines.prepared_video import PreparedVideo, Previews, Progress
 from anytalker.pipelines.prompts import each_prompt
 from anytalker.pipelines.python_options import PythonOptions, split_options
+from anytalker.pipelines.remarks import remarks_on
 from anytalker.pipelines.result import TalkingVideo, VideoFile
 from anytalker.pipelines.separators import separate_voices
 from anytalker.pipelines.state import CallState
@@ -328,7 +329,6 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, Stored, DiffusionPipeline
             denoiser.compiled = self._compiling_pays(denoiser, conditioning)
         self.begin_call(settled.guidance_scale, settled.num_inference_steps, own.attention_kwargs)
         unusual = self._recorded(separation, denoiser.compiled)
-        remarks = [missing, window_remark(inputs.frames, settings) if options.window is None else None]
         return PreparedVideo(
             vae=self.vae,
             denoiser=denoiser,
@@ -341,7 +341,7 @@ class AnyTalkerPipeline(Encoders, CallState, Adapters, Stored, DiffusionPipeline
             memory=self.memory,
             report=report,
             stopwatch=stopwatch,
-            remark="\n".join(filter(None, remarks)),
+            remark=remarks_on(inputs, conditioning.face_masks, settings, options.window, missing),
             on_step_end=own.step_callback(self),
             interrupted=lambda: self._interrupt,
             previews=previews,
