@@ -125,6 +125,9 @@ def test_damaged_model_folders_are_named(pipeline, tmp_path) -> None:
     (folder / "anytalker.json").write_text(json.dumps(settings | {"magic": 1}))
     with pytest.raises(InputError, match="magic"):
         AnyTalkerPipeline.from_pretrained(folder)
+    (folder / "anytalker.json").write_text("null")
+    with pytest.raises(InputError, match=r"anytalker\.json holds null"):
+        AnyTalkerPipeline.from_pretrained(folder)
     (folder / "anytalker.json").unlink()
     with pytest.raises(InputError, match=r"lacks anytalker\.json"):
         AnyTalkerPipeline.from_pretrained(folder)

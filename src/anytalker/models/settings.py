@@ -123,8 +123,10 @@ class PipelineSettings:
         """Settings from a mapping.
 
         Raises:
-            InputError: for a key that is not a setting.
+            InputError: for a key that is not a setting, or if there are no settings at all.
         """
+        if not isinstance(values, dict):
+            raise InputError(f"{SETTINGS_FILE} holds {json.dumps(values)[:40]} instead of settings. Get it anew.")
         unknown = set(values) - {known.name for known in fields(cls)}
         if unknown:
             raise InputError(
