@@ -104,7 +104,7 @@ def main() -> None:
     (options.output / "report.md").write_text(report(lines), encoding="utf-8")
     print(report(lines))
     for persons in options.persons:
-        sheet(options.model, persons, options.output / f"{persons}-people.png")
+        sheet(options.model, persons, options.output / f"{persons}-people.webp")
 
 
 if __name__ == "__main__":
