@@ -43,7 +43,7 @@ def measure_autoencoder(scale: Scale, device: str) -> Iterator[Row]:
     torch.backends.cudnn.allow_tf32 = False
     yield row("float32, no TF32", "decode")
     torch.backends.cudnn.allow_tf32 = before
-    set_decoder_precision(vae, "bfloat16")
+    set_decoder_precision(vae, "bfloat16", device)
     yield row("--decoder bfloat16, channels last", "decode")
     vae.to(torch.bfloat16)
     for parameter in vae.parameters():
