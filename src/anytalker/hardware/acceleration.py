@@ -129,7 +129,7 @@ def processor_has_bfloat16() -> bool:
     """Whether the processor multiplies matrices of bfloat16 in hardware (AMX), several times as fast as float32."""
     import torch
 
-    # PyTorch before 2.11 has no such table; there it counts as not.
+    # Older versions of PyTorch have no such table; there it counts as not.
     known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(known.get("amx_bf16", False))
 

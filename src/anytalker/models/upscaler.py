@@ -65,13 +65,13 @@ class PictureUpscaler(nn.Module):
             frames: (n, 3, h, w) in [-1, 1]; h and w are multiples of `CELL`.
             picture: (n, 3, 2h, 2w) in [-1, 1], the picture as it stands.
             warped: the same, brought by `PictureWarp` to where the frames show it.
-            small: (n, 3, h, w), what `shrunk` makes of the picture, if it is known already.
+            small: (n, 3, h, w), what `halved` makes of the picture, if it is known already.
 
         Returns:
             (n, 3, 2h, 2w), about in [-1, 1].
         """
-        small = shrunk(picture) if small is None else small
-        cells = nn.functional.pixel_unshuffle(torch.cat([frames, small, shrunk(warped)], dim=1), CELL)
+        small = halved(picture) if small is None else small
+        cells = nn.functional.pixel_unshuffle(torch.cat([frames, small, halved(warped)], dim=1), CELL)
         # On a CPU channels_last halves the time of convolutions, and takes longer for all else.
         cells = cells.to(self.enter.weight.dtype, memory_format=torch.channels_last)
         states = self.leave(self.body(self.enter(cells))).to(frames.dtype, memory_format=torch.contiguous_format)
@@ -95,7 +95,7 @@ class PictureUpscaler(nn.Module):
         """
         warp = PictureWarp(picture, frames.shape[2:])
         shown = picture[None].to(frames)
-        small = shrunk(shown)
+        small = halved(shown)
 
         @torch.no_grad()
         def larger(frame: torch.Tensor) -> torch.Tensor:
@@ -160,7 +160,7 @@ class PictureWarp:
         return torch.from_numpy(warped).permute(0, 3, 1, 2).to(frames).div_(127.5).sub_(1)
 
 
-def shrunk(picture: torch.Tensor) -> torch.Tensor:
+def halved(picture: torch.Tensor) -> torch.Tensor:
     """Pictures (n, 3, 2h, 2w) at half their size."""
     return nn.functional.avg_pool2d(picture, SCALE)
 

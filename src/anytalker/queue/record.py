@@ -116,7 +116,7 @@ class UnknownJob(AnyTalkerError):
 
 
 class QueueFull(AnyTalkerError):
-    """No more jobs are taken for now.
+    """No job can be taken at the moment.
 
     Attributes:
         reason: "queue_full", "too_many_jobs" of an owner, or "storage_full".

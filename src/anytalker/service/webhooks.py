@@ -52,7 +52,7 @@ Resolve = Callable[[str, int], list[str]]
 
 
 class HostNotFound(InputError):
-    """The host of a webhook has no address, for now."""
+    """The host of a webhook has no address."""
 
 
 def check_target(url: str, secret: str, allowed: Sequence[Network] = (), resolve: Resolve | None = None) -> str:
@@ -147,7 +147,7 @@ def deliver(
     """Send a webhook; the status of the answer.
 
     Raises:
-        HostNotFound: if the host has no address, for now.
+        HostNotFound: if the host has no address.
         InputError: if it may not be sent there any more.
         OSError, http.client.HTTPException: if it can't be sent.
     """
