@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -246,15 +247,15 @@ def move_voices(page) -> None:
         page.keyboard.press(key)
     playwright.expect(page.get_by_label(words.STARTS.format(number=2))).to_have_value("1.1")
     playwright.expect(second).to_be_focused()
-    strip = first.locator("xpath=..").bounding_box()
-    x, y = strip["x"] + 0.1 * strip["width"], strip["y"] + 10
-    page.mouse.move(x, y)
+    first.hover(position={"x": 20, "y": 10})
+    width = first.locator("xpath=..").bounding_box()["width"]
+    place = first.bounding_box()
     page.mouse.down()
-    page.mouse.move(x + 0.3 * strip["width"], y, steps=3)
+    page.mouse.move(place["x"] + 20 + 0.3 * width, place["y"] + 10, steps=3)
     page.mouse.up()
-    moved = float(first.get_attribute("aria-valuenow"))
-    assert moved > 1
-    playwright.expect(page.get_by_label(words.STARTS.format(number=1))).to_have_value(f"{moved:g}")
+    start = page.get_by_label(words.STARTS.format(number=1))
+    playwright.expect(start).to_have_value(re.compile(r"[1-9]"))
+    playwright.expect(first).to_have_attribute("aria-valuenow", start.input_value())
 
 
 def test_cancel_retry_compare_and_delete(tab_of) -> None:
