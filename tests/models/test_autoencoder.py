@@ -98,6 +98,16 @@ def test_moving_pixels_weigh_more() -> None:
     assert weights.shape == (1, 1, 5, 8, 8)
     assert weights[..., 6, 6].max() == 1
     assert weights[0, 0, 2, 2, 2] == 11
+    assert torch.equal(motion_weights(clip, 10.0, 5.0), weights)
+
+
+def test_what_has_come_to_rest_elsewhere_weighs_more_if_asked_for() -> None:
+    clip = torch.zeros(1, 3, 5, 8, 8)
+    clip[:, :, 1:, 2:4, 2:4] = 1.0
+    assert motion_weights(clip, 10.0)[0, 0, 1:].max() == 1
+    weights = motion_weights(clip, 10.0, 5.0)[0, 0, 1:]
+    assert (weights[:, 2:4, 2:4] == 6).all()
+    assert weights[:, 4:, 4:].max() == 1
 
 
 def test_the_shipped_autoencoder_keeps_every_frames_lips() -> None:

@@ -50,7 +50,8 @@ def write_enlargements(
     missing = missing_guesses(folder, pipeline, settings)
     done = settings.clips - len(missing)
     for persons in (1, 2):
-        corpus = CorpusSettings(persons=persons, frames=settings.frames, size=SCALE * CorpusSettings.size)
+        size = SCALE * CorpusSettings.size
+        corpus = CorpusSettings(persons=persons, frames=settings.frames, size=size, finished=settings.finished)
         seeds = [seed for seed in missing if ((seed - settings.first) % 3 == 0) == (persons == 1)]
         for seed, clip in DataLoader(Renders(seeds, corpus), batch_size=None, num_workers=1, prefetch_factor=4):
             sigma = settings.sigmas[seed % len(settings.sigmas)]

@@ -43,12 +43,14 @@ class GuessSettings:
         clips: how many; every third shows one person, the others two.
         frames: video frames a clip, 4n+1, at least 13 and no more than the model's window has.
         first: seed of the first clip; high, so that the transformer has not learned the clips by heart.
+        finished: share of the clips that look less drawn, see `world.finish`.
         sigmas: noise levels that clips take in turns. A video of two steps is decoded from a guess at 0.875.
     """
 
     clips: int = 1000
     frames: int = 33
     first: int = 40_000
+    finished: float = 0.3
     sigmas: tuple[float, ...] = (0.875, 0.875, 0.875, 1.0, 0.6)
 
 
@@ -74,7 +76,7 @@ def write_guesses(
     missing = missing_guesses(folder, pipeline, settings)
     done = settings.clips - len(missing)
     for persons in (1, 2):
-        corpus = CorpusSettings(persons=persons, frames=settings.frames)
+        corpus = CorpusSettings(persons=persons, frames=settings.frames, finished=settings.finished)
         seeds = [seed for seed in missing if ((seed - settings.first) % 3 == 0) == (persons == 1)]
         for seed, clip in DataLoader(Renders(seeds, corpus), batch_size=None, num_workers=1, prefetch_factor=4):
             sigma = settings.sigmas[seed % len(settings.sigmas)]

@@ -72,12 +72,12 @@ def train_autoencoder(
 
 
 def reconstruction_loss(
-    decoded: torch.Tensor, clip: torch.Tensor, motion_weight: float, edge_weight: float
+    decoded: torch.Tensor, clip: torch.Tensor, motion_weight: float, edge_weight: float, change_weight: float = 0.0
 ) -> torch.Tensor:
-    """L1 between pixels (B, 3, T, H, W) in [-1, 1], more where they move, and L1 of the image gradients; a scalar."""
+    """L1 between pixels (B, 3, T, H, W) in [-1, 1], weighted by `motion_weights`, and L1 of the image gradients."""
     error = decoded - clip
     edges = (error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()) / 2
-    return (error.abs() * motion_weights(clip, motion_weight)).mean() + edge_weight * edges
+    return (error.abs() * motion_weights(clip, motion_weight, change_weight)).mean() + edge_weight * edges
 
 
 @torch.no_grad()
@@ -90,11 +90,22 @@ def progress_line(
     return f"step {step + 1}/{steps}  loss {loss.item():.4f}  PSNR {quality:.2f} dB  left {left:.0f} s"
 
 
-def motion_weights(clip: torch.Tensor, weight: float) -> torch.Tensor:
-    """Weights (B, 1, T, H, W) of pixels (B, 3, T, H, W): 1 where nothing moves, up to 1 + `weight` where it does."""
+def motion_weights(clip: torch.Tensor, weight: float, change_weight: float = 0.0) -> torch.Tensor:
+    """How much pixels (B, 3, T, H, W) count, (B, 1, T, H, W): 1 where they are always the same.
+
+    Up to 1 + `weight` where they move, and up to 1 + `change_weight` where they differ from those of the first frame,
+    as eyes do that have long come to rest on somebody; the larger of the two.
+    """
     moving = clip[:, :, 1:].mean(dim=2, keepdim=True) if clip.shape[2] > 1 else clip
-    motion = (clip - moving).abs().amax(dim=1, keepdim=True)
-    return 1 + weight * (2 * motion).clamp(max=1)
+    motion = weight * _difference(clip, moving)
+    if not change_weight:
+        return 1 + motion
+    return 1 + torch.maximum(motion, change_weight * _difference(clip, clip[:, :, :1]))
+
+
+def _difference(clip: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Between 0 and 1: a quarter of the range of pixels or more."""
+    return (2 * (clip - other).abs().amax(dim=1, keepdim=True)).clamp(max=1)
 
 
 def warmup_cosine(step: int, warmup_steps: int, steps: int, floor: float = 0.03) -> float:

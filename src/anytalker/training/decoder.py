@@ -18,6 +18,7 @@ from diffusers.training_utils import EMAModel
 from torch import nn
 
 from anytalker.errors import AnyTalkerError
+from anytalker.hardware.acceleration import processor_has_bfloat16
 from anytalker.models.latents import latent_statistics
 from anytalker.training.adversarial import PatchDiscriminator, adaptive_weight, adversarial_loss, discriminator_step
 from anytalker.training.autoencoder import progress_line, reconstruction_loss, warmup_cosine
@@ -36,9 +37,10 @@ class DecoderTraining:
         adversarial_start: step from which the decoder is trained against the discriminator, which starts to learn at
             half of it.
         feature_weight: weight of the feature matching loss within the adversarial loss.
+        change_weight: how much more a pixel counts where it differs from the picture, as in eyes that look elsewhere.
         true_share: share of the samples whose latents are true instead of predicted.
         average: decay of the exponential moving average of the weights, which is the result.
-        bf16: run convolutions in bfloat16.
+        bf16: run convolutions in bfloat16; None: where a processor does so in hardware.
     """
 
     steps: int = 2400
@@ -47,12 +49,13 @@ class DecoderTraining:
     warmup_steps: int = 50
     edge_weight: float = 0.5
     motion_weight: float = 20.0
+    change_weight: float = 10.0
     adversarial_weight: float = 0.4
     adversarial_start: int = 200
     feature_weight: float = 0.5
     true_share: float = 0.2
     average: float = 0.995
-    bf16: bool = True
+    bf16: bool | None = None
     log_every: int = 20
     save_every: int = 200
 
@@ -89,16 +92,17 @@ def train_decoder(
     averaged = copy.deepcopy(vae)
     averaged_parameters = decoding_parameters(averaged, batch[0])
     average = EMAModel(parameters, decay=config.average)
+    half = config.bf16 if config.bf16 is not None else _multiplies_bfloat16(batch[0].device)
     started = time.monotonic()
     for step in range(config.steps):
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * warmup_cosine(step, config.warmup_steps, config.steps)
         predicted, true, pixels = batch if step == 0 else next(batches)
-        mixed_precision = torch.autocast(pixels.device.type, torch.bfloat16, enabled=config.bf16)
+        mixed_precision = torch.autocast(pixels.device.type, torch.bfloat16, enabled=half)
         takes_true = torch.rand(len(predicted), 1, 1, 1, 1, device=predicted.device) < config.true_share
         with mixed_precision:
             decoded = _decode(vae, torch.where(takes_true, true, predicted)).float()
-        loss = reconstruction_loss(decoded, pixels, config.motion_weight, config.edge_weight)
+        loss = reconstruction_loss(decoded, pixels, config.motion_weight, config.edge_weight, config.change_weight)
 
         discriminator_loss = float("nan")
         if config.adversarial_weight and step >= config.adversarial_start // 2:
@@ -128,6 +132,10 @@ def train_decoder(
             save(averaged)
     average.copy_to(averaged_parameters)
     return averaged.eval()
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    return device.type != "cpu" or processor_has_bfloat16()
 
 
 def decoding_parameters(vae: Any, latents: torch.Tensor) -> list[nn.Parameter]:
