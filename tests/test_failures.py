@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 
 from anytalker import InputError, cli, failures
 from anytalker.doctor import report as doctor
-from anytalker.errors import OUT_OF_MEMORY
+from anytalker.errors import OUT_OF_MEMORY, first_line
 from anytalker.evaluation.clips import ClipSource
 from anytalker.evaluation.run import score_safely
 from anytalker.jobs import batch, workers
@@ -238,3 +238,8 @@ def test_an_evaluation_keeps_the_traceback_of_a_clip(home, monkeypatch) -> None:
     assert line["failure"].startswith("RuntimeError: sizes differ. ")
     assert str(log) in line["failure"]
     assert f"command: {shlex.join(sys.argv)}" in log.read_text()
+
+
+def test_the_first_line_of_an_error_is_said_even_if_there_is_none() -> None:
+    assert first_line(ValueError("\n one\ntwo")) == "one"
+    assert first_line(ValueError("  \n")) == "ValueError"

@@ -16,6 +16,12 @@ class NoScoreError(AnyTalkerError):
     """An evaluation has no defined value for a clip; the message says why."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says first, for messages of one line; its kind if it says nothing."""
+    said = str(error).strip()
+    return said.splitlines()[0] if said else type(error).__name__
+
+
 OUT_OF_MEMORY = (
     "Out of memory. Close other programs, or add --memory balanced or low on a GPU, or give a smaller picture or "
     "model; `anytalker doctor` says what fits."

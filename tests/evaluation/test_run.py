@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 
 from anytalker import cli
 from anytalker.conditioning.timeline import speaking_spans
-from anytalker.errors import InputError
+from anytalker.errors import AnyTalkerError, InputError
 from anytalker.evaluation.clips import Folders, find_clips
 from anytalker.evaluation.run import evaluate
 from anytalker.evaluation.scoring import ScoringSettings
@@ -130,6 +132,15 @@ def test_an_interrupted_evaluation_goes_on(folder, tmp_path) -> None:
     assert again == [0, 1, 2]
 
 
+def test_a_scoring_process_that_was_ended_is_said(folder, tmp_path, monkeypatch) -> None:
+    ended: Future[dict] = Future()
+    ended.set_exception(BrokenProcessPool("a process was terminated abruptly"))
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", lambda *arguments: ended)
+    clips = [clip for clip in find_clips(folder) if clip.name in ("one", "two")]
+    with pytest.raises(AnyTalkerError, match="What is scored is kept: run it again"):
+        evaluate(clips, ScoringSettings(metrics=("interactivity",)), tmp_path, 2)
+
+
 def test_two_videos_of_one_name_are_refused(tmp_path) -> None:
     for name in ("a.mov", "a.mp4", "b.mp4"):
         (tmp_path / name).write_bytes(b"")
@@ -165,6 +176,10 @@ def test_the_command_line(folder, tmp_path, capsys, monkeypatch) -> None:
     assert "1 of 2 clips could not be scored" in capsys.readouterr().err
     assert (tmp_path / "out" / "report.html").is_file()
     assert run("interactivity", place, "--report", tmp_path / "out", "--strict") == 1
+    (tmp_path / "other.safetensors").write_bytes(b"no weights")
+    assert run(place, "--syncnet", tmp_path / "other.safetensors", "--report", tmp_path / "none") == 2
+    assert "other.safetensors" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
     assert run("beauty", place) == 2
     assert "'beauty" in capsys.readouterr().err
     assert run(tmp_path / "nowhere") == 2

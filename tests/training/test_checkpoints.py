@@ -118,6 +118,15 @@ def test_changed_shards_and_another_cosine_are_another_run(tmp_path) -> None:
         Trainer(config, lambda line: None)
 
 
+@pytest.mark.parametrize("text", ['{"steps": ', "[]", "\x00"])
+def test_damaged_settings_of_a_run_are_named(tmp_path, text) -> None:
+    config = make_config(tmp_path)
+    train(config)
+    (config.output / "run.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"run\.json is damaged.* Choose another output"):
+        Trainer(config, lambda line: None)
+
+
 def test_another_model_can_not_resume_a_run(tmp_path) -> None:
     train(make_config(tmp_path))
     with pytest.raises(InputError, match=r"begun with other settings: .*lora\.rank was None and is 2 .*run\.json\)"):

@@ -83,6 +83,7 @@ def evaluate(
     check_range("--workers", workers, 1, 256)
     metrics, folder = _asked(what)
     from anytalker.evaluation.clips import Folders, find_clips
+    from anytalker.evaluation.lip_sync.syncnet import load_sync_model
     from anytalker.evaluation.run import evaluate as run
     from anytalker.evaluation.scoring import ScoringSettings
 
@@ -90,6 +91,8 @@ def evaluate(
     for file in (syncnet, *networks.values()):
         if file is not None and not file.exists():
             raise InputError(f"There is no file {file}. Check the path.")
+    if syncnet is not None:
+        load_sync_model(syncnet)
     clips = find_clips(folder, Folders(tracks, voices, speaking, against))
     settings = ScoringSettings(
         metrics, protocol.value, detector.value, syncnet, tuple((k, v) for k, v in networks.items() if v is not None)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from anytalker.errors import InputError
+from anytalker.errors import InputError, first_line
 from anytalker.files import atomic_path
 from anytalker.media.color import HLG, PQ, tone_mapped
 from anytalker.media.containers import check_readable, frames_from, open_media, video_streams
@@ -161,7 +161,7 @@ class Footage:
 
 def _said(error: Exception) -> str:
     """What FFmpeg says of an error, without its number and the path."""
-    return getattr(error, "strerror", None) or str(error).splitlines()[0]
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 class _Picture:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
-from anytalker.errors import InputError
+from anytalker.errors import InputError, first_line
 
 NOTES = "footage.json"
 """In a folder: the notes for all files in it that have none of their own."""
@@ -37,6 +37,6 @@ def read_rights(video: Path) -> Rights:
             names = ", ".join(str(one["loc"][0]) for one in error.errors())
             raise InputError(f"The notes {path} can't be used: {names} must be text.") from error
         except (OSError, ValueError, RecursionError) as error:
-            raise InputError(f"The notes {path} can't be read: {str(error).splitlines()[0]}") from error
+            raise InputError(f"The notes {path} can't be read: {first_line(error)}") from error
         found = Rights(licence=notes.licence or found.licence, consent=notes.consent or found.consent)
     return found

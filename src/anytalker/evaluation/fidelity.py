@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from anytalker.errors import InputError, NoScoreError
+from anytalker.errors import InputError, NoScoreError, first_line
 
 _VIDEO_FRAMES = 16
 _IMAGES_A_CLIP = 8
@@ -124,10 +124,8 @@ def load_torchscript_features(path: str | Path, video: bool) -> FeatureNetwork:
         with torch.no_grad():
             features = network(sample).flatten(1).shape[1]
     except (RuntimeError, ValueError, OSError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"{path} is no TorchScript network of {'videos' if video else 'pictures'}: {reason}"
-        ) from error
+        kind = "videos" if video else "pictures"
+        raise InputError(f"{path} is no TorchScript network of {kind}: {first_line(error)}") from error
     return FeatureNetwork(network, video, features)
 
 

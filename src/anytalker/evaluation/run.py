@@ -8,6 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from anytalker.errors import InputError, NoScoreError
+from anytalker.errors import AnyTalkerError, InputError, NoScoreError
 from anytalker.evaluation.clips import ClipSource
 from anytalker.evaluation.report.page import LINES_FILE, read_lines, write_report
 from anytalker.evaluation.report.reference import PUBLISHED
@@ -136,7 +137,17 @@ def _scored(clips: Sequence[ClipSource], settings: ScoringSettings, features: Pa
                 yield score_safely(waiting.popleft(), tools, features)
             done, running = wait(running, None if not waiting else 0, FIRST_COMPLETED)
             for task in done:
-                yield task.result()
+                yield _result(task)
+
+
+def _result(task: Future[dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return task.result()
+    except BrokenProcessPool as error:
+        raise AnyTalkerError(
+            "A process that scores clips was ended from outside, perhaps for lack of memory. What is scored is kept: "
+            "run it again, with fewer --workers."
+        ) from error
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, Protocol
 
+from anytalker.errors import first_line
 from anytalker.failures import explain
 from anytalker.jobs.job import Job
 from anytalker.pipelines.loading_options import LoadingOptions
@@ -82,7 +83,7 @@ class RayWorker:
             self._actor = None
             return _DIED
         except ray.exceptions.RayError as error:
-            return f"ray could not run it: {str(error).splitlines()[0]}"
+            return f"ray could not run it: {first_line(error)}"
 
     def close(self) -> None:
         """End the process."""

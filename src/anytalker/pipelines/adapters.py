@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anytalker.errors import InputError
+from anytalker.errors import InputError, first_line
 from anytalker.models.differences import Differences
 from anytalker.models.lora import read_adapter
 from anytalker.models.transformer import WHOLE_LAYERS
@@ -273,4 +273,4 @@ def find_weights(
     try:
         return Path(hf_hub_download(str(source), name, **options))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise InputError(f"The adapter {name} of {source} can't be downloaded: {str(error).splitlines()[0]}") from error
+        raise InputError(f"The adapter {name} of {source} can't be downloaded: {first_line(error)}") from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from anytalker.errors import InputError
+from anytalker.errors import InputError, first_line
 from anytalker.media.video import RunRecord
 from anytalker.models.settings import PipelineSettings
 
@@ -34,8 +34,7 @@ def downloaded(model: str | Path, **options: Any) -> str | Path:
         return snapshot_download(model, **options)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise InputError(
-            f"There is no folder {model}, and as a repository of the hub it can't be downloaded: "
-            f"{str(error).splitlines()[0]}"
+            f"There is no folder {model}, and as a repository of the hub it can't be downloaded: {first_line(error)}"
         ) from error
 
 
@@ -51,7 +50,7 @@ def read_record(record: RunRecord | Mapping[str, Any] | str | Path) -> RunRecord
         values = record if isinstance(record, Mapping) else json.loads(Path(record).read_text(encoding="utf-8"))
         return RunRecord.model_validate(values)
     except (OSError, ValueError) as error:
-        raise InputError(f"{record} is no record of a video: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{record} is no record of a video: {first_line(error)}") from error
 
 
 def model_card(repo_id: str, settings: PipelineSettings, record: RunRecord | None = None) -> str:
@@ -123,7 +122,7 @@ def push(pipeline: Any, repo_id: str, record: RunRecord | None, **options: Any) 
                 )
             )
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise InputError(f"{repo_id} can't be written to the hub: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{repo_id} can't be written to the hub: {first_line(error)}") from error
 
 
 def _facts(record: RunRecord) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from PIL import Image
 from anytalker.denoising.denoiser import Conditioning, Denoiser, DenoisingRun
 from anytalker.denoising.noise import GivenNoise, Noise
 from anytalker.denoising.segments import STATE_FORMAT, KeptWindows
-from anytalker.errors import AnyTalkerError, InputError
+from anytalker.errors import AnyTalkerError, InputError, first_line
 from anytalker.failures import is_out_of_memory
 from anytalker.files import write_json_atomic
 from anytalker.hardware.placement import Memory
@@ -393,7 +393,7 @@ def _shortage(error: BaseException, path: Path, advice: str) -> str | None:
         lost = isinstance(known, getattr(torch, "AcceleratorError", ()))
         if lost or (isinstance(known, RuntimeError) and "CUDA error" in text):
             return (
-                f"The GPU stopped working ({text.splitlines()[0]}). Close other programs that use it, or give "
+                f"The GPU stopped working ({first_line(known)}). Close other programs that use it, or give "
                 "--device cpu."
             )
         known = known.__cause__

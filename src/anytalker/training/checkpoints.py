@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch.distributed.checkpoint import CheckpointException
 
 from anytalker.data.shards import shards_digest
-from anytalker.errors import AnyTalkerError, InputError
+from anytalker.errors import AnyTalkerError, InputError, first_line
 from anytalker.files import write_json_atomic
 from anytalker.training.config import TrainingConfig
 from anytalker.training.watch import Watch
@@ -75,7 +75,7 @@ def check_run(config: TrainingConfig, weights: Mapping[str, str], begun: bool) -
         str(folder): shards_digest(folder) for folder in dict.fromkeys([*config.data.single, *config.data.joined])
     }
     if begun and path.exists():
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = _begun_with(path)
         named = stored | {"order": ORDER}
         earlier_shards, earlier_weights = stored.pop("shards", {}), stored.pop("weights", {})
         order = stored.pop("order", None)
@@ -114,7 +114,7 @@ def as_begun(config: TrainingConfig) -> TrainingConfig:
     begun = bool(checkpoint_steps(config.output / "checkpoints")) and path.exists()
     if not begun or "loss_weighting" in config.model_fields_set:
         return config
-    stored = json.loads(path.read_text(encoding="utf-8"))
+    stored = _begun_with(path)
     return config if "loss_weighting" in stored else config.model_copy(update=_BEFORE_CHOICES)
 
 
@@ -126,8 +126,18 @@ def order_changes(config: TrainingConfig) -> bool:
     path = config.output / "run.json"
     if not checkpoint_steps(config.output / "checkpoints") or not path.exists():
         return False
-    stored = json.loads(path.read_text(encoding="utf-8"))
+    stored = _begun_with(path)
     return "order" not in stored and not stored.get("data", {}).get("in_memory", False)
+
+
+def _begun_with(path: Path) -> dict[str, Any]:
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({first_line(error)}). Choose another output.") from error
+    if not isinstance(stored, dict):
+        raise InputError(f"{path} is damaged: it holds no settings. Choose another output.")
+    return stored
 
 
 def bound_values(config: TrainingConfig) -> dict[str, Any]:
