@@ -58,8 +58,8 @@ def test_a_model_with_an_upscaler_loads_and_plays(folder, monkeypatch) -> None:
     assert model.settings.upscale == 2
     shipped = AnyTalkerPipeline.from_pretrained("tiny")
     for name, tensor in shipped.vae.state_dict().items():
-        if not name.startswith("upscaler"):
-            torch.testing.assert_close(model.vae.state_dict()[name], tensor.float())
+        tolerance = {"rtol": 0.0, "atol": 0.02} if name.startswith("upscaler") else {}  # it goes on with the one it had
+        torch.testing.assert_close(model.vae.state_dict()[name], tensor.float(), **tolerance)
     with pytest.raises(InputError, match="where the result would go"):
         recipe.add_upscaler(folder / "model", folder, training, SETTINGS)
     with pytest.raises(InputError, match="another frames"):

@@ -163,7 +163,10 @@ def add_upscaler(
     steps: Annotated[int | None, typer.Option(help="Steps of training; left out: as for the shipped weights.")] = None,
     clips: Annotated[int | None, typer.Option(help="Clips to render; left out: as for the shipped weights.")] = None,
 ) -> None:
-    """Make a trained miniature's videos twice as large: its upscaler learns to use the picture's detail."""
+    """Make a trained miniature's videos twice as large: its upscaler learns to use the picture's detail.
+
+    A model that has an upscaler continues with it.
+    """
     from dataclasses import replace
 
     from anytalker.miniature import recipe

@@ -242,6 +242,8 @@ def add_upscaler(
 ) -> None:
     """Give a trained miniature an upscaler, trained on its own frames; the rest of it stays as it is.
 
+    An upscaler that it has already is trained on.
+
     Args:
         model: the trained miniature, or its name.
         folder: `folder`/enlargements is made and kept, `folder`/model is the result.
@@ -268,7 +270,8 @@ def add_upscaler(
         prefetch_factor=4,
     )
     torch.manual_seed(0)
-    pipeline.vae = pipeline.vae.with_upscaler()
+    if pipeline.vae.upscaler is None:
+        pipeline.vae = pipeline.vae.with_upscaler()
     train_upscaler(pipeline.vae.upscaler, iter(batches), training, log)
     pipeline.settings = replace(pipeline.settings, upscale=2)
     _save(pipeline, folder / "model")

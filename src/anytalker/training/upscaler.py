@@ -37,7 +37,7 @@ class UpscalerTraining:
     warmup_steps: int = 50
     edge_weight: float = 1.0
     change_weight: float = 20.0
-    adversarial_weight: float = 0.3
+    adversarial_weight: float = 0.1
     adversarial_start: int = 1500
     feature_weight: float = 1.0
     average: float = 0.998
