@@ -245,7 +245,7 @@ def test_a_voice_of_ones_own_has_nobody_elses_words() -> None:
     both = Piece(one.footage, one.start, one.end, one.sound, faces=(one.faces[0], other))
     mixed = np.ones(4 * 16000, np.float32)
     voice = own_voice(both, both.faces[0], mixed)
-    assert voice[round(1.0 * 16000)] == 1
+    assert voice[round(1.0 * 16000)] == pytest.approx(1)
     assert np.all(voice[round(1.65 * 16000) :] == 0)
     assert np.all(voice[: round(0.3 * 16000)] == 0)
     assert own_voice(both, other, mixed)[round(1.2 * 16000)] == 0

@@ -197,7 +197,13 @@ def _check_wave_length(path: Path) -> None:
 
 
 def write_wave(path: str | Path, samples: np.ndarray, sample_rate: int = SAMPLE_RATE) -> None:
-    """Write float samples (samples,) in [-1, 1] as a WAV of 16 bits, whole or not at all."""
+    """Write float samples (samples,) in [-1, 1] as a WAV of 16 bits, whole or not at all.
+
+    Raises:
+        ValueError: if there are several channels.
+    """
+    if samples.ndim != 1:
+        raise ValueError(f"Samples of one channel are written, (samples,), not {samples.shape}.")
     whole = np.round(np.clip(samples, -1, 1) * 32767).astype("<i2")
     with atomic_path(path) as partial, wave.open(str(partial), "wb") as file:
         file.setnchannels(1)
