@@ -29,6 +29,12 @@ torch.set_num_threads(min(2, torch.get_num_threads()))
 GOLDENS = Path(__file__).parent / "goldens"
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores, since tests of browsers, clusters and workers wait a lot."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with the most slow tests begin, then the longest, so that no process is left alone with one at the end."""

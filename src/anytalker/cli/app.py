@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Any
 
 import typer
 
@@ -91,9 +92,15 @@ def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
     return rest, len(rest) < len(arguments)
 
 
+@cache
+def _command() -> Any:
+    """The command line as click has it, made once for a process."""
+    return typer.main.get_command(app)
+
+
 def _run(arguments: list[str]) -> None:
     try:
-        code = app(arguments, standalone_mode=False)
+        code = _command()(arguments, standalone_mode=False)
         if code == 130:
             raise KeyboardInterrupt
         sys.exit(code or 0)

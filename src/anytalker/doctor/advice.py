@@ -12,7 +12,7 @@ from typing import get_args
 import torch
 
 from anytalker.doctor.memory import MemoryPlan
-from anytalker.doctor.report import Machine, largest, model_shape, plan_video
+from anytalker.doctor.report import Machine, largest, model_shape, plan_any_video, plan_video
 from anytalker.errors import InputError
 from anytalker.hardware.placement import Memory, Placement, Weights
 from anytalker.loading.components import model_folder
@@ -103,16 +103,23 @@ def suggest(
     settings = model_shape(model, torch.float32).settings
     unit = settings.size_multiple * settings.upscale
     choices = list(_choices(machine, seconds, placement))
-    scale, length, place = choices[-1]
-    if plan_video(model, machine, scaled(own, scale, unit), length, people, place)[0].peak > machine.memory:
+    if plan_any_video(model, machine, choices[-1][2]).peak > machine.memory:
         return None
-    for scale, length, place in choices:
+
+    def suggestion(scale: float, length: float, place: Placement) -> Suggestion | None:
         pixels = scaled(own, scale, unit)
         plan, _, frames = plan_video(model, machine, pixels, length, people, place)
-        if plan.peak <= machine.memory:
-            kept, factor = (None, scale) if size is None else (pixels, 1.0)
-            return Suggestion(model, place, kept, factor, length, people, frames, length < seconds, plan)
-    return None
+        kept, factor = (None, scale) if size is None else (pixels, 1.0)
+        found = Suggestion(model, place, kept, factor, length, people, frames, length < seconds, plan)
+        return found if plan.peak <= machine.memory else None
+
+    as_asked = suggestion(*choices[0])
+    if as_asked is not None:
+        return as_asked
+    least = suggestion(*choices[-1])
+    if least is None:
+        return None
+    return next((found for choice in choices[1:-1] if (found := suggestion(*choice)) is not None), least)
 
 
 def model_size(model: str, scale: float = 1.0) -> tuple[int, int]:
@@ -189,7 +196,7 @@ def outlook(model: str, machine: Machine, size: tuple[int, int] | None, seconds:
         here = False
     found = suggest(model, machine, size, seconds, people)
     known = model in PRESETS
-    weights = sum(plan_video(model, Machine("cuda", 0, 0), size, seconds, people)[0].weights.values()) if known else 0
+    weights = sum(plan_any_video(model, Machine("cuda", 0, 0)).weights.values()) if known else 0
     hours = _cpu_hours(found) if found and known and machine.device == "cpu" else None
     return Outlook(model, here, found, weights, hours)
 

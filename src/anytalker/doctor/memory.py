@@ -10,7 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -153,8 +153,6 @@ def plan_memory(
     window_frames = 1 + max(window.stop - window.start for window in windows)
     active_windows = min(len(windows), settings.num_inference_steps + 1)
     layers = int(complete_config(shape.transformer)["num_layers"])
-
-    transformer = _once(transformer_bytes, shape.transformer, dtype, Placement(weights=placement.weights))
     branches = 1 if settings.guidance_scale == 1 else 2
     batch = branches if batched else 1
     step, context = _once(simulate_step, shape.transformer, (window_frames, rows, columns), people, dtype, batch)
@@ -164,15 +162,28 @@ def plan_memory(
     elif contexts > CONTEXT_BUDGET:  # what is beyond the budget is made anew, for one window at a time
         step, contexts = step + context, CONTEXT_BUDGET
     decoding = _once(simulate_decoding, shape.vae, (min(latent_frames, CHUNK), rows, columns))
-    return MemoryPlan(
-        weights={"transformer": transformer} | shape.others,
-        layer={"transformer": transformer // layers}
-        | {name: size // _ENCODER_LAYERS for name, size in shape.others.items()},
-        placement=placement,
+    return replace(
+        plan_weights(shape, dtype, rest, placement),
         context=contexts,
         denoising=step,
         decoding=int(workspace * decoding),
         latents=_latent_bytes(latent_frames, active_windows * window_frames, (rows, columns)),
+    )
+
+
+def plan_weights(shape: ModelShape, dtype: torch.dtype, rest: int, placement: Placement = Placement()) -> MemoryPlan:
+    """The memory of a model that computes nothing, which is the least that any video of it takes."""
+    transformer = _once(transformer_bytes, shape.transformer, dtype, Placement(weights=placement.weights))
+    layers = int(complete_config(shape.transformer)["num_layers"])
+    others = {name: size // _ENCODER_LAYERS for name, size in shape.others.items()}
+    return MemoryPlan(
+        weights={"transformer": transformer} | shape.others,
+        layer={"transformer": transformer // layers} | others,
+        placement=placement,
+        context=0,
+        denoising=0,
+        decoding=0,
+        latents=0,
         rest=rest,
     )
 

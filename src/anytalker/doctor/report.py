@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import torch
 
-from anytalker.doctor.memory import MemoryPlan, ModelShape, plan_memory
+from anytalker.doctor.memory import MemoryPlan, ModelShape, plan_memory, plan_weights
 from anytalker.errors import InputError
 from anytalker.extras import EXTRAS
 from anytalker.hardware.placement import Placement
@@ -157,8 +157,7 @@ def plan_video(
         people: how many are in it.
         placement: what is on the device at a time.
     """
-    known = model in PRESETS and machine.device == "cuda"
-    dtype = torch.bfloat16 if known else working_dtype(model, machine.device)
+    dtype = _dtype(model, machine)
     shape = model_shape(model, dtype)
     frames = max(5, round(seconds * shape.settings.fps) // 4 * 4 + 1)
     chosen = size or largest(shape.settings)
@@ -167,6 +166,17 @@ def plan_video(
         shape, decoded, frames, people, dtype, machine.rest, placement=placement, workspace=machine.workspace
     )
     return plan, chosen, frames
+
+
+def plan_any_video(model: str, machine: Machine, placement: Placement = Placement()) -> MemoryPlan:
+    """The least memory that any video of a model takes, known at once: that of its weights."""
+    dtype = _dtype(model, machine)
+    return plan_weights(model_shape(model, dtype), dtype, machine.rest, placement)
+
+
+def _dtype(model: str, machine: Machine) -> torch.dtype:
+    """Of the transformer."""
+    return torch.bfloat16 if model in PRESETS and machine.device == "cuda" else working_dtype(model, machine.device)
 
 
 def largest(settings: PipelineSettings) -> tuple[int, int]:

@@ -18,6 +18,8 @@ UNSEEN_SEED = 1_000_000
 """Seeds from here up are never used in training."""
 
 _SUPERSAMPLING = 3
+_MARGIN = 4
+"""Pixels that are drawn around a part of a picture, since shapes that are cut have other edges."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +80,18 @@ class Scene:
             )
         return found
 
-    def render(self, states: Sequence[Sequence[FaceState]], height: int) -> Iterator[np.ndarray]:
+    def render(
+        self, states: Sequence[Sequence[FaceState]], height: int, part: tuple[slice, slice] | None = None
+    ) -> Iterator[np.ndarray]:
         """Render the scene frame by frame.
 
         Args:
             states: one list of face states a person, all of the same length; see `neutral` for the picture.
             height: height of the frames in pixels; the width is `width` times that.
+            part: rows and columns of the frames that are wanted; None: all.
 
         Yields:
-            uint8 RGB frames (height, width, 3).
+            uint8 RGB frames (height, width, 3), or their part.
         """
         size = (int(round(self.width * height)), height)
         large = (size[0] * _SUPERSAMPLING, size[1] * _SUPERSAMPLING)
@@ -98,11 +103,18 @@ class Scene:
         ]
         for brush, person in zip(brushes, self.people, strict=True):
             draw_body(brush, person)
+        rows, columns = part or (slice(0, size[1]), slice(0, size[0]))
+        top, left = (max(0, wanted.start - _MARGIN) for wanted in (rows, columns))
+        bottom, right = min(rows.stop + _MARGIN, size[1]), min(columns.stop + _MARGIN, size[0])
+        cut = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
+        still = still[_SUPERSAMPLING * top : _SUPERSAMPLING * bottom, _SUPERSAMPLING * left : _SUPERSAMPLING * right]
+        light = light[rows, columns]
         for moment in zip(*states, strict=True):
             canvas = still.copy()
             for brush, person, state in zip(brushes, self.people, moment, strict=True):
-                draw_head(Brush(canvas, brush.center, brush.scale), person, state, direction)
-            small = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)
+                center = brush.center[0] - _SUPERSAMPLING * left, brush.center[1] - _SUPERSAMPLING * top
+                draw_head(Brush(canvas, center, brush.scale), person, state, direction)
+            small = cv2.resize(canvas, (right - left, bottom - top), interpolation=cv2.INTER_AREA)[cut]
             yield np.clip(small * light, 0, 255).astype(np.uint8)
 
     def picture(self, height: int) -> np.ndarray:

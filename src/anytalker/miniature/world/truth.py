@@ -17,7 +17,7 @@ from scipy.spatial.distance import cdist
 from anytalker.miniature.world.behaviour import LOOK_TURN
 from anytalker.miniature.world.drawing import EYE_Y, mouth_center
 from anytalker.miniature.world.people import FaceState
-from anytalker.miniature.world.scenes import Scene
+from anytalker.miniature.world.scenes import Placement, Scene
 
 _SMOOTHING = 0.8
 _COMPONENTS = 24
@@ -39,14 +39,16 @@ class FaceReader:
         rng = np.random.default_rng(0)
         states = [_random_state(scene.neutral(person), rng) for _ in range(drawings)]
         alone = replace(scene, people=[drawn], placements=[place], gazes=[scene.gazes[person]])
-        frames = np.stack(list(alone.render([states], height)))
         x, y = mouth_center(drawn)
-        self._mouth = _Regression(
-            frames, _region(place, (x, y + 0.2), (0.62, 0.55), height), [state.opening for state in states], (20, 16)
+        mouth, eyes = (
+            _region(place, center, reach, height, scene.width)
+            for center, reach in (((x, y + 0.2), (0.62, 0.55)), ((0.0, EYE_Y), (0.75, 0.2)))
         )
-        self._eyes = _Regression(
-            frames, _region(place, (0.0, EYE_Y), (0.75, 0.2), height), [state.gaze[0] for state in states], (30, 8)
-        )
+        face = _around(mouth, eyes)
+        frames = np.stack(list(alone.render([states], height, face)))  # the rest of the picture would take longer
+        mouths, looks = _cut(frames, mouth, face), _cut(frames, eyes, face)
+        self._mouth = _Regression(mouths, mouth, [state.opening for state in states], (20, 16))
+        self._eyes = _Regression(looks, eyes, [state.gaze[0] for state in states], (30, 8))
 
     def openings(self, frames: np.ndarray) -> np.ndarray:
         """How far the mouth is open in each frame.
@@ -64,14 +66,26 @@ class FaceReader:
         return self._eyes(frames)
 
 
+def _around(one: tuple[slice, slice], other: tuple[slice, slice]) -> tuple[slice, slice]:
+    """The rows and columns that have both parts of a picture in them."""
+    rows, columns = (slice(min(p.start, q.start), max(p.stop, q.stop)) for p, q in zip(one, other, strict=True))
+    return rows, columns
+
+
+def _cut(frames: np.ndarray, part: tuple[slice, slice], known: tuple[slice, slice]) -> np.ndarray:
+    """A part of pictures of which only the known part, around it, is given."""
+    rows, columns = (slice(p.start - q.start, p.stop - q.start) for p, q in zip(part, known, strict=True))
+    return frames[:, rows, columns]
+
+
 class _Regression:
     """Kernel ridge regression from a region's leading components to a number in the range that was learned from."""
 
     def __init__(
-        self, frames: np.ndarray, region: tuple[slice, slice], values: Sequence[float], size: tuple[int, int]
+        self, views: np.ndarray, region: tuple[slice, slice], values: Sequence[float], size: tuple[int, int]
     ) -> None:
         self.region, self.size = region, size
-        pixels, targets = self._pixels(frames), np.asarray(values)
+        pixels, targets = self._pixels(views), np.asarray(values)
         self.mean, self.offset, self.range = pixels.mean(axis=0), targets.mean(), (targets.min(), targets.max())
         _, scales, components = np.linalg.svd(pixels - self.mean, full_matrices=False)
         self.components = components[:_COMPONENTS]
@@ -81,13 +95,13 @@ class _Regression:
         self.weights = solve(kernel, targets - self.offset, assume_a="pos")
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
-        seen = (self._pixels(frames) - self.mean) @ self.components.T
+        seen = (self._pixels(frames[:, self.region[0], self.region[1]]) - self.mean) @ self.components.T
         return np.clip(self._kernel(seen) @ self.weights + self.offset, *self.range)
 
-    def _pixels(self, frames: np.ndarray) -> np.ndarray:
+    def _pixels(self, regions: np.ndarray) -> np.ndarray:
         """The region of each frame, in [0, 1] or uint8, smoothed and shrunk: float64 (T, values)."""
-        views = np.ascontiguousarray(frames[:, self.region[0], self.region[1]], dtype=np.float32)
-        if frames.dtype == np.uint8:
+        views = np.ascontiguousarray(regions, dtype=np.float32)
+        if regions.dtype == np.uint8:
             views /= 255
         small = [
             cv2.resize(cv2.GaussianBlur(v, (0, 0), _SMOOTHING), self.size, interpolation=cv2.INTER_AREA) for v in views
@@ -116,8 +130,10 @@ def _random_state(rest: FaceState, rng: np.random.Generator) -> FaceState:
     )
 
 
-def _region(place, center: tuple[float, float], reach: tuple[float, float], height: int) -> tuple[slice, slice]:
-    """Rows and columns around a point of the face, in half face widths from its centre."""
+def _region(
+    place: Placement, center: tuple[float, float], reach: tuple[float, float], height: int, width: float
+) -> tuple[slice, slice]:
+    """Rows and columns, within the picture, around a point of the face, in half face widths from its centre."""
     left, right = (int((place.x + (center[0] + side * reach[0]) * place.scale) * height) for side in (-1, 1))
     top, bottom = (int((place.y + (center[1] + side * reach[1]) * place.scale) * height) for side in (-1, 1))
-    return slice(max(0, top), bottom), slice(max(0, left), right)
+    return slice(max(0, top), min(bottom, height)), slice(max(0, left), min(right, round(width * height)))
