@@ -98,7 +98,8 @@ def made_on(device: str, dtype: torch.dtype, make: Callable[[], Any]) -> Any:
 
 def random_vae(scale: Scale, device: str, dtype: torch.dtype = torch.float32) -> Any:
     """Wan's autoencoder."""
-    return made_on(device, dtype, lambda: AutoencoderKLWan(**{"base_dim": 4, "num_res_blocks": 1} if scale.small else {}))
+    sizes = {"base_dim": 4, "num_res_blocks": 1} if scale.small else {}
+    return made_on(device, dtype, lambda: AutoencoderKLWan(**sizes))
 
 
 def random_pipeline(shape: ModelShape, scale: Scale, device: str, keep: bool) -> AnyTalkerPipeline:

@@ -90,6 +90,11 @@ def test_what_keeps_the_video_as_it_is_is_tried_first(monkeypatch) -> None:
     assert len(tried) == len(set(tried)) <= 72
 
 
+def test_a_model_whose_weights_are_too_large_is_not_tried(monkeypatch) -> None:
+    monkeypatch.setattr(module, "plan_video", lambda *given: pytest.fail("planned a video"))
+    assert suggest("14b", Machine("cuda", 2 * GIB, GPU_REST), None, 5.0, 2) is None
+
+
 def test_every_model_is_looked_at_when_none_is_named(monkeypatch, capsys) -> None:
     said = run("anytalker doctor --card 8", monkeypatch, capsys)
     for model in ("tiny", "1.3b", "14b"):

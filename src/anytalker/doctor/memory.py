@@ -5,6 +5,7 @@ The model is run on tensors that have shapes but no data, and what it would allo
 
 from __future__ import annotations
 
+import functools
 import re
 import threading
 import weakref
@@ -42,7 +43,6 @@ _AHEAD = 2
 """Layers on the device at a time where weights are streamed: the one that computes and the next."""
 _BLOCKS_AHEAD = 5
 """The same for the transformer's blocks, which are done before their memory is freed; 5.9 measured with the 14B."""
-_ASKS_DEVICE = torch.ops.prim.device.default
 _LATENT_COPIES = 6
 """Tensors of the latents' size while denoising: latents, velocity, its weighted sum, the history of the sampler."""
 
@@ -238,7 +238,7 @@ def simulate_step(
     frames, height, width = grid
     values = complete_config(config)
     layers = values["num_layers"]
-    regions = assumed_regions(people, grid, batch)
+    regions = assumed_regions(people, grid, batch).without_data()
     with without_data(dtype):
         model = AnyTalkerTransformer3DModel(**values | {"num_layers": min(layers, _SIMULATED_LAYERS)}).eval()
         dim = values["num_attention_heads"] * values["attention_head_dim"]
@@ -297,8 +297,6 @@ class AllocationCounter(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and count what it made."""
-        if function is _ASKS_DEVICE:  # more often than all else together
-            return args[0].fake_device
         given = {id(t.untyped_storage()) for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
         made = function(*args, **(kwargs or {}))
         for tensor in tree_leaves(made):
@@ -323,15 +321,45 @@ class AllocationCounter(TorchDispatchMode):
 @contextmanager
 def without_data(dtype: torch.dtype, gradients: bool = False) -> Iterator[None]:
     """Context in which new tensors have shapes but no data; floating point ones have type `dtype` by default."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
     default = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True), torch.set_grad_enabled(gradients):
+        with torch.device("meta"), _attention_of_the_cpu(), torch.set_grad_enabled(gradients):
             yield
     finally:
         torch.set_default_dtype(default)
+
+
+@contextmanager
+def _attention_of_the_cpu() -> Iterator[None]:
+    """Context in which attention without data keeps no matrix of all pairs, as on every device with data.
+
+    A `TorchFunctionMode` would be off where checkpointed blocks run again in the backward pass.
+    """
+    functional: Any = torch.nn.functional
+    real = functional.scaled_dot_product_attention
+
+    @functools.wraps(real)
+    def attend(
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attn_mask: torch.Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        **others: Any,
+    ) -> torch.Tensor:
+        if not query.is_meta:
+            return real(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **others)
+        attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        return attention(query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)[0]
+
+    functional.scaled_dot_product_attention = attend
+    try:
+        yield
+    finally:
+        functional.scaled_dot_product_attention = real
 
 
 def assumed_regions(people: int, grid: tuple[int, int, int], batch: int, multiple: int = 1) -> FaceRegions:

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn import functional
 
 from anytalker.errors import InputError
 from anytalker.models.face_regions import FaceRegions
@@ -115,7 +115,8 @@ class TextImageCrossAttention(nn.Module):
     def attend(self, query: torch.Tensor, text: Pair, image: Pair) -> torch.Tensor:
         """Attend from (B, tokens, dim) to text and picture; the sum (B, tokens, dim), not projected yet."""
         split = split_heads(query, self.heads)
-        return merge_heads(scaled_dot_product_attention(split, *text) + scaled_dot_product_attention(split, *image))
+        from_text = functional.scaled_dot_product_attention(split, *text)
+        return merge_heads(from_text + functional.scaled_dot_product_attention(split, *image))
 
     def forward(self, hidden_states: torch.Tensor, context: BlockContext) -> torch.Tensor:
         """What text and picture add to the hidden states (B, tokens, dim)."""
@@ -217,12 +218,12 @@ def attend_person(query: torch.Tensor, people: PeopleKeys, person: int, heads: i
         (B, f, places, dim).
     """
     frames = query.shape[1]
-    first = scaled_dot_product_attention(split_heads(query[:, 0], heads), *people.of_first_frame(person))
+    first = functional.scaled_dot_product_attention(split_heads(query[:, 0], heads), *people.of_first_frame(person))
     attended = merge_heads(first)[:, None]
     if frames == 1:
         return attended
     folded = split_heads(query[:, 1:].flatten(0, 1), heads)
-    later = scaled_dot_product_attention(folded, *people.of_later_frames(person, frames - 1))
+    later = functional.scaled_dot_product_attention(folded, *people.of_later_frames(person, frames - 1))
     return torch.cat([attended, merge_heads(later).unflatten(0, (-1, frames - 1))], dim=1)
 
 
@@ -254,7 +255,7 @@ def attend_people_dense(query: torch.Tensor, people: PeopleKeys, regions: FaceRe
             torch.cat([face[:, person], audio[:, person].transpose(1, 2).flatten(2, 3)], dim=2)
             for face, audio in zip(people.face, people.audio, strict=True)
         )
-        attended = merge_heads(scaled_dot_product_attention(split, key, value, attn_mask=visible))
+        attended = merge_heads(functional.scaled_dot_product_attention(split, key, value, attn_mask=visible))
         total = total + attended * face_masks[:, person].flatten(1)[..., None].to(attended)
     return total
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
@@ -42,6 +43,13 @@ class FaceRegions:
     def people(self) -> range:
         """Indices of the people."""
         return range(len(self._places))
+
+    def without_data(self) -> FaceRegions:
+        """The same places on the meta device, where tensors have shapes and nothing more."""
+        regions = copy.copy(self)
+        regions._places = [places.to("meta") for places in self._places]
+        regions._weights = [weights.to("meta") for weights in self._weights]
+        return regions
 
     def gather(self, states: torch.Tensor, person: int) -> torch.Tensor:
         """A person's places of (B, f·h·w, dim): (B, f, places, dim)."""

@@ -188,7 +188,7 @@ def simulate_steps(
     regions = {
         kind: assumed_regions(
             kind.people, (kind.frames, kind.rows // 2, kind.columns // 2), kind.scenes, TRAINED_PLACES
-        )
+        ).without_data()
         for kind in kinds
     }
     runs: dict[BatchKind, list[tuple[int, int]]] = {kind: [] for kind in kinds}

@@ -144,3 +144,12 @@ def test_a_picture_comes_with_its_boxes(tmp_path) -> None:
     write_picture(3, 1_000_001, tmp_path / "three.png")
     persons = json.loads((tmp_path / "three.json").read_text())["persons"]
     assert [len(person["box_xywh"]) for person in persons] == [4, 4, 4]
+
+
+def test_a_part_of_a_picture_is_what_the_whole_shows_there() -> None:
+    scene = Scene.random(2, 5)
+    states = [[scene.neutral(person)] * 2 for person in range(2)]
+    part = slice(20, 77), slice(33, 128)
+    whole, cut = np.stack(list(scene.render(states, 96))), np.stack(list(scene.render(states, 96, part)))
+    assert cut.shape == (2, 57, 95, 3)
+    assert np.abs(cut.astype(int) - whole[:, part[0], part[1]]).max() <= 1
