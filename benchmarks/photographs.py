@@ -16,19 +16,15 @@ import numpy as np
 import torch
 
 from anytalker import AnyTalkerPipeline, InputError
+from anytalker.conditioning.face_mesh.eyes import EYE_CORNERS, EYES_WITH_BROWS
 from anytalker.conditioning.face_mesh.landmarks import find_landmarks
 from anytalker.miniature.voices.speech import random_utterance
 
 SECONDS = 2.0
 MARGIN = 0.12
 """How far around mouth, eyes and brows pixels don't count, in distances between the outer corners of the eyes."""
-EYE_CORNERS = (33, 263)
-# Outer lips; each eye with its brow: points of MediaPipe's canonical face model.
-PARTS = (
-    (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146),
-    (33, 7, 163, 144, 145, 153, 154, 155, 133, 70, 63, 105, 66, 107, 55, 46, 53, 52, 65),
-    (263, 249, 390, 373, 374, 380, 381, 382, 362, 300, 293, 334, 296, 336, 285, 276, 283, 282, 295),
-)
+# Outer lips, among the points of MediaPipe's canonical face model.
+LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
 
 
 def still_part(frames: np.ndarray, boxes: list[tuple[int, int, int, int]]) -> np.ndarray:
@@ -38,7 +34,7 @@ def still_part(frames: np.ndarray, boxes: list[tuple[int, int, int, int]]) -> np
     counts = np.ones(frames.shape[1:3], np.uint8)
     for person in np.nan_to_num(points, nan=-1e4).reshape(-1, *points.shape[2:]):
         margin = MARGIN * np.linalg.norm(np.subtract(*person[list(EYE_CORNERS)]))
-        for part in PARTS:
+        for part in (LIPS, *EYES_WITH_BROWS):
             hull = cv2.convexHull(person[list(part)].astype(np.float32))
             middle = hull.mean(axis=0)
             reach = np.linalg.norm(hull - middle, axis=-1, keepdims=True).clip(1e-3)

@@ -132,7 +132,9 @@ def test_a_folder_below_a_file_is_refused(home, tmp_path, capsys, command) -> No
 def test_debug_is_taken_before_a_double_dash_alone(monkeypatch) -> None:
     seen = []
     monkeypatch.setattr(sys, "argv", ["anytalker", "generate", "--debug", "--", "--debug"])
-    monkeypatch.setattr(cli.app.__class__, "__call__", lambda self, *given, **options: seen.append(given))
+    monkeypatch.setattr(
+        sys.modules["anytalker.cli.app"], "_command", lambda: lambda *given, **options: seen.append(given)
+    )
     with pytest.raises(SystemExit, match="0"):
         cli.main()
     assert seen == [(["generate", "--", "--debug"],)]

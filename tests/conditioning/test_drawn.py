@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -10,7 +11,11 @@ from typer.testing import CliRunner
 
 from anytalker.cli.app import app
 from anytalker.conditioning.drawn import flatness, looks_photographed
+from anytalker.loading.components import model_settings
 from anytalker.miniature.world.scenes import UNSEEN_SEED, Scene
+from anytalker.models.settings import PipelineSettings
+from anytalker.pipelines.inputs import prepare_inputs
+from anytalker.pipelines.options import GenerationOptions
 
 
 def compressed(image: Image.Image, quality: int) -> Image.Image:
@@ -56,3 +61,21 @@ def test_generate_says_what_the_miniature_has_never_seen(tmp_path, monkeypatch, 
         assert ("--model 1.3b or 14b" in done.output) == said
         for name in ("a.mp4", "a.json"):
             (tmp_path / name).unlink()
+
+
+def test_the_eyes_of_photographs_are_kept_by_a_model_of_drawn_people() -> None:
+    scene, settings = Scene.random(2, UNSEEN_SEED), model_settings("tiny")
+    drawn = Image.fromarray(scene.picture(288))
+    noisy = Image.blend(drawn, textured().resize(drawn.size), 0.25)
+    assert looks_photographed(noisy)
+    voices = [np.zeros(8000, np.float32)] * 2
+
+    def kept(image: Image.Image, settings: PipelineSettings = settings, **options) -> np.ndarray | None:
+        return prepare_inputs(image, voices, scene.boxes(288), settings, GenerationOptions(**options)).kept
+
+    areas = kept(noisy)
+    assert areas is not None
+    assert 0.01 < areas.mean() < 0.1
+    assert kept(drawn) is None
+    assert kept(noisy, upscale=False) is None
+    assert kept(noisy, replace(settings, trained_on="photographs")) is None

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from anytalker.conditioning.face_mesh.eyes import eye_areas
 from anytalker.conditioning.face_mesh.landmarks import FaceMesh, find_landmarks
 from anytalker.conditioning.face_mesh.mouths import FaceMotion, follow_faces, read_motion
 from anytalker.conditioning.face_mesh.network import MeshNetwork
 from anytalker.errors import InputError
+from anytalker.miniature.world.drawing import EYE_Y, mouth_center
 from anytalker.miniature.world.scenes import Scene
 
 FRAMES, HEIGHT = 24, 128
@@ -75,6 +77,20 @@ def test_points_lie_within_the_face(clip: DrawnClip, mesh: FaceMesh) -> None:
         assert abs(lips[:, 0] - (x + width / 2)).max() < 0.15 * width
         assert (lips[:, 1] > y + height / 2).all()
         assert (lips[:, 1] < y + height).all()
+
+
+def test_eye_areas_cover_both_eyes_of_everyone_and_no_mouth(clip: DrawnClip) -> None:
+    areas = eye_areas(clip.frames[0], clip.scene.boxes(HEIGHT))
+    assert (areas.shape, areas.dtype, areas.min(), areas.max()) == (clip.frames.shape[1:3], np.float32, 0, 1)
+    assert areas.mean() < 0.15
+    for person, place in zip(clip.scene.people, clip.scene.placements, strict=True):
+
+        def at(x: float, y: float, place=place) -> float:
+            return areas[round((place.y + y * place.scale) * HEIGHT), round((place.x + x * place.scale) * HEIGHT)]
+
+        assert min(at(-person.eye_spacing, EYE_Y), at(person.eye_spacing, EYE_Y)) > 0.9
+        assert at(*mouth_center(person)) == 0
+    assert not eye_areas(np.full_like(clip.frames[0], 90), clip.scene.boxes(HEIGHT)).any()
 
 
 def test_tilted_faces_are_read_as_upright_ones(clip: DrawnClip, motion: FaceMotion) -> None:

@@ -57,6 +57,22 @@ def test_a_square_is_warped_as_it_is_in_the_whole() -> None:
     assert (whole - part)[:, :, 4:-4, 4:-4].abs().max() < 0.03
 
 
+def test_what_is_kept_moves_with_what_is_around_it(pipeline) -> None:
+    picture = texture()
+    moved = picture.roll((2, 4), dims=(1, 2))
+    frame = shrunk(moved)
+    frame[:, 26:38, 40:56] = 0.8  # what the model makes of eyes that it doesn't know
+    kept = torch.zeros(1, 128, 192)
+    kept[:, 52:76, 80:112] = 1
+    usual, whole = (
+        pipeline.vae.upscaler.enlarge(frame[None], given)[0] for given in (picture, torch.cat([picture, kept]))
+    )
+    eyes = (slice(None), slice(54, 74), slice(82, 110))
+    assert error(whole[eyes], moved[eyes]) < 0.1 * error(usual[eyes], moved[eyes])
+    elsewhere = (slice(None), slice(None), slice(0, 40))
+    assert torch.equal(whole[elsewhere], usual[elsewhere])
+
+
 def test_a_frame_depends_on_no_other() -> None:
     upscaler = PictureUpscaler(8, 1).eval()
     torch.nn.init.normal_(upscaler.leave.weight, std=0.05)

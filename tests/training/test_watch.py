@@ -24,12 +24,17 @@ def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 def collective():
     distributed.all_reduce(torch.ones(1))
+def late():  # it looks for the others now and then only
+    threading.Event().wait()
 def stuck():  # as with a device that never answers
     threading.Event().wait()
+if sys.argv[1 + rank : 2 + rank] == ["late"]:
+    watch.BEAT = 1.5
 try:
     watched = watch.Watch(rank, 3)
     with watched.guard():
-        jobs = {"fail": fail, "kill": kill, "collective": collective, "stuck": stuck, "barrier": watched.barrier}
+        jobs = {"fail": fail, "kill": kill, "collective": collective, "stuck": stuck, "late": late}
+        jobs["barrier"] = watched.barrier
         jobs[sys.argv[1 + rank]]()
 except AnyTalkerError as error:
     print(f"Error: {error}", file=sys.stderr)
@@ -37,7 +42,7 @@ except AnyTalkerError as error:
 """
 
 
-@pytest.mark.parametrize("doing", [("fail", "collective", "stuck"), ("barrier", "fail", "collective")], ids=str)
+@pytest.mark.parametrize("doing", [("fail", "late", "stuck"), ("barrier", "fail", "collective")], ids=str)
 def test_an_error_of_one_process_ends_all_with_its_message(doing: tuple[str, ...]) -> None:
     culprit = doing.index("fail")
     codes, errors = ended(start_together(PROGRAM, 3, *doing))

@@ -302,7 +302,7 @@ def _fit(scene: Scene, model: str, options: GenerationOptions) -> Inputs:
 def _warn_of_photograph(image: Path, scene: Scene, model: str) -> None:
     """Warn if a model that has only seen drawn people is given a photograph."""
     from anytalker.loading.components import model_settings
-    from anytalker.pipelines.remarks import photograph_of_drawn
+    from anytalker.pipelines.inputs import photograph_of_drawn
 
     if photograph_of_drawn(scene, model_settings(model)):
         remark(

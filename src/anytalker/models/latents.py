@@ -110,7 +110,8 @@ def decode_chunks(
     Args:
         vae: the autoencoder.
         latents: normalised (B, channels, n, h, w) of any n, the video's first frame first.
-        picture: (B, 3, 16h, 16w) in [-1, 1], to make frames of that size; for autoencoders with an upscaler.
+        picture: (B, 3, 16h, 16w) in [-1, 1], to make frames of that size; for autoencoders with an upscaler. A fourth
+            channel says how much of each pixel is kept, see `PictureUpscaler.enlarge`.
 
     Yields:
         Pixels (B, 3, t, 8h, 8w), or of the picture's size, in [-1, 1], about 4·CHUNK frames at a time.

@@ -3,7 +3,8 @@
 A video shows what its picture shows, moved a little. So dense optical flow from each decoded frame to the picture says
 where every pixel comes from, the picture is warped there at its full size, and a small network decides everywhere
 between the warped picture, the picture where it stands, and the enlarged frame, and corrects the result. Walls, hair
-and glasses are then the picture's; mouths and eyes that the picture doesn't show are the model's.
+and glasses are then the picture's; mouths and eyes that the picture doesn't show are the model's. What the model can't
+draw at all, such as the eyes of a photograph, can be kept as the picture shows it: then it only moves with the head.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ SCALE = 2
 CELL = 2
 """Side of what the network works on, in pixels of a frame: single pixels would take four times as long."""
 _SOURCES = 3  # the frame, the picture, the warped picture
+_REACH = 8.0
+"""How far around kept areas one looks for how they move, in pixels of a frame, whose faces are 76 wide."""
+_DOUBT, _LEAST = 2.0, 1e-3
+"""At the edges of kept areas flow counts less, by twice of what is kept, and within them hardly at all."""
 
 
 class _Block(nn.Module):
@@ -88,18 +93,24 @@ class PictureUpscaler(nn.Module):
 
         Args:
             frames: (t, 3, h, w) in [-1, 1].
-            picture: (3, 2h, 2w) in [-1, 1].
+            picture: (3, 2h, 2w) in [-1, 1], or (4, 2h, 2w) with a last channel in [0, 1]: how much of each pixel stays
+                what the picture shows, moved along with what is around it.
 
         Returns:
             (t, 3, 2h, 2w) in [-1, 1].
         """
-        warp = PictureWarp(picture, frames.shape[2:])
+        kept = picture[3] if len(picture) > 3 else None
+        picture = picture[:3]
+        warp = PictureWarp(picture, frames.shape[2:], kept=kept)
         shown = picture[None].to(frames)
         small = halved(shown)
+        share = None if kept is None else kept.to(frames)
 
         @torch.no_grad()
         def larger(frame: torch.Tensor) -> torch.Tensor:
-            return self(frame, shown, warp(frame).contiguous(), small)[0]
+            warped = warp(frame).contiguous()
+            made = self(frame, shown, warped, small)[0]
+            return made if share is None else torch.lerp(made, warped[0], share)
 
         # One by one, since the states are as large as the frames.
         results = (
@@ -126,16 +137,25 @@ class PictureWarp:
         picture: (3, 2h, 2w) in [-1, 1].
         size: height and width of the frames.
         square: top, left and side, in pixels of a frame, of the part that is wanted; None: all of it.
+        kept: (2h, 2w) in [0, 1], where the frame doesn't tell how the picture moves, so that it moves there as around.
     """
 
     def __init__(
-        self, picture: torch.Tensor, size: tuple[int, ...], square: tuple[int, int, int] | None = None
+        self,
+        picture: torch.Tensor,
+        size: tuple[int, ...],
+        square: tuple[int, int, int] | None = None,
+        kept: torch.Tensor | None = None,
     ) -> None:
         height, width = size
         top, left, tall, wide = (0, 0, height, width) if square is None else (*square, square[2])
         self._part = slice(top, top + tall), slice(left, left + wide)
         self._shown = _eight_bit(picture)
         self._grey = _grey(cv2.resize(self._shown, (width, height), interpolation=cv2.INTER_AREA))
+        self._kept: np.ndarray | None = None
+        if kept is not None:
+            areas = kept.float().cpu().numpy()
+            self._kept = cv2.resize(areas, (width, height), interpolation=cv2.INTER_AREA)[..., None]
         y, x = np.mgrid[SCALE * top : SCALE * (top + tall), SCALE * left : SCALE * (left + wide)]
         self._place = np.stack([x, y], axis=-1).astype(np.float32)
 
@@ -154,10 +174,18 @@ class PictureWarp:
         for number, frame in enumerate(frames):
             # a new one for each: of small frames it remembers the last
             search = library.DISOpticalFlow_create(library.DISOPTICAL_FLOW_PRESET_MEDIUM)
-            flow = search.calc(_grey(_eight_bit(frame)), self._grey, None)[self._part]
+            flow = search.calc(_grey(_eight_bit(frame)), self._grey, None)
+            flow = (flow if self._kept is None else _as_around(flow, self._kept))[self._part]
             flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * SCALE + self._place
             cv2.remap(self._shown, flow, None, cv2.INTER_CUBIC, warped[number], cv2.BORDER_REPLICATE)
         return torch.from_numpy(warped).permute(0, 3, 1, 2).to(frames).div_(127.5).sub_(1)
+
+
+def _as_around(flow: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Flow (h, w, 2) that in the kept areas (h, w, 1), in [0, 1], is the mean of what it is around them."""
+    known = np.clip(1 - _DOUBT * kept, _LEAST, 1)
+    around = cv2.GaussianBlur(flow * known, (0, 0), _REACH) / cv2.GaussianBlur(known, (0, 0), _REACH)[..., None]
+    return flow + kept * (around - flow)
 
 
 def halved(picture: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from anytalker.conditioning.binding import FaceMask, People, bind_faces, is_box, parse_face
+from anytalker.conditioning.drawn import looks_photographed
 from anytalker.conditioning.faces import scale_box, square_box, square_face
 from anytalker.conditioning.picture_record import recorded_faces
 from anytalker.conventions import PixelBox
@@ -78,6 +79,7 @@ class Inputs:
         timeline: who says what when, if the voices come from one.
         subtitles: "burn": texts are drawn into the frames; "srt": they lie beside; speakers are chapters in both.
         small: picture and faces at the size of the decoded frames, where these are enlarged; None: they aren't.
+        kept: float32 (H, W) in [0, 1], where enlarged frames stay as `image` is: eyes that the model can't move.
     """
 
     image: Image.Image
@@ -91,6 +93,7 @@ class Inputs:
     timeline: Timeline | None = None
     subtitles: str | None = None
     small: Framing | None = None
+    kept: np.ndarray | None = None
 
     @property
     def decoded(self) -> Framing:
@@ -209,7 +212,20 @@ def fit_scene(scene: Scene, settings: PipelineSettings, options: GenerationOptio
         timeline=scene.timeline,
         subtitles=scene.subtitles,
         small=None if factor == 1 else small,
+        kept=None if factor == 1 or not photograph_of_drawn(scene, settings) else _photographed_eyes(shown),
     )
+
+
+def photograph_of_drawn(scene: Scene, settings: PipelineSettings) -> bool:
+    """Whether a model that has only seen drawn people is given a photograph."""
+    return settings.trained_on == "drawn" and looks_photographed(scene.picture)
+
+
+def _photographed_eyes(shown: Framing) -> np.ndarray | None:
+    from anytalker.conditioning.face_mesh.eyes import eye_areas
+
+    areas = eye_areas(np.asarray(shown.image), shown.boxes)
+    return areas if areas.any() else None
 
 
 def _framed(scene: Scene, height: int, width: int) -> Framing:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from anytalker.conditioning.binding import describe_people
-from anytalker.conditioning.drawn import looks_photographed
 from anytalker.conditioning.timeline import is_silent
 from anytalker.denoising.windows import window_remark
 from anytalker.models.settings import PipelineSettings
@@ -25,11 +24,6 @@ def who_speaks(scene: Scene) -> Iterator[str]:
     """Who speaks and who listens, where there are several people."""
     if len(scene.people) > 1:
         yield describe_people(scene.people, [voice.name if voice else None for voice in scene.voices])
-
-
-def photograph_of_drawn(scene: Scene, settings: PipelineSettings) -> bool:
-    """Whether a model that has only seen drawn people is given a photograph."""
-    return settings.trained_on == "drawn" and looks_photographed(scene.picture)
 
 
 def remarks_on(

@@ -45,6 +45,7 @@ class Watch:
         self.rank, self.processes = rank, processes
         self.reason = ""
         self._told, self._ending, self._closed = threading.Event(), threading.Event(), threading.Event()
+        self._unheard = threading.Lock()
         self._limit, self._barriers, self._listeners = SILENCE, 0, processes - 1
         if processes > 1:
             self._store = _join(rank, processes)
@@ -125,8 +126,7 @@ class Watch:
                 self._store.set(f"beat/{self.rank}", str(beat))
                 if self._store.check(["failed"]):
                     reason = self._store.get("failed").decode()
-                    with suppress(RuntimeError):
-                        self._store.add("heard", 1)
+                    self._hear()
                     return self._end(reason)
                 beats = self._store.multi_get([f"beat/{rank}" for rank in others])
                 now = time.monotonic()
@@ -143,9 +143,8 @@ class Watch:
                             self._store.set("failed", reason)
                             self._listeners -= 1
                             self._wait_for("heard", self._listeners)
-                        else:  # it knows, so that the main process need not wait for it
-                            with suppress(RuntimeError):
-                                self._store.add("heard", 1)
+                        else:
+                            self._hear()
                         return self._end(reason)
             except RuntimeError:  # torch.distributed's
                 if not self._closed.is_set():
@@ -178,9 +177,16 @@ class Watch:
                 return
             who = self._store.get(f"who/{self.rank}").decode()
             self._store.set("failed", f"Process {who} failed: {_in_words(error)}")
+            self._hear()
             _write_error_file(error)
             if self.rank == 0:
                 self._wait_for("heard", self._listeners)
+
+    def _hear(self) -> None:
+        """Say once that this process knows which of them failed; the main one waits for all others to say so."""
+        if self.rank > 0 and self._unheard.acquire(blocking=False):  # by one of two threads, once
+            with suppress(RuntimeError):
+                self._store.add("heard", 1)
 
     def _let_others_hear(self) -> None:
         """The main process holds the store: it stays until the others have heard which of them failed."""
