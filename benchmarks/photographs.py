@@ -2,14 +2,17 @@
 
 Everyone in a picture talks in turn. Outside of mouths, eyes and brows each frame is compared with the picture: PSNR,
 and sharpness as the mean magnitude of the gradient, relative to the picture's. The same with `--no-upscale`, enlarged
-by bicubic interpolation. `--pairs` writes the last frame of both ways side by side in random order, and `answers.json`.
+by bicubic interpolation. `--pairs` writes the middle frame beside the one whose eyes are the model's and not the
+picture's, in random order, and `answers.json`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -63,7 +66,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for number, path in enumerate(options.pictures):
         try:
-            row, pair = measured(pipeline, path, number)
+            row, pair = measured(pipeline, path, number, options.pairs is not None)
         except InputError as error:
             print(f"{path.name} was left out: {error}")
             continue
@@ -80,8 +83,8 @@ def main() -> None:
         (options.pairs / "answers.json").write_text(json.dumps(answers, indent=2))
 
 
-def measured(pipeline: AnyTalkerPipeline, path: Path, seed: int) -> tuple[list[float], list[np.ndarray]]:
-    """People, PSNR and sharpness by both ways, and the last frame of each, uint8.
+def measured(pipeline: AnyTalkerPipeline, path: Path, seed: int, pairs: bool) -> tuple[list[float], list[np.ndarray]]:
+    """People, PSNR and sharpness by both ways; for pairs, the middle frame as it is and with the model's eyes, uint8.
 
     Raises:
         InputError: if no face is found, or faces can't be told apart.
@@ -99,21 +102,27 @@ def measured(pipeline: AnyTalkerPipeline, path: Path, seed: int) -> tuple[list[f
         spoken = random_utterance(rng, SECONDS / people, SECONDS / people).waveform[:turn]
         voice[person * turn : person * turn + len(spoken)] = spoken
         voices.append(voice)
-    values, shown = [float(people)], []
-    for upscale in (True, False):
-        video = pipeline(image, voices, upscale=upscale, generator=torch.Generator().manual_seed(seed))
-        frames = np.asarray(video.frames)
-        if upscale:
-            still = np.asarray(video.inputs.image, np.float32)[None] / 255
-            height, width = still.shape[1:3]
-            counts = still_part((frames[::4] * 255).round().astype(np.uint8), video.inputs.boxes)
-        else:
-            frames = np.stack([cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC) for frame in frames])
+
+    def made(upscale: bool = True) -> Any:
+        generator = torch.Generator().manual_seed(seed)
+        return pipeline(image, voices, upscale=upscale, generator=generator)
+
+    whole = made()
+    still = np.asarray(whole.inputs.image, np.float32)[None] / 255
+    height, width = still.shape[1:3]
+    counts = still_part((whole.frames[::4] * 255).round().astype(np.uint8), whole.inputs.boxes)
+    small = (cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC) for frame in made(False).frames)
+    values, inner = [float(people)], counts[:-1, :-1]
+    for frames in (whole.frames, np.stack(list(small))):
         error = np.square(frames[1:] - still)[:, counts].mean()
-        inner = counts[:-1, :-1]
         values += [-10 * np.log10(error), gradient(frames[1:])[:, inner].mean() / gradient(still)[:, inner].mean()]
-        shown.append((frames[-1] * 255).clip(0, 255).round().astype(np.uint8))
-    return values, shown
+    if not pairs:
+        return values, []
+    taught = pipeline.settings
+    pipeline.settings = replace(taught, trained_on="photographs")
+    pair = [(video.frames[len(video.frames) // 2] * 255).round().astype(np.uint8) for video in (whole, made())]
+    pipeline.settings = taught
+    return values, pair
 
 
 if __name__ == "__main__":
