@@ -32,10 +32,12 @@ pytestmark = pytest.mark.slow
 def devices() -> Iterator[list[str]]:
     """What a cluster of this machine has."""
     ray = pytest.importorskip("ray")
-    try:
-        yield ray_devices("local")
-    finally:
-        ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")  # else its processes wait until those of other tests rest
+        try:
+            yield ray_devices("local")
+        finally:
+            ray.shutdown()
 
 
 def test_a_ray_cluster_makes_the_same_files(devices, folder, monkeypatch) -> None:
