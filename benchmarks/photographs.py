@@ -2,8 +2,8 @@
 
 Everyone in a picture talks in turn. Outside of mouths, eyes and brows each frame is compared with the picture: PSNR,
 and sharpness as the mean magnitude of the gradient, relative to the picture's. The same with `--no-upscale`, enlarged
-by bicubic interpolation. `--pairs` writes the middle frame beside the one whose eyes are the model's and not the
-picture's, in random order, and `answers.json`.
+by bicubic interpolation. `--pairs` writes the middle frame beside the one of a picture that is not known to be a
+photograph, in random order, and `answers.json`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,13 @@ import numpy as np
 import torch
 
 from anytalker import AnyTalkerPipeline, InputError
-from anytalker.conditioning.face_mesh.eyes import EYE_CORNERS, EYES_WITH_BROWS
 from anytalker.conditioning.face_mesh.landmarks import find_landmarks
+from anytalker.conditioning.face_mesh.photographed import EYE_CORNERS, EYES_WITH_BROWS, LIPS
 from anytalker.miniature.voices.speech import random_utterance
 
 SECONDS = 2.0
 MARGIN = 0.12
 """How far around mouth, eyes and brows pixels don't count, in distances between the outer corners of the eyes."""
-# Outer lips, among the points of MediaPipe's canonical face model.
-LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
 
 
 def still_part(frames: np.ndarray, boxes: list[tuple[int, int, int, int]]) -> np.ndarray:

@@ -13,7 +13,9 @@ ENLARGE = PictureUpscaler.enlarge
 """How users have it."""
 
 
-def interpolate(upscaler: PictureUpscaler, frames: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
+def interpolate(
+    upscaler: PictureUpscaler, frames: torch.Tensor, picture: torch.Tensor, decoded: torch.Tensor | None = None
+) -> torch.Tensor:
     """Frames of the picture's size."""
     return torch.nn.functional.interpolate(frames, tuple(picture.shape[1:]), mode="bilinear")
 

@@ -63,19 +63,20 @@ def test_generate_says_what_the_miniature_has_never_seen(tmp_path, monkeypatch, 
             (tmp_path / name).unlink()
 
 
-def test_the_eyes_of_photographs_are_kept_by_a_model_of_drawn_people() -> None:
+def test_a_model_of_drawn_people_is_told_where_photographs_move() -> None:
     scene, settings = Scene.random(2, UNSEEN_SEED), model_settings("tiny")
     drawn = Image.fromarray(scene.picture(288))
     noisy = Image.blend(drawn, textured().resize(drawn.size), 0.25)
     assert looks_photographed(noisy)
     voices = [np.zeros(8000, np.float32)] * 2
 
-    def kept(image: Image.Image, settings: PipelineSettings = settings, **options) -> np.ndarray | None:
-        return prepare_inputs(image, voices, scene.boxes(288), settings, GenerationOptions(**options)).kept
+    def areas(image: Image.Image, settings: PipelineSettings = settings, **options) -> np.ndarray | None:
+        return prepare_inputs(image, voices, scene.boxes(288), settings, GenerationOptions(**options)).areas
 
-    areas = kept(noisy)
-    assert areas is not None
-    assert 0.01 < areas.mean() < 0.1
-    assert kept(drawn) is None
-    assert kept(noisy, upscale=False) is None
-    assert kept(noisy, replace(settings, trained_on="photographs")) is None
+    found = areas(noisy)
+    assert found is not None
+    mouths, heads, _ = found.mean(axis=(1, 2))
+    assert 0.01 < mouths < 0.15 < heads < 0.8
+    assert areas(drawn) is None
+    assert areas(noisy, upscale=False) is None
+    assert areas(noisy, replace(settings, trained_on="photographs")) is None

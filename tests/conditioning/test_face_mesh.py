@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from anytalker.conditioning.face_mesh.eyes import eye_areas
 from anytalker.conditioning.face_mesh.landmarks import FaceMesh, find_landmarks
 from anytalker.conditioning.face_mesh.mouths import FaceMotion, follow_faces, read_motion
 from anytalker.conditioning.face_mesh.network import MeshNetwork
+from anytalker.conditioning.face_mesh.photographed import moving_areas
 from anytalker.errors import InputError
 from anytalker.miniature.world.drawing import EYE_Y, mouth_center
 from anytalker.miniature.world.scenes import Scene
@@ -79,18 +79,27 @@ def test_points_lie_within_the_face(clip: DrawnClip, mesh: FaceMesh) -> None:
         assert (lips[:, 1] < y + height).all()
 
 
-def test_eye_areas_cover_both_eyes_of_everyone_and_no_mouth(clip: DrawnClip) -> None:
-    areas = eye_areas(clip.frames[0], clip.scene.boxes(HEIGHT))
-    assert (areas.shape, areas.dtype, areas.min(), areas.max()) == (clip.frames.shape[1:3], np.float32, 0, 1)
-    assert areas.mean() < 0.15
+@pytest.mark.parametrize("seen", [True, False])
+def test_mouths_change_and_eyes_move_with_heads(clip: DrawnClip, seen: bool) -> None:
+    picture = clip.frames[0] if seen else np.full_like(clip.frames[0], 90)
+    areas = moving_areas(picture, clip.scene.boxes(HEIGHT))
+    assert (areas.shape, areas.dtype) == ((3, *clip.frames.shape[1:3]), np.float32)
+    assert (areas.min(), areas.max()) == (0, 1)
     for person, place in zip(clip.scene.people, clip.scene.placements, strict=True):
 
-        def at(x: float, y: float, place=place) -> float:
-            return areas[round((place.y + y * place.scale) * HEIGHT), round((place.x + x * place.scale) * HEIGHT)]
+        def at(x: float, y: float, place=place) -> list[float]:
+            row, column = (
+                round((middle + side * place.scale) * HEIGHT) for middle, side in ((place.y, y), (place.x, x))
+            )
+            return areas[:, row, column].tolist()
 
-        assert min(at(-person.eye_spacing, EYE_Y), at(person.eye_spacing, EYE_Y)) > 0.9
-        assert at(*mouth_center(person)) == 0
-    assert not eye_areas(np.full_like(clip.frames[0], 90), clip.scene.boxes(HEIGHT)).any()
+        for eye in (at(-person.eye_spacing, EYE_Y), at(person.eye_spacing, EYE_Y)):
+            assert eye == pytest.approx([0, 1, 1], abs=0.1)
+        assert at(*mouth_center(person)) == pytest.approx([1, 1, 1], abs=0.1)
+        assert at(0, -0.95 * person.face_height) == pytest.approx([0, 1, 0], abs=0.2), (
+            "the forehead tells where it goes"
+        )
+        assert at(1.3, 1.5) == pytest.approx([0, 0, 0], abs=0.1), "shoulders stand still"
 
 
 def test_tilted_faces_are_read_as_upright_ones(clip: DrawnClip, motion: FaceMotion) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from anytalker.models.upscaler import halved
+
 CHUNK = 8
 """Latent frames that are decoded together."""
 SETTLED_GREY = 32
@@ -110,8 +112,8 @@ def decode_chunks(
     Args:
         vae: the autoencoder.
         latents: normalised (B, channels, n, h, w) of any n, the video's first frame first.
-        picture: (B, 3, 16h, 16w) in [-1, 1], to make frames of that size; for autoencoders with an upscaler. A fourth
-            channel says how much of each pixel is kept, see `PictureUpscaler.enlarge`.
+        picture: (B, 3, 16h, 16w) in [-1, 1], to make frames of that size; for autoencoders with an upscaler. Of a
+            photograph with the areas in which it moves, see `PictureUpscaler.enlarge`.
 
     Yields:
         Pixels (B, 3, t, 8h, 8w), or of the picture's size, in [-1, 1], about 4·CHUNK frames at a time.
@@ -134,8 +136,16 @@ def enlarged(vae: Any, frames: torch.Tensor, picture: torch.Tensor | None) -> to
     """Decoded frames (B, 3, t, h, w) at the size of a picture (B, 3, 2h, 2w), with its detail; None: as they are."""
     if picture is None:
         return frames
-    videos = [vae.upscaler.enlarge(video.transpose(0, 1), one) for video, one in zip(frames, picture, strict=True)]
+    videos = [
+        vae.upscaler.enlarge(video.transpose(0, 1), one, _unmoved(vae, one.to(video)) if len(one) > 3 else None)
+        for video, one in zip(frames, picture, strict=True)
+    ]
     return torch.stack(videos).transpose(1, 2)
+
+
+def _unmoved(vae: Any, picture: torch.Tensor) -> torch.Tensor:
+    """What the autoencoder makes of a picture (3 or more, 2h, 2w) at half its size: (3, h, w)."""
+    return decode_video(vae, encode_video(vae, halved(picture[None, :3])[:, :, None]))[0, :, 0]
 
 
 def latents_behind(vae: Any, start: int, stop: int, total: int) -> tuple[int, int]:

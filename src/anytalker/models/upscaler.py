@@ -3,8 +3,10 @@
 A video shows what its picture shows, moved a little. So dense optical flow from each decoded frame to the picture says
 where every pixel comes from, the picture is warped there at its full size, and a small network decides everywhere
 between the warped picture, the picture where it stands, and the enlarged frame, and corrects the result. Walls, hair
-and glasses are then the picture's; mouths and eyes that the picture doesn't show are the model's. What the model can't
-draw at all, such as the eyes of a photograph, can be kept as the picture shows it: then it only moves with the head.
+and glasses are then the picture's; mouths and eyes that the picture doesn't show are the model's.
+
+Photographs are more than a model of drawn people can draw. Of them only mouths are the model's: heads are the
+picture's, moved as a whole, and all else stands still.
 """
 
 from __future__ import annotations
@@ -25,9 +27,8 @@ CELL = 2
 """Side of what the network works on, in pixels of a frame: single pixels would take four times as long."""
 _SOURCES = 3  # the frame, the picture, the warped picture
 _REACH = 8.0
-"""How far around kept areas one looks for how they move, in pixels of a frame, whose faces are 76 wide."""
-_DOUBT, _LEAST = 2.0, 1e-3
-"""At the edges of kept areas flow counts less, by twice of what is kept, and within them hardly at all."""
+"""How smooth the movement of a photographed head is, in pixels of a frame, whose faces are 76 wide."""
+_LEAST = 1e-3
 
 
 class _Block(nn.Module):
@@ -88,29 +89,31 @@ class PictureUpscaler(nn.Module):
         return result
 
     @torch.no_grad()
-    def enlarge(self, frames: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
+    def enlarge(self, frames: torch.Tensor, picture: torch.Tensor, decoded: torch.Tensor | None = None) -> torch.Tensor:
         """Enlarge a video's frames; each frame's result depends on nothing but the frame and the picture.
 
         Args:
             frames: (t, 3, h, w) in [-1, 1].
-            picture: (3, 2h, 2w) in [-1, 1], or (4, 2h, 2w) with a last channel in [0, 1]: how much of each pixel stays
-                what the picture shows, moved along with what is around it.
+            picture: (3, 2h, 2w) in [-1, 1]; of a photograph (6, 2h, 2w), with the three areas in [0, 1] that
+                `conditioning.face_mesh.photographed.moving_areas` finds.
+            decoded: (3, h, w) in [-1, 1], what the autoencoder makes of the picture at half its size, for photographs:
+                frames are compared with it, to see how they move; None: with the picture.
 
         Returns:
             (t, 3, 2h, 2w) in [-1, 1].
         """
-        kept = picture[3] if len(picture) > 3 else None
+        areas = picture[3:].float().cpu().numpy() if len(picture) > 3 else None
         picture = picture[:3]
-        warp = PictureWarp(picture, frames.shape[2:], kept=kept)
+        warp = PictureWarp(picture, frames.shape[2:], areas=areas, decoded=decoded)
         shown = picture[None].to(frames)
         small = halved(shown)
-        share = None if kept is None else kept.to(frames)
+        mouths = None if areas is None else torch.from_numpy(areas[0]).to(frames)
 
         @torch.no_grad()
         def larger(frame: torch.Tensor) -> torch.Tensor:
             warped = warp(frame).contiguous()
             made = self(frame, shown, warped, small)[0]
-            return made if share is None else torch.lerp(made, warped[0], share)
+            return made if mouths is None else torch.lerp(warped[0], made, mouths)
 
         # One by one, since the states are as large as the frames.
         results = (
@@ -137,7 +140,8 @@ class PictureWarp:
         picture: (3, 2h, 2w) in [-1, 1].
         size: height and width of the frames.
         square: top, left and side, in pixels of a frame, of the part that is wanted; None: all of it.
-        kept: (2h, 2w) in [0, 1], where the frame doesn't tell how the picture moves, so that it moves there as around.
+        areas: (3, 2h, 2w) in [0, 1] of a photograph, see `PictureUpscaler.enlarge`.
+        decoded: (3, h, w), see there.
     """
 
     def __init__(
@@ -145,17 +149,18 @@ class PictureWarp:
         picture: torch.Tensor,
         size: tuple[int, ...],
         square: tuple[int, int, int] | None = None,
-        kept: torch.Tensor | None = None,
+        areas: np.ndarray | None = None,
+        decoded: torch.Tensor | None = None,
     ) -> None:
         height, width = size
         top, left, tall, wide = (0, 0, height, width) if square is None else (*square, square[2])
         self._part = slice(top, top + tall), slice(left, left + wide)
         self._shown = _eight_bit(picture)
-        self._grey = _grey(cv2.resize(self._shown, (width, height), interpolation=cv2.INTER_AREA))
-        self._kept: np.ndarray | None = None
-        if kept is not None:
-            areas = kept.float().cpu().numpy()
-            self._kept = cv2.resize(areas, (width, height), interpolation=cv2.INTER_AREA)[..., None]
+        small = cv2.resize(self._shown, (width, height), interpolation=cv2.INTER_AREA)
+        self._grey = _grey(small if decoded is None else _eight_bit(decoded))
+        self._areas: list[np.ndarray] = []
+        if areas is not None:
+            self._areas = [cv2.resize(area, (width, height), interpolation=cv2.INTER_AREA)[..., None] for area in areas]
         y, x = np.mgrid[SCALE * top : SCALE * (top + tall), SCALE * left : SCALE * (left + wide)]
         self._place = np.stack([x, y], axis=-1).astype(np.float32)
 
@@ -175,17 +180,17 @@ class PictureWarp:
             # a new one for each: of small frames it remembers the last
             search = library.DISOpticalFlow_create(library.DISOPTICAL_FLOW_PRESET_MEDIUM)
             flow = search.calc(_grey(_eight_bit(frame)), self._grey, None)
-            flow = (flow if self._kept is None else _as_around(flow, self._kept))[self._part]
+            flow = (_of_heads(flow, *self._areas[1:]) if self._areas else flow)[self._part]
             flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * SCALE + self._place
             cv2.remap(self._shown, flow, None, cv2.INTER_CUBIC, warped[number], cv2.BORDER_REPLICATE)
         return torch.from_numpy(warped).permute(0, 3, 1, 2).to(frames).div_(127.5).sub_(1)
 
 
-def _as_around(flow: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Flow (h, w, 2) that in the kept areas (h, w, 1), in [0, 1], is the mean of what it is around them."""
-    known = np.clip(1 - _DOUBT * kept, _LEAST, 1)
-    around = cv2.GaussianBlur(flow * known, (0, 0), _REACH) / cv2.GaussianBlur(known, (0, 0), _REACH)[..., None]
-    return flow + kept * (around - flow)
+def _of_heads(flow: np.ndarray, heads: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """Flow (h, w, 2) of heads as a whole, of which features tell nothing, and none elsewhere; areas (h, w, 1)."""
+    known = np.maximum(heads * (1 - features), _LEAST)
+    smooth = cv2.GaussianBlur(flow * known, (0, 0), _REACH) / cv2.GaussianBlur(known, (0, 0), _REACH)[..., None]
+    return smooth * heads
 
 
 def halved(picture: torch.Tensor) -> torch.Tensor:

@@ -23,12 +23,12 @@ from anytalker.pipelines.inputs import Inputs
 def shown_picture(inputs: Inputs) -> torch.Tensor | None:
     """The picture (1, 3, H, W) in [-1, 1] whose detail decoded frames are enlarged with; None: they aren't enlarged.
 
-    With `Inputs.kept` as a fourth channel, if there is something to keep.
+    Of a photograph (1, 6, H, W), with `Inputs.areas`.
     """
     if inputs.small is None:
         return None
     picture = to_video_tensor(inputs.image)[:, :, 0]
-    return picture if inputs.kept is None else torch.cat([picture, torch.from_numpy(inputs.kept)[None, None]], dim=1)
+    return picture if inputs.areas is None else torch.cat([picture, torch.from_numpy(inputs.areas)[None]], dim=1)
 
 
 class Encoders:

@@ -79,7 +79,8 @@ class Inputs:
         timeline: who says what when, if the voices come from one.
         subtitles: "burn": texts are drawn into the frames; "srt": they lie beside; speakers are chapters in both.
         small: picture and faces at the size of the decoded frames, where these are enlarged; None: they aren't.
-        kept: float32 (H, W) in [0, 1], where enlarged frames stay as `image` is: eyes that the model can't move.
+        areas: float32 (3, H, W), where a photograph moves, if a model that has only seen drawn people enlarges its
+            frames, see `moving_areas`; else None.
     """
 
     image: Image.Image
@@ -93,7 +94,7 @@ class Inputs:
     timeline: Timeline | None = None
     subtitles: str | None = None
     small: Framing | None = None
-    kept: np.ndarray | None = None
+    areas: np.ndarray | None = None
 
     @property
     def decoded(self) -> Framing:
@@ -212,7 +213,7 @@ def fit_scene(scene: Scene, settings: PipelineSettings, options: GenerationOptio
         timeline=scene.timeline,
         subtitles=scene.subtitles,
         small=None if factor == 1 else small,
-        kept=None if factor == 1 or not photograph_of_drawn(scene, settings) else _photographed_eyes(shown),
+        areas=_areas(shown) if factor > 1 and photograph_of_drawn(scene, settings) else None,
     )
 
 
@@ -221,11 +222,10 @@ def photograph_of_drawn(scene: Scene, settings: PipelineSettings) -> bool:
     return settings.trained_on == "drawn" and looks_photographed(scene.picture)
 
 
-def _photographed_eyes(shown: Framing) -> np.ndarray | None:
-    from anytalker.conditioning.face_mesh.eyes import eye_areas
+def _areas(shown: Framing) -> np.ndarray:
+    from anytalker.conditioning.face_mesh.photographed import moving_areas
 
-    areas = eye_areas(np.asarray(shown.image), shown.boxes)
-    return areas if areas.any() else None
+    return moving_areas(np.asarray(shown.image), shown.boxes)
 
 
 def _framed(scene: Scene, height: int, width: int) -> Framing:
