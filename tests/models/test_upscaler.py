@@ -77,6 +77,19 @@ def test_of_a_photograph_mouths_change_heads_move_and_all_else_stands_still(pipe
     assert (made - picture)[:, :, :40].abs().max() < 0.01
 
 
+def test_mouths_made_apart_are_those_of_the_whole(pipeline) -> None:
+    areas = np.zeros((3, 128, 192), np.float32)
+    for place in ((60, 70), (92, 76), (190, 4)):  # the first two reach into what is around the other
+        cv2.circle(areas[0], place, 14, 1, -1)
+    areas[0] = cv2.GaussianBlur(areas[0], (0, 0), 1)
+    frame, picture, upscaler = torch.rand(1, 3, 64, 96) * 2 - 1, texture(), pipeline.vae.upscaler
+    with torch.no_grad():
+        whole = upscaler(frame, picture[None], picture[None])[0]
+    expected = torch.lerp(picture, whole, torch.from_numpy(areas[0])).clamp(-1, 1)
+    made = upscaler.enlarge(frame, torch.cat([picture, torch.from_numpy(areas)]))[0]
+    torch.testing.assert_close(made, expected, atol=0.006, rtol=0)  # the moved picture has bytes
+
+
 def test_a_frame_depends_on_no_other() -> None:
     upscaler = PictureUpscaler(8, 1).eval()
     torch.nn.init.normal_(upscaler.leave.weight, std=0.05)

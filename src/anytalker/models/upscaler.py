@@ -107,13 +107,21 @@ class PictureUpscaler(nn.Module):
         warp = PictureWarp(picture, frames.shape[2:], areas=areas, decoded=decoded)
         shown = picture[None].to(frames)
         small = halved(shown)
-        mouths = None if areas is None else torch.from_numpy(areas[0]).to(frames)
+        seen = SCALE * (CELL * (2 * len(self.body) + 1))  # each convolution looks one cell further
+        mouths = None if areas is None else [(place, share.to(frames)) for place, share in _pieces(areas[0], seen)]
 
         @torch.no_grad()
         def larger(frame: torch.Tensor) -> torch.Tensor:
             warped = warp(frame).contiguous()
-            made = self(frame, shown, warped, small)[0]
-            return made if mouths is None else torch.lerp(warped[0], made, mouths)
+            if mouths is None:
+                return self(frame, shown, warped, small)[0]
+            result = warped[0].clone()
+            for (rows, columns), share in mouths:
+                y, x = (slice(part.start // SCALE, part.stop // SCALE) for part in (rows, columns))
+                piece = warped[..., rows, columns]
+                made = self(frame[..., y, x], shown[..., rows, columns], piece, small[..., y, x])
+                result[:, rows, columns] += share * (made - piece)[0]
+            return result
 
         # One by one, since the states are as large as the frames.
         results = (
@@ -184,6 +192,23 @@ class PictureWarp:
             flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * SCALE + self._place
             cv2.remap(self._shown, flow, None, cv2.INTER_CUBIC, warped[number], cv2.BORDER_REPLICATE)
         return torch.from_numpy(warped).permute(0, 3, 1, 2).to(frames).div_(127.5).sub_(1)
+
+
+def _pieces(area: np.ndarray, seen: int) -> Iterator[tuple[tuple[slice, slice], torch.Tensor]]:
+    """The connected parts of an area (2h, 2w), each with so many pixels around it.
+
+    Yields:
+        Rows and columns of the picture, whole cells, and the part's values there.
+    """
+    unit = SCALE * CELL
+    count, labels, found, _ = cv2.connectedComponentsWithStats((area > 0).astype(np.uint8))
+    for number in range(1, count):
+        left, top, wide, tall = (int(value) for value in found[number, :4])
+        rows, columns = (
+            slice(max(0, (start - seen) // unit * unit), min(-(-(start + length + seen) // unit) * unit, end))
+            for start, length, end in ((top, tall, area.shape[0]), (left, wide, area.shape[1]))
+        )
+        yield (rows, columns), torch.from_numpy(np.where(labels == number, area, 0)[rows, columns])
 
 
 def _of_heads(flow: np.ndarray, heads: np.ndarray, features: np.ndarray) -> np.ndarray:
