@@ -200,7 +200,7 @@ class PreparedVideo:
             "anytalker": f"{__version__}, state {STATE_FORMAT}",
             "image": np.asarray(inputs.image),
             "faces": inputs.boxes,
-            "upscaled": [inputs.small is not None, inputs.areas is not None],
+            "upscaled": "photograph" if inputs.areas is not None else inputs.small is not None,
             "picture": None if inputs.picture is None else np.asarray(inputs.picture),
             "voices": [voice.waveform.recording for voice in inputs.voices],
             "frames": inputs.frames,
