@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def measured(pipeline: AnyTalkerPipeline, path: Path, seed: int, pairs: bool) -> tuple[list[float], list[np.ndarray]]:
-    """People, PSNR and sharpness by both ways; for pairs, the middle frame as it is and with the model's eyes, uint8.
+    """People, PSNR and sharpness by both ways; for pairs, the middle frame as it is and all drawn, uint8.
 
     Raises:
         InputError: if no face is found, or faces can't be told apart.

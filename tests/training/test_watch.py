@@ -42,7 +42,9 @@ except AnyTalkerError as error:
 """
 
 
-@pytest.mark.parametrize("doing", [("fail", "late", "stuck"), ("barrier", "fail", "collective")], ids=str)
+@pytest.mark.parametrize(
+    "doing", [("fail", "collective", "stuck"), ("fail", "late", "stuck"), ("barrier", "fail", "collective")], ids=str
+)
 def test_an_error_of_one_process_ends_all_with_its_message(doing: tuple[str, ...]) -> None:
     culprit = doing.index("fail")
     codes, errors = ended(start_together(PROGRAM, 3, *doing))

@@ -107,7 +107,7 @@ class PictureUpscaler(nn.Module):
         warp = PictureWarp(picture, frames.shape[2:], areas=areas, decoded=decoded)
         shown = picture[None].to(frames)
         small = halved(shown)
-        seen = SCALE * (CELL * (2 * len(self.body) + 1))  # each convolution looks one cell further
+        seen = SCALE * CELL * (2 * len(self.body) + 1)  # each convolution looks one cell further
         mouths = None if areas is None else [(place, share.to(frames)) for place, share in _pieces(areas[0], seen)]
 
         @torch.no_grad()
