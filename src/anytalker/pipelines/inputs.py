@@ -219,7 +219,7 @@ def fit_scene(scene: Scene, settings: PipelineSettings, options: GenerationOptio
 
 def photograph_of_drawn(scene: Scene, settings: PipelineSettings) -> bool:
     """Whether a model that has only seen drawn people is given a photograph."""
-    return settings.trained_on == "drawn" and looks_photographed(scene.picture)
+    return settings.trained_on == "drawn" and looks_photographed(scene.picture, scene.people)
 
 
 def _areas(shown: Framing) -> np.ndarray:
