@@ -49,7 +49,7 @@ def looks_photographed(image: Image.Image, faces: Sequence[PixelBox] = ()) -> bo
 
     Args:
         image: of any size.
-        faces: boxes (x, y, width, height) in it; none, or all of them smaller than 40 pixels: the whole picture decides.
+        faces: boxes (x, y, width, height) in it; none, or none of 40 pixels or more: the whole picture decides.
     """
     large = [box for box in faces if min(box[2:]) >= _TOO_SMALL]
     if not large:

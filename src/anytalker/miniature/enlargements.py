@@ -129,5 +129,5 @@ def _corner(change: np.ndarray, side: int, rng: np.random.Generator) -> tuple[in
         return int(rng.integers(0, limits[0] + 1)), int(rng.integers(0, limits[1] + 1))
     shares = change.ravel() + _LEAST
     row, column = np.unravel_index(rng.choice(shares.size, p=shares / shares.sum()), change.shape)
-    top, left = (min(max(0, int(middle) - side // 2), limit) for middle, limit in zip((row, column), limits))
+    top, left = (min(max(0, int(middle) - side // 2), most) for middle, most in zip((row, column), limits, strict=True))
     return top, left
