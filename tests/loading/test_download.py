@@ -154,6 +154,21 @@ def test_an_interrupted_download_goes_on_in_the_middle_of_a_file(hub, tmp_path, 
         assert count in sizes, f"{file} was sent more than once"
 
 
+def test_a_file_is_downloaded_by_one_command_at_a_time(hub, tmp_path) -> None:
+    refused = []
+
+    class Interrupting(Hub):
+        def fetch(self, file, folder):
+            if not refused:
+                with pytest.raises(InputError, match="is being downloaded by another command") as caught:
+                    download("1.3b", Hub(hub.endpoint), tmp_path)
+                refused.append(caught.value)
+            return super().fetch(file, folder)
+
+    assert (download("1.3b", Interrupting(hub.endpoint), tmp_path) / "anytalker.json").is_file()
+    assert refused
+
+
 def test_a_file_that_differs_from_the_hubs_checksum_is_refused(hub, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(module, "file_digest", lambda path: "0" * 64)
     with pytest.raises(AnyTalkerError, match="another checksum than on the hub"):

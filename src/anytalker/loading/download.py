@@ -16,6 +16,7 @@ from typing import Any
 from anytalker.conditioning.faces import yunet_path
 from anytalker.conditioning.separation import can_separate
 from anytalker.errors import AnyTalkerError, InputError
+from anytalker.files import exclusive
 from anytalker.hashing import file_digest
 from anytalker.loading.convert import convert
 from anytalker.loading.presets import PRESETS, SHARED, Preset, models_home
@@ -198,17 +199,21 @@ def _check_space(missing: Iterable[Download], converted: int, home: Path) -> Non
 
 def _fetch(entry: Download, hub: Hub, unfinished: Path) -> None:
     """Download one file, compare it with the hub's checksum, and put it in place."""
-    fetched = hub.fetch(entry.file, unfinished / entry.file.repository.replace("/", "--"))
-    problem = None
-    if fetched.stat().st_size != entry.file.size:
-        problem = f"has {fetched.stat().st_size} bytes instead of {entry.file.size}"
-    elif entry.file.sha256 and file_digest(fetched) != entry.file.sha256:
-        problem = "has another checksum than on the hub"
-    if problem:
-        fetched.unlink()
-        raise AnyTalkerError(f"{entry.file.path} of {entry.file.repository} {problem}; run the same command again.")
-    entry.target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(fetched, entry.target)
+    folder = unfinished / entry.file.repository.replace("/", "--")
+    folder.mkdir(parents=True, exist_ok=True)
+    taken = f"{entry.file.path} of {entry.file.repository} is being downloaded by another command. Wait for it."
+    with exclusive(folder / f"{entry.file.path.replace('/', '--')}.lock", taken):
+        fetched = hub.fetch(entry.file, folder)
+        problem = None
+        if fetched.stat().st_size != entry.file.size:
+            problem = f"has {fetched.stat().st_size} bytes instead of {entry.file.size}"
+        elif entry.file.sha256 and file_digest(fetched) != entry.file.sha256:
+            problem = "has another checksum than on the hub"
+        if problem:
+            fetched.unlink()
+            raise AnyTalkerError(f"{entry.file.path} of {entry.file.repository} {problem}; run the same command again.")
+        entry.target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(fetched, entry.target)
 
 
 def _reason(error: Exception) -> str:

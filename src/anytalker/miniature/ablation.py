@@ -190,7 +190,7 @@ def measure(pipeline: Any, scenes: int) -> dict[str, Any]:
     return {
         "interactivity": float(np.mean(motion)),
         "looking": scores.get("looking", float("nan")),
-        "lip_sync": scores["lip_sync"],
+        "lip_sync": scores.get("lip_sync", float("nan")),
         "quality": float(np.mean(by_scene["quality"])),
         "frechet": 1000 * distance.compute(),
         "by_scene": by_scene,

@@ -161,6 +161,7 @@ def make_autoencoder(
     """Train the autoencoder and set its latent statistics; a finished one in `folder` is loaded."""
     if (folder / "config.json").exists():
         return MiniatureAutoencoder.from_pretrained(folder).eval()
+    torch.manual_seed(0)
     batches = iter(DataLoader(_AutoencoderClips(1 if start else 0), batch_size=None, num_workers=1, prefetch_factor=8))
     if start:
         vae = MiniatureAutoencoder.from_pretrained(start)
