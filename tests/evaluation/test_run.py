@@ -159,6 +159,21 @@ def test_real_videos_stand_beside(folder, tmp_path) -> None:
     assert set(found) == {"interactivity", "psnr", "ssim"}
 
 
+@pytest.mark.parametrize("real_fps", [12.0, 25.0, 48.0])
+def test_real_videos_of_another_rate_are_compared_moment_by_moment(real_fps, tmp_path) -> None:
+    def film(folder: str, fps: float) -> None:
+        (tmp_path / folder).mkdir()
+        shown = [np.full((64, 64, 3), 20 + 100 * number / fps, np.uint8) for number in range(round(2 * fps))]
+        write_video(tmp_path / folder / "fade.mp4", np.stack(shown), fps)
+
+    film("made", FPS)
+    film("real", real_fps)
+    clips = find_clips(tmp_path / "made", Folders(real=tmp_path / "real"))
+    outcome = evaluate(clips, ScoringSettings(metrics=("psnr",)), tmp_path / "report")
+    # Half a frame is at most 100 / 24 grey levels.
+    assert outcome.lines[0]["scores"]["psnr"] > 20 * np.log10(255 / 6)
+
+
 def test_the_command_line(folder, tmp_path, capsys, monkeypatch) -> None:
     place = tmp_path / "some"
     place.mkdir()

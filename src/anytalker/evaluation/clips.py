@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -232,6 +233,17 @@ class VideoFrames:
             raise InputError(f"{self.path.name} is cut off: {len(self.times)} of {promised} frames can be decoded.")
         if not self.times:
             raise InputError(f"{self.path.name} holds no frames.")
+
+    def at_rate(self, fps: float) -> Iterator[np.ndarray]:
+        """The frames that would be seen at another rate: of each moment the nearest one."""
+        own, number = self.probe()[1], 0
+        if own == fps or not own or not fps:
+            yield from self
+            return
+        for place, frame in enumerate(self):
+            while math.floor(number * own / fps + 0.5) == place:
+                yield frame
+                number += 1
 
     def probe(self) -> tuple[tuple[int, int], float]:
         """Size (width, height) and frame rate, from the first frame.

@@ -236,7 +236,8 @@ def watch(clip: ClipSource, video: VideoFrames, tracks: FaceTracks | None, tools
 
     frame_users = [user for user in dict.fromkeys((made, faces, mouths)) if user is not None]
     compares = clip.real is not None and (comparison is not None or made is not None)
-    for frame, real_frame in zip_longest(video, VideoFrames(clip.real) if compares and clip.real else ()):
+    beside = VideoFrames(clip.real).at_rate(video.probe()[1]) if compares and clip.real else ()
+    for frame, real_frame in zip_longest(video, beside):
         if frame is None:
             break
         for user in frame_users:
