@@ -18,7 +18,7 @@ from anytalker import AnyTalkerPipeline
 from anytalker.miniature.corpus import CorpusSettings, RenderedClip, render_clip
 from anytalker.miniature.enlargements import shrunk
 from anytalker.miniature.guesses import guess
-from anytalker.models.latents import decode_video, unmoved
+from anytalker.models.latents import decode_video
 
 FIRST, FRAMES, SIGMA = 6_000_000, 17, 0.875
 
@@ -42,7 +42,7 @@ def measured(pipeline: AnyTalkerPipeline, clip: RenderedClip, seed: int) -> dict
     true = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float().div(127.5).sub(1)
     ways = {
         "bicubic": torch.nn.functional.interpolate(frames, scale_factor=2, mode="bicubic").clamp(-1, 1),
-        "upscaler": pipeline.vae.upscaler.enlarge(frames, true[0], unmoved(pipeline.vae, true[0])),
+        "upscaler": pipeline.vae.upscaler.enlarge(frames, true[0]),
     }
     found = {}
     for name, made in ways.items():

@@ -10,7 +10,7 @@ import torch
 from anytalker import AnyTalkerPipeline
 from anytalker.miniature.corpus import CorpusSettings, RenderedClip, render_clip
 from anytalker.miniature.demo import demo_scene
-from anytalker.models.latents import decode_video, encode_video, unmoved
+from anytalker.models.latents import decode_video, encode_video
 from anytalker.models.upscaler import PictureUpscaler, PictureWarp
 
 pytestmark = pytest.mark.usefixtures("real_upscaler")
@@ -26,9 +26,9 @@ def clip() -> RenderedClip:
     return render_clip(7, CorpusSettings(frames=9, size=256, unseen=True, silent_share=0.0))
 
 
-def texture(seed: int = 0) -> torch.Tensor:
+def texture() -> torch.Tensor:
     """A picture (3, 128, 192) in [-1, 1] without corners or periods."""
-    noise = np.random.default_rng(seed).normal(size=(128, 192, 3))
+    noise = np.random.default_rng(0).normal(size=(128, 192, 3))
     smooth = cv2.GaussianBlur(noise, (0, 0), 4)
     return torch.from_numpy(smooth / np.abs(smooth).max()).permute(2, 0, 1).float()
 
@@ -47,6 +47,14 @@ def test_a_picture_is_brought_to_where_a_frame_shows_it() -> None:
     warped = PictureWarp(picture, (64, 96))(shrunk(moved)[None])[0]
     inside = (slice(None), slice(24, -24), slice(24, -24))
     assert error(warped[inside], moved[inside]) < 0.05 * error(picture[inside], moved[inside])
+
+
+def test_a_square_is_warped_as_it_is_in_the_whole() -> None:
+    picture = texture()
+    frames = shrunk(torch.stack([picture.roll(2, dims=2), picture.roll(-4, dims=1)]))
+    whole = PictureWarp(picture, (64, 96))(frames)[:, :, 32:96, 48:112]
+    part = PictureWarp(picture, (64, 96), (16, 24, 32))(frames)
+    assert (whole - part)[:, :, 4:-4, 4:-4].abs().max() < 0.03
 
 
 def test_of_a_photograph_mouths_change_heads_move_and_all_else_stands_still(pipeline) -> None:
@@ -74,28 +82,12 @@ def test_mouths_made_apart_are_those_of_the_whole(pipeline) -> None:
     for place in ((60, 70), (92, 76), (190, 4)):  # the first two reach into what is around the other
         cv2.circle(areas[0], place, 14, 1, -1)
     areas[0] = cv2.GaussianBlur(areas[0], (0, 0), 1)
-    frame, picture, upscaler = shrunk(texture(1))[None], texture(), pipeline.vae.upscaler
+    frame, picture, upscaler = torch.rand(1, 3, 64, 96) * 2 - 1, texture(), pipeline.vae.upscaler
     with torch.no_grad():
         whole = upscaler(frame, picture[None], picture[None])[0]
     expected = torch.lerp(picture, whole, torch.from_numpy(areas[0])).clamp(-1, 1)
     made = upscaler.enlarge(frame, torch.cat([picture, torch.from_numpy(areas)]))[0]
-    torch.testing.assert_close(made, expected, atol=0.02, rtol=0)  # what is further away counts little
-
-
-def test_where_nothing_has_changed_the_picture_is_copied_and_elsewhere_the_network_draws(pipeline) -> None:
-    picture, upscaler = texture(), pipeline.vae.upscaler
-    still = shrunk(picture)
-    frame = still.clone()
-    frame[:, 30:40, 40:60] = shrunk(texture(1))[:, 30:40, 40:60]
-    frame[:, 5:8, 80:84] += 0.04  # the autoencoder is not exact
-    made = upscaler.enlarge(frame[None], picture, still)[0]
-    with torch.no_grad():
-        whole = upscaler(frame[None], picture[None], PictureWarp(picture, (64, 96))(frame[None]))[0].clamp(-1, 1)
-    changed = (slice(None), slice(60, 80), slice(80, 120))
-    torch.testing.assert_close(made[changed], whole[changed], atol=0.01, rtol=0)
-    assert error(whole[changed], picture[changed]) > 4 * error(made[changed], whole[changed])
-    made[:, 40:100, 60:140] = picture[:, 40:100, 60:140]
-    torch.testing.assert_close(made, picture, atol=1e-4, rtol=0)
+    torch.testing.assert_close(made, expected, atol=0.006, rtol=0)  # the moved picture has bytes
 
 
 def test_a_frame_depends_on_no_other() -> None:
@@ -112,7 +104,7 @@ def test_decoded_frames_come_closer_to_the_truth_than_enlarged_ones(pipeline, cl
     decoded = decode_video(pipeline.vae, encode_video(pipeline.vae, shrunk(true).transpose(0, 1)[None]))
     frames = decoded[0].transpose(0, 1)
     usual = torch.nn.functional.interpolate(frames, scale_factor=2, mode="bicubic").clamp(-1, 1)
-    enlarged = pipeline.vae.upscaler.enlarge(frames, true[0], unmoved(pipeline.vae, true[0]))
+    enlarged = pipeline.vae.upscaler.enlarge(frames, true[0])
     assert error(enlarged[0], true[0]) < 0.1 * error(usual[0], true[0]), "the picture itself is kept"
     assert error(enlarged, true) < error(usual, true)
     left, top, width, height = map(int, clip.boxes[0])
@@ -137,8 +129,7 @@ def test_a_video_is_the_small_one_enlarged(pipeline) -> None:
         assert np.abs(np.array(one.box_xywh) - 2 * np.array(other.box_xywh)).max() <= 2
     frames = torch.from_numpy(small.frames).permute(0, 3, 1, 2).mul(2).sub(1)
     shown = torch.from_numpy(np.array(large.inputs.image)).permute(2, 0, 1).float().div(127.5).sub(1)
-    still = unmoved(pipeline.vae, shown)
-    enlarged = pipeline.vae.upscaler.enlarge(frames, shown, still).add(1).div(2).permute(0, 2, 3, 1)
+    enlarged = pipeline.vae.upscaler.enlarge(frames, shown).add(1).div(2).permute(0, 2, 3, 1)
     np.testing.assert_allclose(large.frames, enlarged.numpy(), atol=0.02)  # flow is sought between bytes
     assert np.abs(large.frames - enlarged.numpy()).mean() < 1e-3
     same = make(size=(2 * width, 2 * height))

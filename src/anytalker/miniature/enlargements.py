@@ -22,13 +22,10 @@ from anytalker.files import atomic_path
 from anytalker.miniature.corpus import CorpusSettings, RenderedClip, Renders
 from anytalker.miniature.guesses import GuessSettings, guess, missing_guesses
 from anytalker.models.latents import decode_video
-from anytalker.models.upscaler import SCALE, PictureWarp, halved
+from anytalker.models.upscaler import SCALE, PictureWarp
 
 KEPT = 8
 """Frames of a clip that are kept, besides its picture."""
-FOCUS = 0.75
-"""Share of the squares that lie around mouths, eyes and whatever else the picture doesn't show."""
-_LEAST = 1e-3
 
 
 def write_enlargements(
@@ -85,7 +82,7 @@ def shrunk(frame: np.ndarray) -> np.ndarray:
 def enlargement_lessons(
     folder: Path, batch_size: int, side: int = 64, clips: slice = slice(None), seed: int = 0
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Endless squares for `train_upscaler`: most around what the picture doesn't show, the others anywhere.
+    """Endless random squares for `train_upscaler`.
 
     Args:
         folder: where `write_enlargements` wrote.
@@ -115,19 +112,8 @@ def _square(clip: dict[str, torch.Tensor], side: int, rng: np.random.Generator) 
         pixels.permute(2, 0, 1).float().div(127.5).sub(1)
         for pixels in (clip["decoded"][number], clip["picture"], clip["true"][number])
     )
-    warped = PictureWarp(picture, decoded.shape[1:])(decoded[None])[0]
-    top, left = _corner(halved((true - warped).abs()[None])[0].sum(dim=0).numpy(), side, rng)
+    top, left = (int(rng.integers(0, size - side + 1)) for size in decoded.shape[1:])
     small = decoded[:, top : top + side, left : left + side]
     rows, columns = (slice(SCALE * start, SCALE * (start + side)) for start in (top, left))
-    return small, picture[:, rows, columns], warped[:, rows, columns], true[:, rows, columns]
-
-
-def _corner(change: np.ndarray, side: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Top and left of a square, mostly around a pixel drawn by how much has changed (h, w) there."""
-    limits = [size - side for size in change.shape]
-    if rng.random() >= FOCUS:
-        return int(rng.integers(0, limits[0] + 1)), int(rng.integers(0, limits[1] + 1))
-    shares = change.ravel() + _LEAST
-    row, column = np.unravel_index(rng.choice(shares.size, p=shares / shares.sum()), change.shape)
-    top, left = (min(max(0, int(middle) - side // 2), most) for middle, most in zip((row, column), limits, strict=True))
-    return top, left
+    warped = PictureWarp(picture, decoded.shape[1:], (top, left, side))(decoded[None])[0]
+    return small, picture[:, rows, columns], warped, true[:, rows, columns]

@@ -137,13 +137,13 @@ def enlarged(vae: Any, frames: torch.Tensor, picture: torch.Tensor | None) -> to
     if picture is None:
         return frames
     videos = [
-        vae.upscaler.enlarge(video.transpose(0, 1), one, unmoved(vae, one.to(video)))
+        vae.upscaler.enlarge(video.transpose(0, 1), one, _unmoved(vae, one.to(video)) if len(one) > 3 else None)
         for video, one in zip(frames, picture, strict=True)
     ]
     return torch.stack(videos).transpose(1, 2)
 
 
-def unmoved(vae: Any, picture: torch.Tensor) -> torch.Tensor:
+def _unmoved(vae: Any, picture: torch.Tensor) -> torch.Tensor:
     """What the autoencoder makes of a picture (3 or more, 2h, 2w) at half its size: (3, h, w)."""
     return decode_video(vae, encode_video(vae, halved(picture[None, :3])[:, :, None]))[0, :, 0]
 

@@ -29,12 +29,6 @@ _SOURCES = 3  # the frame, the picture, the warped picture
 _REACH = 8.0
 """How smooth the movement of a photographed head is, in pixels of a frame, whose faces are 76 wide."""
 _LEAST = 1e-3
-_CHANGE = (0.06, 0.12)
-"""Differences of 2 below which a frame is taken to be the picture, and above which it is not."""
-_EDGE = 4
-"""Pixels of a frame around what has changed that the network draws, too."""
-_SEEN = 12
-"""Pixels around a part that the network sees; what is further away changes a value by less than half a grey level."""
 
 
 class _Block(nn.Module):
@@ -102,33 +96,31 @@ class PictureUpscaler(nn.Module):
             frames: (t, 3, h, w) in [-1, 1].
             picture: (3, 2h, 2w) in [-1, 1]; of a photograph (6, 2h, 2w), with the three areas in [0, 1] that
                 `conditioning.face_mesh.photographed.moving_areas` finds.
-            decoded: (3, h, w) in [-1, 1], what the autoencoder makes of the picture at half its size: where a frame is
-                the same, the picture is copied. Photographs need it. None: the network works everywhere.
+            decoded: (3, h, w) in [-1, 1], what the autoencoder makes of the picture at half its size, for photographs:
+                frames are compared with it, to see how they move; None: with the picture.
 
         Returns:
             (t, 3, 2h, 2w) in [-1, 1].
         """
         areas = picture[3:].float().cpu().numpy() if len(picture) > 3 else None
         picture = picture[:3]
-        warp = PictureWarp(picture, frames.shape[2:], areas=areas, decoded=None if areas is None else decoded)
+        warp = PictureWarp(picture, frames.shape[2:], areas=areas, decoded=decoded)
         shown = picture[None].to(frames)
         small = halved(shown)
-        mouths = None if areas is None else list(_pieces(areas[0]))
+        seen = SCALE * CELL * (2 * len(self.body) + 1)  # each convolution looks one cell further
+        mouths = None if areas is None else [(place, share.to(frames)) for place, share in _pieces(areas[0], seen)]
 
         @torch.no_grad()
         def larger(frame: torch.Tensor) -> torch.Tensor:
             warped = warp(frame).contiguous()
-            if mouths is not None:
-                kept, pieces = warped, mouths
-            elif decoded is not None:
-                kept, pieces = shown, list(_pieces(_changed(frame[0] - decoded)))
-            else:
+            if mouths is None:
                 return self(frame, shown, warped, small)[0]
-            result = kept[0].clone()
-            for (rows, columns), share in pieces:
+            result = warped[0].clone()
+            for (rows, columns), share in mouths:
                 y, x = (slice(part.start // SCALE, part.stop // SCALE) for part in (rows, columns))
-                made = self(frame[..., y, x], shown[..., rows, columns], warped[..., rows, columns], small[..., y, x])
-                result[:, rows, columns] += torch.from_numpy(share).to(made) * (made - kept[..., rows, columns])[0]
+                piece = warped[..., rows, columns]
+                made = self(frame[..., y, x], shown[..., rows, columns], piece, small[..., y, x])
+                result[:, rows, columns] += share * (made - piece)[0]
             return result
 
         # One by one, since the states are as large as the frames.
@@ -155,6 +147,7 @@ class PictureWarp:
     Args:
         picture: (3, 2h, 2w) in [-1, 1].
         size: height and width of the frames.
+        square: top, left and side, in pixels of a frame, of the part that is wanted; None: all of it.
         areas: (3, 2h, 2w) in [0, 1] of a photograph, see `PictureUpscaler.enlarge`.
         decoded: (3, h, w), see there.
     """
@@ -163,17 +156,20 @@ class PictureWarp:
         self,
         picture: torch.Tensor,
         size: tuple[int, ...],
+        square: tuple[int, int, int] | None = None,
         areas: np.ndarray | None = None,
         decoded: torch.Tensor | None = None,
     ) -> None:
         height, width = size
+        top, left, tall, wide = (0, 0, height, width) if square is None else (*square, square[2])
+        self._part = slice(top, top + tall), slice(left, left + wide)
         self._shown = _eight_bit(picture)
         small = cv2.resize(self._shown, (width, height), interpolation=cv2.INTER_AREA)
         self._grey = _grey(small if decoded is None else _eight_bit(decoded))
         self._areas: list[np.ndarray] = []
         if areas is not None:
             self._areas = [cv2.resize(area, (width, height), interpolation=cv2.INTER_AREA)[..., None] for area in areas]
-        y, x = np.mgrid[: SCALE * height, : SCALE * width]
+        y, x = np.mgrid[SCALE * top : SCALE * (top + tall), SCALE * left : SCALE * (left + wide)]
         self._place = np.stack([x, y], axis=-1).astype(np.float32)
 
     def __call__(self, frames: torch.Tensor) -> torch.Tensor:
@@ -183,58 +179,36 @@ class PictureWarp:
             frames: (n, 3, h, w) in [-1, 1].
 
         Returns:
-            (n, 3, 2h, 2w) in [-1, 1].
+            (n, 3, 2h, 2w), or (n, 3, 2·side, 2·side), in [-1, 1].
         """
         height, width = self._place.shape[:2]
         warped = np.empty((len(frames), height, width, 3), np.uint8)
+        library: Any = cv2  # its stubs lack what optical flow needs
         for number, frame in enumerate(frames):
-            # a new search for each: of small frames it remembers the last
-            flow = _search(each_pixel=not self._areas).calc(_grey(_eight_bit(frame)), self._grey, None)
-            flow = _of_heads(flow, *self._areas[1:]) if self._areas else flow
+            # a new one for each: of small frames it remembers the last
+            search = library.DISOpticalFlow_create(library.DISOPTICAL_FLOW_PRESET_MEDIUM)
+            flow = search.calc(_grey(_eight_bit(frame)), self._grey, None)
+            flow = (_of_heads(flow, *self._areas[1:]) if self._areas else flow)[self._part]
             flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * SCALE + self._place
             cv2.remap(self._shown, flow, None, cv2.INTER_CUBIC, warped[number], cv2.BORDER_REPLICATE)
         return torch.from_numpy(warped).permute(0, 3, 1, 2).to(frames).div_(127.5).sub_(1)
 
 
-def _search(each_pixel: bool) -> Any:
-    """Optical flow for every pixel of drawn lines, or as smooth as heads move."""
-    library: Any = cv2  # its stubs lack what optical flow needs
-    search = library.DISOpticalFlow_create(library.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    if each_pixel:
-        search.setFinestScale(0)
-        search.setVariationalRefinementIterations(0)
-        search.setPatchStride(4)
-        search.setGradientDescentIterations(12)
-    return search
-
-
-def _changed(difference: torch.Tensor) -> np.ndarray:
-    """How far a frame differs (3, h, w) from what the picture shows, as the network's share (2h, 2w) in [0, 1]."""
-    largest = difference.abs().amax(dim=0).float().cpu().numpy()
-    least, most = _CHANGE
-    share = np.clip((cv2.GaussianBlur(largest, (0, 0), 1.0) - least) / (most - least), 0, 1)
-    share = cv2.dilate(share, np.ones((2 * _EDGE + 1, 2 * _EDGE + 1), np.uint8))
-    share = cv2.GaussianBlur(share, (0, 0), _EDGE / 2)
-    share[share < _LEAST] = 0
-    return cv2.resize(share, (SCALE * share.shape[1], SCALE * share.shape[0]), interpolation=cv2.INTER_LINEAR)
-
-
-def _pieces(area: np.ndarray) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
-    """The parts of an area (2h, 2w), with the pixels around them that the network needs to see.
+def _pieces(area: np.ndarray, seen: int) -> Iterator[tuple[tuple[slice, slice], torch.Tensor]]:
+    """The connected parts of an area (2h, 2w), each with so many pixels around it.
 
     Yields:
         Rows and columns of the picture, whole cells, and the part's values there.
     """
     unit = SCALE * CELL
-    around = np.ones((2 * _SEEN + 1, 2 * _SEEN + 1), np.uint8)
-    count, labels, found, _ = cv2.connectedComponentsWithStats(cv2.dilate((area > 0).astype(np.uint8), around))
+    count, labels, found, _ = cv2.connectedComponentsWithStats((area > 0).astype(np.uint8))
     for number in range(1, count):
         left, top, wide, tall = (int(value) for value in found[number, :4])
         rows, columns = (
-            slice(start // unit * unit, min(-(-(start + length) // unit) * unit, end))
+            slice(max(0, (start - seen) // unit * unit), min(-(-(start + length + seen) // unit) * unit, end))
             for start, length, end in ((top, tall, area.shape[0]), (left, wide, area.shape[1]))
         )
-        yield (rows, columns), np.where(labels[rows, columns] == number, area[rows, columns], 0).astype(np.float32)
+        yield (rows, columns), torch.from_numpy(np.where(labels == number, area, 0)[rows, columns])
 
 
 def _of_heads(flow: np.ndarray, heads: np.ndarray, features: np.ndarray) -> np.ndarray:
