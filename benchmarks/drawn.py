@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 from anytalker.conditioning.drawn import looks_photographed
-from anytalker.conditioning.faces import detect_faces
+from anytalker.conditioning.faces import detect_faces, scale_box
 from anytalker.errors import AnyTalkerError
 from anytalker.media.pictures import load_image
 from anytalker.miniature.world.scenes import UNSEEN_SEED, Scene
@@ -35,26 +35,26 @@ def compressed(image: Image.Image, quality: int) -> Image.Image:
     return Image.open(file).convert("RGB")
 
 
-FORMS: dict[str, tuple[float, Callable[[Image.Image], Image.Image]]] = {
-    "as drawn": (1.0, lambda image: image),
-    "enlarged 1.7 times": (1.7, lambda image: scaled(image, 1.7)),
-    "JPEG of quality 90": (1.0, lambda image: compressed(image, 90)),
-    "JPEG of quality 75": (1.0, lambda image: compressed(image, 75)),
-    "JPEG of quality 60": (1.0, lambda image: compressed(image, 60)),
-    "JPEG of quality 40": (1.0, lambda image: compressed(image, 40)),
-    "shrunk to 0.6, JPEG of quality 75": (0.6, lambda image: compressed(scaled(image, 0.6), 75)),
+FORMS: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "as drawn": lambda image: image,
+    "enlarged 1.7 times": lambda image: scaled(image, 1.7),
+    "JPEG of quality 90": lambda image: compressed(image, 90),
+    "JPEG of quality 75": lambda image: compressed(image, 75),
+    "JPEG of quality 60": lambda image: compressed(image, 60),
+    "JPEG of quality 40": lambda image: compressed(image, 40),
+    "shrunk to 0.6, JPEG of quality 75": lambda image: compressed(scaled(image, 0.6), 75),
 }
 
 
 def drawn_people(count: int, first: int) -> None:
     """Print the rows of drawn pictures: with their faces, and without."""
     scenes = [Scene.random(1 + seed % 4, first + seed) for seed in range(count)]
-    for name, (factor, form) in FORMS.items():
+    for name, form in FORMS.items():
         wrong = [0, 0]
         for scene in scenes:
-            image = form(Image.fromarray(scene.picture(288)))
-            x = [tuple(round(factor * side) for side in box) for box in scene.boxes(288)]
-            faces = [(box[0], box[1], box[2], box[3]) for box in x]
+            drawn = Image.fromarray(scene.picture(288))
+            image = form(drawn)
+            faces = [scale_box(box, drawn.size, image.size) for box in scene.boxes(288)]
             for place, boxes in enumerate((faces, [])):
                 wrong[place] += looks_photographed(image, boxes)
         print(f"| {count} drawn, {name} | {wrong[0]} | {wrong[1]} |", flush=True)

@@ -48,6 +48,18 @@ def test_texture_is_a_photographs() -> None:
     assert flatness(Image.new("RGB", (3, 2), "red")) == 1
 
 
+def test_faces_tell_more_than_what_is_around_them() -> None:
+    scenes = [Scene.random(1 + seed % 4, UNSEEN_SEED + seed) for seed in range(20)]
+    small = [Image.fromarray(scene.picture(173)) for scene in scenes]
+    boxes = [scene.boxes(173) for scene in scenes]
+    assert not any(map(looks_photographed, (compressed(picture, 75) for picture in small), boxes))
+    wall = Image.new("RGB", (512, 288), "grey")
+    wall.paste(textured(3).crop((0, 0, 150, 150)), (180, 60))
+    assert not looks_photographed(wall)
+    assert looks_photographed(wall, [(190, 70, 130, 130)])
+    assert not looks_photographed(wall, [(190, 70, 30, 30)]), "too small to tell, so the whole picture decides"
+
+
 def test_generate_says_what_the_miniature_has_never_seen(tmp_path, monkeypatch, write_wave, tone) -> None:
     monkeypatch.chdir(tmp_path)
     write_wave(tone[:8000], "anna.wav")
