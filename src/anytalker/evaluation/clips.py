@@ -235,7 +235,11 @@ class VideoFrames:
             raise InputError(f"{self.path.name} holds no frames.")
 
     def at_rate(self, fps: float) -> Iterator[np.ndarray]:
-        """The frames that would be seen at another rate: of each moment the nearest one."""
+        """The frames, uint8 RGB (H, W, 3), that would be seen at another rate: of each moment the nearest one.
+
+        Args:
+            fps: frames a second.
+        """
         own, number = self.probe()[1], 0
         if own == fps or not own or not fps:
             yield from self
