@@ -33,15 +33,24 @@ class LogMelFeatures:
         window: video frames a window, centred; edges repeat.
         floor: decades below the loud level that count as silence.
         headroom: decades above the loud level that are kept.
+        frame_positions: video frames that share a latent frame; each then says which of them it is, in as many more
+            channels, as loud as its loudest band. The transformer attends to the frames of a latent frame as a set, so
+            that without this it can't tell their order. 0: no such channels.
     """
 
     def __init__(
-        self, mel_bins: int = 32, substeps: int = 4, window: int = 5, floor: float = 3.5, headroom: float = 0.7
+        self,
+        mel_bins: int = 32,
+        substeps: int = 4,
+        window: int = 5,
+        floor: float = 3.5,
+        headroom: float = 0.7,
+        frame_positions: int = 0,
     ) -> None:
         from transformers.audio_utils import mel_filter_bank
 
         self.mel_bins, self.substeps, self.window = mel_bins, substeps, window
-        self.floor, self.headroom = floor, headroom
+        self.floor, self.headroom, self.frame_positions = floor, headroom, frame_positions
         bank = mel_filter_bank(
             _TRANSFORM // 2 + 1, mel_bins, 60.0, 7600.0, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
         )
@@ -54,8 +63,8 @@ class LogMelFeatures:
 
     @property
     def channels(self) -> int:
-        """Values a frame: all bands of all substeps."""
-        return self.mel_bins * self.substeps
+        """Values a frame: all bands of all substeps, then its position."""
+        return self.mel_bins * self.substeps + self.frame_positions
 
     def __call__(self, waveform: np.ndarray | torch.Tensor, num_frames: int, fps: float) -> torch.Tensor:
         """Features (num_frames, window, 1, channels) of a 16 kHz waveform (samples,).
@@ -72,8 +81,17 @@ class LogMelFeatures:
         share = (positions - below)[:, None]
         rows = spectra[below] * (1 - share) + spectra[above] * share
         rows[moments > len(samples) / SAMPLE_RATE] = 0
-        frames = rows.reshape(num_frames, self.channels)
+        frames = rows.reshape(num_frames, self.mel_bins * self.substeps)
+        if self.frame_positions:
+            frames = torch.cat([frames, self._positions(frames)], dim=1)
         return windows(frames[:, None], self.window)
+
+    def _positions(self, frames: torch.Tensor) -> torch.Tensor:
+        """Position (F, frame_positions) of each frame in its latent frame; frame 0 is one alone and has none."""
+        numbers = (torch.arange(len(frames)) - 1) % self.frame_positions
+        marks = torch.nn.functional.one_hot(numbers, self.frame_positions) * frames.amax(dim=1, keepdim=True)
+        marks[:1] = 0
+        return marks
 
     def _levels(self, samples: torch.Tensor) -> torch.Tensor:
         count = len(samples) // _HOP + 1
@@ -99,7 +117,7 @@ class LogMelFeatures:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the settings to `folder`/config.json."""
-        names = ("mel_bins", "substeps", "window", "floor", "headroom")
+        names = ("mel_bins", "substeps", "window", "floor", "headroom", "frame_positions")
         values = {"type": "log_mel"} | {name: getattr(self, name) for name in names}
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

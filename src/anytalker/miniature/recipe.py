@@ -96,7 +96,7 @@ def prepare_miniature(
     vae = make_autoencoder(folder / "autoencoder", autoencoder, start, log)
     if not (folder / "untrained" / "anytalker.json").exists():
         make_untrained(vae).save_pretrained(folder / "untrained")
-    encoder = ClipEncoder(vae, LogMelFeatures(), SETTINGS.condition, SETTINGS.image_size)
+    encoder = ClipEncoder(vae, miniature_features(), SETTINGS.condition, SETTINGS.image_size)
     for name, settings in corpora.items():
 
         def report(done: int, total: int, name: str = name) -> None:
@@ -310,6 +310,11 @@ def measure_latents(vae: MiniatureAutoencoder, clips: int = 100) -> None:
     vae.register_to_config(latents_mean=values.mean(1).tolist(), latents_std=values.std(1).tolist())
 
 
+def miniature_features() -> LogMelFeatures:
+    """What the miniature hears: four video frames share one of its latent frames."""
+    return LogMelFeatures(frame_positions=4)
+
+
 def make_transformer(features: LogMelFeatures) -> AnyTalkerTransformer3DModel:
     """The miniature's transformer, untrained: layout A, small."""
     return AnyTalkerTransformer3DModel(
@@ -346,7 +351,7 @@ def make_untrained(vae: MiniatureAutoencoder, seed: int = 0) -> AnyTalkerPipelin
         image_size=SETTINGS.image_size,
         patch_size=16,
     )
-    features = LogMelFeatures()
+    features = miniature_features()
     return AnyTalkerPipeline(
         transformer=make_transformer(features),
         vae=vae,
