@@ -41,7 +41,8 @@ def atomic_path(destination: str | Path) -> Iterator[Path]:
             error.filename, error.filename2 = str(target), None
         raise
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # nothing may hide why it failed
+            partial.unlink()
 
 
 def make_folder(path: str | Path) -> None:

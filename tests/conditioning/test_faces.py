@@ -132,6 +132,25 @@ def test_a_downloaded_detector_is_used_and_a_damaged_one_is_named(tmp_path, monk
         detect_faces(image, 1)
 
 
+def test_large_pictures_are_searched_small_and_large(tmp_path, monkeypatch) -> None:
+    close, far = np.array([900, 700, 1000, 1200, 0.9]), np.array([3600, 100, 60, 70, 0.8])
+
+    class Network:
+        """Finds faces of 10 to 300 pixels, as YuNet does."""
+
+        def __init__(self, size) -> None:
+            self.scale = size[0] / 4032
+
+        def detect(self, pixels):
+            found = [face for face in (close, far) if 10 < face[2] * self.scale < 300]
+            return 1, np.stack([np.append(face[:4] * self.scale, face[4]) for face in found])
+
+    monkeypatch.setattr("cv2.FaceDetectorYN.create", lambda weights, config, size, confidence: Network(size))
+    (tmp_path / "yunet.onnx").write_bytes(b"network")
+    found = YuNetFaceDetector(tmp_path / "yunet.onnx")(Image.new("RGB", (4032, 3024)))
+    assert found == [((900, 700, 1000, 1200), 0.9), ((3600, 100, 60, 70), 0.8)]
+
+
 def test_the_surest_faces_win_and_doubles_are_dropped() -> None:
     def detector(image: Image.Image) -> list:
         return [((60, 10, 30, 30), 2.0), ((5, 10, 30, 30), 1.9), ((8, 12, 28, 28), 1.0), ((40, 60, 20, 20), 0.2)]

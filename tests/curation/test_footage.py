@@ -15,6 +15,7 @@ from anytalker.curation.footage import FPS, DamagedFootage, Footage, StoredSound
 from anytalker.curation.piece import Face, Pictures, Piece
 from anytalker.errors import InputError
 from anytalker.media.recordings import load_audio
+from anytalker.media.video import read_video
 
 
 def write_footage(
@@ -24,6 +25,7 @@ def write_footage(
     sound_from: float | None = None,
     seconds: float = 1.0,
     still: bool = False,
+    aspect: Fraction | None = None,
     **options: str,
 ) -> Path:
     """A video whose frames show their number as brightness, or the same noise, at given times, perhaps with a click."""
@@ -32,6 +34,8 @@ def write_footage(
     with av.open(str(path), "w", options=container_options) as container:
         video = container.add_stream(codec, rate=fps, options={"crf": "5", "g": "10", **options})
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        if aspect is not None:
+            video.codec_context.sample_aspect_ratio = aspect
         if codec == "libx264":
             video.time_base = video.codec_context.time_base = Fraction(1, 1000)
         sound = container.add_stream("pcm_s16le", rate=16000, layout="mono") if sound_from is not None else None
@@ -154,9 +158,30 @@ def test_sound_goes_on_where_its_channels_change() -> None:
         frame.sample_rate, frame.time_base, frame.pts = 48000, Fraction(1, 48000), 4800 * number
         frames.append(frame)
     stream = SimpleNamespace(start_time=0, time_base=Fraction(1, 48000))
-    heard = np.concatenate(list(_mono(SimpleNamespace(decode=lambda _: iter(frames)), stream)))
+    packets = [SimpleNamespace(decode=lambda: frames)]
+    heard = np.concatenate(list(_mono(SimpleNamespace(demux=lambda _: packets), stream)))
     assert abs(len(heard) - 6400) <= 3
     assert heard[[800, 2400, 4000, 5600]] == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=0.01)
+
+
+def test_a_damaged_packet_ends_no_sound() -> None:
+    def packet(number: int) -> SimpleNamespace:
+        frame = av.AudioFrame.from_ndarray(np.full((1, 16000), 0.1 * number, np.float32), "fltp", "mono")
+        frame.sample_rate, frame.time_base, frame.pts = 16000, Fraction(1, 16000), 16000 * number
+        return SimpleNamespace(decode=lambda: [frame])
+
+    def damaged() -> None:
+        raise av.InvalidDataError(1, "damaged")
+
+    packets = [packet(0), packet(1), SimpleNamespace(decode=damaged), packet(3)]
+    stream = SimpleNamespace(start_time=0, time_base=Fraction(1, 16000))
+    heard = np.concatenate(list(_mono(SimpleNamespace(demux=lambda _: packets), stream)))
+    assert heard[8000::16000] == pytest.approx([0, 0.1, 0, 0.3], abs=0.01)
+
+
+def test_pixels_become_square(tmp_path) -> None:
+    wide = write_footage(tmp_path / "wide.mp4", [0.0, 0.04], aspect=Fraction(4, 3))
+    assert next(Footage(wide).frames()).shape == read_video(wide)[0].shape[1:] == (48, 85, 3)
 
 
 def test_footage_without_sound_has_none(tmp_path) -> None:

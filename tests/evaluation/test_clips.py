@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import struct
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from anytalker.errors import InputError
-from anytalker.evaluation.clips import Folders, VideoFrames, find_clips, find_voices, read_spans
+from anytalker.evaluation.clips import ClipSource, Folders, VideoFrames, find_clips, find_voices, read_spans
 from anytalker.evaluation.eye_motion.tracks import FaceTracks
-from anytalker.media.video import write_video
+from anytalker.evaluation.mouth_scores import voices_of
+from anytalker.media.video import read_video, write_video
 
 
 @pytest.fixture
@@ -100,6 +104,42 @@ def test_frames_are_decoded_again_and_again(folder) -> None:
     assert len(list(video)) == len(list(video)) == 12
     assert (video.size, video.fps, video.uneven()) == ((64, 48), 24.0, False)
     assert video.probe() == ((64, 48), 24.0)
+
+
+def test_frames_of_a_turned_phone_are_upright(folder) -> None:
+    path = folder / "one.mp4"
+    plain = next(iter(VideoFrames(path)))
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 44
+    data[matrix : matrix + 36] = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, 48 * 65536, 0, 1 << 30)
+    path.write_bytes(data)
+    video = VideoFrames(path)
+    turned = np.rot90(plain, -1)
+    assert np.array_equal(next(iter(video)), turned)
+    assert video.size == (48, 64)
+    assert np.array_equal(read_video(path)[0][0], turned)
+
+
+@pytest.mark.parametrize("late", [0.0, 0.5])
+def test_sound_that_begins_late_stays_in_time(tmp_path, late) -> None:
+    path = tmp_path / "late.mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=24)
+        video.width = video.height = 64
+        sound = container.add_stream("pcm_s16le", rate=16000, layout="mono")
+        for number in range(48):
+            picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), "rgb24")
+            picture.pts = number
+            container.mux(video.encode(picture))
+        container.mux(video.encode(None))
+        click = np.zeros((1, 16000), np.int16)
+        click[0, 1600:1760] = 20000
+        frame = av.AudioFrame.from_ndarray(click, "s16", "mono")
+        frame.sample_rate, frame.time_base, frame.pts = 16000, Fraction(1, 16000), round(16000 * late)
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    heard = voices_of(ClipSource(path), 1, 2.0)[0]
+    assert np.abs(heard).argmax() / 16000 == pytest.approx(late + 0.1, abs=0.02)
 
 
 def test_broken_videos_are_named(folder, tmp_path) -> None:

@@ -91,6 +91,11 @@ def test_the_releases_batch_file_is_read(folder) -> None:
         ("[", "is not JSON"),
         ("{}", "one at least"),
         ('{"../a": {}}', "name of a video"),
+        (json.dumps({"a" * 300: {}}), "name of a video"),
+        ('{"a\\u0000b": {}}', "name of a video"),
+        ('{"a\\ud800b": {}}', "name of a video"),
+        ('{"a": {}, "a": {}}', "jobs.json: the name 'a' is there 2 times"),
+        ("[" * 200_000, "is not JSON"),
         ('{"talk": {"audio": ["a.wav"]}}', "'talk', image"),
         ('{"talk": {"image": "a.png", "audio": []}}', "'talk', audio"),
         ('{"talk": {"image": "a.png", "audio": ["a.wav"], "guidance_scael": 2}}', "Did you mean 'guidance_scale'\\?"),
@@ -305,7 +310,7 @@ def test_a_line_that_was_cut_off_costs_no_other(folder, monkeypatch) -> None:
 
     monkeypatch.setattr(module, "worker_for", lambda device: Worker())
     (folder / "out").mkdir()
-    (folder / "out" / RESULTS).write_text('{"name": "cut off')
+    (folder / "out" / RESULTS).write_bytes(b'{"name": "cut off \xc3')
     jobs = read_jobs(write_jobs(folder, first=job()))
     for _ in range(2):
         run_batch(jobs, "tiny", folder / "out", ["cpu"])

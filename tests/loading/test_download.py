@@ -184,6 +184,18 @@ def test_a_full_disk_is_said_before_anything_is_sent(hub, tmp_path, monkeypatch)
     assert not hub.sent
 
 
+def test_what_an_interrupted_download_has_left_takes_no_more_room(tmp_path, monkeypatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=module._MARGIN + 1000))
+    entry = module.Download(module.HubFile("some/model", "sub/a[1].pth", 6000, None), tmp_path / "a.pth")
+    with pytest.raises(InputError, match="free disk"):
+        module._check_space([entry], 0, tmp_path)
+    begun = tmp_path / ".downloads" / "some--model" / "sub" / "a[1].pth.0f.partial"
+    begun.parent.mkdir(parents=True)
+    begun.write_bytes(bytes(5000))
+    module._check_space([entry], 0, tmp_path)
+
+
 def test_a_gated_repository_is_told_in_the_hubs_words(hub, tmp_path) -> None:
     hub.gate = "Access to this model is restricted. You must be authenticated to access it."
     with pytest.raises(AnyTalkerError, match=r"can't be reached \(.*Access to this model is restricted\. You must be"):

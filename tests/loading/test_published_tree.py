@@ -209,6 +209,10 @@ def cut(name: str) -> Callable[[Path], None]:
     return holding(name, lambda before: before[: len(before) * 9 // 10])
 
 
+def renamed(name: str, other: str) -> Callable[[Path], None]:
+    return lambda root: (root / name).rename((root / name).with_name(other)) and None
+
+
 def both(*damages: Callable[[Path], None]) -> Callable[[Path], None]:
     return lambda root: [damage(root) for damage in damages] and None
 
@@ -234,6 +238,11 @@ WRONG = {
     "no wav2vec2": (gone(AUDIO), MODEL, "lacks the audio encoder (wav2vec2-base-960h/"),
     "no wav2vec2 config": (gone(CONFIG), MODEL, f"{AUDIO} is not complete: it lacks config.json"),
     "no wav2vec2 weights": (gone(WEIGHTS), MODEL, f"{AUDIO} is not complete: it lacks its weights"),
+    "one shard of wav2vec2": (
+        renamed(WEIGHTS, "model-00001-of-00005.safetensors"),
+        MODEL,
+        "lacks the index of model-00001-of-00005.safetensors (model.safetensors.index.json)",
+    ),
     "no config": (gone(f"{OWN}/{CONFIGS[LARGE]}"), MODEL, "needs its configuration (config_af2v_14B.json)"),
     "one config for two": (gone(f"{OWN}/{CONFIGS[LARGE]}"), OWN, f"{LARGE} (which lacks its config_af2v_14B.json)"),
     "no checkpoint": (gone(MODEL), MODEL, f"{OWN} there is"),

@@ -116,6 +116,45 @@ def test_a_video_longer_than_its_sound_is_whole(tmp_path, name) -> None:
         load_audio(tmp_path / f"cut.{name}")
 
 
+@pytest.mark.parametrize(("name", "codec"), [("a.webm", "libopus"), ("a.m4a", "aac")])
+def test_pauses_of_which_nothing_is_stored_are_silent(tmp_path, tone, name, codec) -> None:
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream(codec, rate=48000, layout="mono")
+        for begin in (0.0, 3.0):
+            resampler = av.AudioResampler(stream.codec_context.format.name, "mono", 48000, stream.frame_size or 960)
+            frame = av.AudioFrame.from_ndarray(np.repeat(tone, 3)[None], "flt", "mono")
+            frame.sample_rate, position = 48000, round(48000 * begin)
+            for part in resampler.resample(frame):
+                part.pts, part.time_base = position, Fraction(1, 48000)
+                position += part.samples
+                container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    loud = frame_loudness(load_audio(tmp_path / name), 40, 10) > 0.05
+    assert loud[1:9].all()
+    assert not loud[12:29].any()
+    assert loud[31:39].all()
+
+
+def test_a_recording_that_begins_late_is_whole(tmp_path, tone) -> None:
+    with av.open(str(tmp_path / "late.mka"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray((tone * 30000).astype(np.int16)[None], "s16", "mono")
+        frame.sample_rate, frame.time_base, frame.pts = 16000, Fraction(1, 16000), 6 * 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert len(load_audio(tmp_path / "late.mka")) == 16000
+
+
+@pytest.mark.parametrize("tail", [bytes(1), b"LYRICSBEGIN" + b"x" * 60 + b"000071LYRICS200", "again"])
+def test_what_follows_an_mp3_is_no_damage(tmp_path, tail) -> None:
+    encode(tmp_path / "a.mp3", np.random.default_rng(0).normal(0, 0.2, 88200), "libmp3lame", 44100)
+    whole = (tmp_path / "a.mp3").read_bytes()
+    seconds = len(load_audio(tmp_path / "a.mp3")) / 16000
+    (tmp_path / "b.mp3").write_bytes(whole + (whole if tail == "again" else tail))
+    heard = len(load_audio(tmp_path / "b.mp3")) / 16000
+    assert heard == pytest.approx(2 * seconds if tail == "again" else seconds, abs=0.1)
+
+
 def test_bare_frames_are_as_long_as_they_are(tmp_path) -> None:
     late = np.concatenate([np.zeros(88200), np.random.default_rng(0).normal(0, 0.2, 88200)])
     encode(tmp_path / "a.aac", late, "aac", 44100, format="adts")  # its length is guessed from the quiet beginning
@@ -239,8 +278,20 @@ def test_log_mel_windows_repeat_the_edges_and_frames_stay_in_place(tone) -> None
     assert energy.argmax() == 12
 
 
+def test_log_mel_frames_say_which_of_their_latent_frame_they_are(tone) -> None:
+    half_silent = np.concatenate([tone, np.zeros(16000, np.float32)])
+    values = LogMelFeatures(frame_positions=4)(half_silent, 45, 24)
+    assert values.shape == (45, 5, 1, 132)
+    assert torch.equal(values[..., :128], LogMelFeatures()(half_silent, 45, 24))
+    marks = values[:, 2, 0, 128:]
+    assert not marks[0].any()
+    assert not values[25:, 2].any(), "silence stays zero"
+    for frame in range(1, 20):
+        assert marks[frame].nonzero().flatten().tolist() == [(frame - 1) % 4]
+
+
 def test_log_mel_settings_are_saved_and_loaded(tmp_path, tone) -> None:
-    features = LogMelFeatures(mel_bins=20, floor=3.0)
+    features = LogMelFeatures(mel_bins=20, floor=3.0, frame_positions=4)
     features.save_pretrained(tmp_path)
     assert torch.equal(audio_features_from_pretrained(tmp_path)(tone, 13, 16), features(tone, 13, 16))
 

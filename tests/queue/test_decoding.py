@@ -51,6 +51,11 @@ def test_a_frame_of_a_video_is_a_picture(folder, tmp_path, voice) -> None:
         assert image.getpixel((30, 30))[2] > 150
 
 
+def test_a_path_that_is_not_there_is_named(folder, tmp_path, voice) -> None:
+    with pytest.raises(InputError, match=r"There is no .*tow\.png"):
+        decode(folder, tmp_path / "tow.png", [voice], bounds=BOUNDS)
+
+
 @pytest.mark.parametrize(
     ("picture", "seconds", "said"),
     [

@@ -188,6 +188,18 @@ def test_the_time_that_a_service_was_stopped_is_not_a_jobs_time(store, clock) ->
     assert store.get("one").started == clock.now - 14 * 3600 - 1
 
 
+def test_the_time_that_the_machine_slept_is_not_a_jobs_time(store, clock) -> None:
+    add(store, "one")
+    claim = store.claim("w", LEASE)
+    clock.now += 8 * 3600
+    assert store.renew(claim, LEASE)
+    assert store.overdue(6 * 3600) == []
+    for _ in range(6 * 3600 // 20 + 2):
+        clock.now += 20
+        store.renew(claim, LEASE)
+    assert store.overdue(6 * 3600) == [("one", "w")]
+
+
 def test_a_file_of_an_earlier_version_goes_on(tmp_path) -> None:
     path = tmp_path / "earlier.sqlite3"
     database = sqlite3.connect(path, isolation_level=None)

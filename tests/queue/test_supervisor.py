@@ -176,6 +176,15 @@ def test_what_a_killed_service_was_making_waits_again(queue, picture, voice, mon
         assert queue.get(job).failure is None
 
 
+def test_what_was_made_on_a_device_that_is_gone_waits_again(queue, picture, voice, monkeypatch) -> None:
+    job = queue.submit(VideoRequest(), picture, [voice]).id
+    queue.store.claim("1-cuda:1", 60)
+    monkeypatch.setattr(queue.store, "_clock", lambda: time.time() + 8 * 3600)
+    monkeypatch.setattr(module._Process, "start", lambda self, arguments: None)
+    Supervisor(queue)._tick()
+    assert (queue.get(job).state, queue.get(job).failure) == (State.queued, None)
+
+
 def test_only_one_process_has_workers(queue, monkeypatch) -> None:
     started = []
     monkeypatch.setattr(module._Process, "start", lambda self, arguments: started.append(arguments))
@@ -183,6 +192,32 @@ def test_only_one_process_has_workers(queue, monkeypatch) -> None:
         time.sleep(0)
         assert not supervisor._take_lock()
         assert started == []
+
+
+def test_a_job_that_is_queued_again_is_not_swept_up(tmp_path, picture, voice, monkeypatch) -> None:
+    queue = VideoQueue(tmp_path / "data", QueueSettings(keep_seconds=-1.0))
+    over = queue.submit(VideoRequest(), picture, [voice]).id
+    queue.cancel(over)
+    expired = queue.store.expired()
+    queue.retry(over)
+    monkeypatch.setattr(queue.store, "expired", lambda: expired)
+    assert queue.sweep() == []
+    assert queue.inputs_of(queue.get(over))[0].is_file()
+
+
+def test_on_a_full_disk_files_are_deleted_first(queue, picture, voice, monkeypatch) -> None:
+    job = queue.submit(VideoRequest(), picture, [voice]).id
+    queue.cancel(job)
+    delete = queue.store.delete
+
+    def need_room(name: str, if_expired: bool = False) -> bool:
+        if queue.folder_of(name).exists():
+            raise sqlite3.OperationalError("database or disk is full")
+        return delete(name, if_expired)
+
+    monkeypatch.setattr(queue.store, "delete", need_room)
+    queue.delete(job)
+    assert queue.list() == []
 
 
 def test_jobs_whose_time_is_over_are_swept_up_with_their_files(tmp_path, picture, voice) -> None:

@@ -19,7 +19,7 @@ from anytalker.queue import worker as module
 from anytalker.queue.making import MakerHere
 from anytalker.queue.record import State, failure_of
 from anytalker.queue.request import PersonRequest, VideoRequest
-from anytalker.queue.video_queue import PREVIEW, RECORD, VIDEO, QueueSettings
+from anytalker.queue.video_queue import PREVIEW, RECORD, VIDEO, QueueSettings, size_of
 from anytalker.queue.worker import Worker
 
 SHORT = {"max_frames": 5, "num_inference_steps": 2}
@@ -91,6 +91,7 @@ def test_a_cancelled_job_stops_at_the_next_step_and_leaves_no_video(queue, worke
     assert len(steps) == 5
     assert queue.get(job.id).state is State.cancelled
     assert not list(queue.folder_of(job.id).glob("video*"))
+    assert queue.store.bytes() == size_of(queue.folder_of(job.id)), "what is kept to go on from counts, too"
 
 
 def test_a_worker_that_is_stopped_gives_its_job_back(queue, worker, picture, voice) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from contextlib import ExitStack
 
@@ -57,6 +58,43 @@ def test_a_timeline_names_sounds_by_number(client, form, queue) -> None:
     timeline = {"people": [{"name": "Anna"}, {"name": "Ben"}], "turns": turns}
     video = client.post("/v1/videos", **form(timeline=timeline)).json()
     assert queue.get(video["id"]).request.timeline.turns[0].sound.file == "voice-1.wav"
+
+
+def test_a_timeline_counts_audio_parts_that_are_none(client, form, picture, voice, queue) -> None:
+    sound = voice.read_bytes()
+    files = [("image", picture.read_bytes()), ("audio", (None, "none"))]
+    files += [("audio", ("anna.wav", sound)), ("audio", ("ben.wav", sound))]
+
+    def ask(number: int):
+        turns = [{"person": "Anna", "start": 0, "end": 0.4, "sound": number}]
+        return client.post("/v1/videos", **form(files, timeline={"people": [{"name": "Anna"}], "turns": turns}))
+
+    assert queue.get(ask(2).json()["id"]).request.timeline.turns[0].sound.file == "voice-1.wav"
+    for number in (1, 4):
+        assert "no recording in that audio part" in ask(number).json()["error"]["message"]
+
+
+def test_half_a_character_is_refused(client, form) -> None:
+    turns = [{"person": "Anna", "start": 0, "end": 0.4, "sound": 1, "direction": "\ud800"}]
+    answer = client.post("/v1/videos", **form(timeline={"people": [{"name": "Anna"}], "turns": turns}))
+    assert (answer.status_code, "half of a character" in answer.text) == (400, True)
+
+
+def test_a_full_disk_is_no_error_of_ours(client, form, queue, monkeypatch) -> None:
+    def full(*given: object, **more: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(queue, "submit", full)
+    answer = client.post("/v1/videos", **form())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "storage_full")
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_the_description_gives_this_services_limits(client) -> None:
+    operation = client.get("/openapi.json").json()["paths"]["/v1/videos"]["post"]
+    fields = operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    assert (fields["num_inference_steps"]["maximum"], fields["scale"]["maximum"]) == (100, 4)
+    assert "1 to 100;" in fields["num_inference_steps"]["description"]
 
 
 def test_a_script_needs_no_audio(client, form, picture, queue) -> None:

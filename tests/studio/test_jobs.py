@@ -61,6 +61,15 @@ def test_what_is_missing_is_said(desk, example, changes, consent, said) -> None:
     assert desk.queue.list() == []
 
 
+def test_a_bad_recording_is_called_like_its_row(desk, example) -> None:
+    bad = desk.uploads / "bad.wav"
+    desk.uploads.mkdir(exist_ok=True)
+    bad.write_bytes(b"nothing " * 40)
+    rows = [Row("Anna", None, listens=True), Row("Ben", str(bad))]
+    with pytest.raises(InputError, match=words.VOICE.format(number=2)):
+        submit(desk.queue, example, rows, Choices(), True)
+
+
 @pytest.mark.parametrize("choices", [Choices("Worst"), Choices(model="/etc"), Choices(seed=-1), Choices(seconds=1e9)])
 def test_choices_the_page_does_not_offer_are_refused(desk, example, choices) -> None:
     with pytest.raises(InputError):

@@ -11,20 +11,24 @@ import numpy as np
 
 from anytalker.errors import InputError, first_line
 from anytalker.files import atomic_path
-from anytalker.media.color import HLG, PQ, tone_mapped
-from anytalker.media.containers import check_readable, frames_from, open_media, video_streams
+from anytalker.media.containers import (
+    LONGEST_GAP,
+    UNEVEN,
+    check_readable,
+    decodable,
+    frames_from,
+    open_media,
+    video_streams,
+)
 from anytalker.media.recordings import SAMPLE_RATE
+from anytalker.media.shown_frames import ShownFrames
 
 FPS = 25
 """Frames a second of curated clips, whatever the footage has (paper)."""
-_LONGEST_GAP = 3600.0
-"""Seconds that a frame may stay on screen, or that sound may be missing; a larger gap means broken time stamps."""
 _AT_ONCE = 2**20
 """Samples of silence that are made at a time."""
 _WHOLE = 0.98
 """Share of a file that must be there; of short ones, all but a second."""
-_UNEVEN = 0.08
-"""Seconds by which time stamps of sound may be off before they count; less is the rounding of containers."""
 
 
 class StoredSound:
@@ -120,7 +124,7 @@ class Footage:
                 if stream.codec_context is None:
                     raise InputError(f"The video of {self.path.name} is of a kind that can't be decoded.")
                 stream.thread_type = "AUTO"
-                picture = _Picture(height)
+                picture = ShownFrames(stream, height)
                 for frame, until in _shown_until(frames_from(container, stream, start / FPS), stream):
                     while (number + 0.5) / FPS < until:
                         if end is not None and number >= end:
@@ -164,42 +168,6 @@ def _said(error: Exception) -> str:
     return getattr(error, "strerror", None) or first_line(error)
 
 
-class _Picture:
-    """Frames as arrays; one that is shown several times is converted once."""
-
-    def __init__(self, height: int | None) -> None:
-        from av.video.reformatter import VideoReformatter
-
-        self._height, self._to_rgb = height, VideoReformatter()
-        self._frame: Any = None
-        self._pixels = np.zeros((0, 0, 3), np.uint8)
-
-    def of(self, frame: Any) -> np.ndarray:
-        if frame is not self._frame:
-            self._frame, self._pixels = frame, self._converted(frame)
-        return self._pixels
-
-    def _converted(self, frame: Any) -> np.ndarray:
-        turns = round(frame.rotation / 90) % 4
-        width, height = frame.width, frame.height
-        aspect = _pixel_aspect(frame)
-        width = round(width * aspect)
-        upright_height = width if turns % 2 else height
-        scale = min(1.0, (self._height or upright_height) / upright_height)
-        size = {"width": max(2, round(width * scale)), "height": max(2, round(height * scale))}
-        if int(frame.color_trc) in (PQ, HLG):
-            deep = self._to_rgb.reformat(frame, format="rgb48le", **size).to_ndarray()
-            pixels = tone_mapped(deep, int(frame.color_trc), int(frame.color_primaries))
-        else:
-            pixels = self._to_rgb.reformat(frame, format="rgb24", **size).to_ndarray()
-        return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
-
-
-def _pixel_aspect(frame: Any) -> float:
-    aspect = float(getattr(frame, "sample_aspect_ratio", None) or 1)
-    return aspect if 0.1 < aspect < 10 and not 0.99 < aspect < 1.01 else 1.0
-
-
 def _shown_until(frames: Iterator[Any], stream: Any) -> Iterator[tuple[Any, float]]:
     """(frame, seconds from the first picture at which the next one takes its place)."""
     begin = stream.start_time or 0
@@ -208,7 +176,7 @@ def _shown_until(frames: Iterator[Any], stream: Any) -> Iterator[tuple[Any, floa
     for frame in frames:
         time = shown + usual if frame.pts is None else float((frame.pts - begin) * stream.time_base)
         if previous is not None and time > shown:
-            if time - shown > _LONGEST_GAP:
+            if time - shown > LONGEST_GAP:
                 yield previous, shown + usual
                 raise ValueError(f"its time stamps jump by {time - shown:.0f} s")
             yield previous, time
@@ -229,11 +197,11 @@ def _mono(container: Any, stream: Any) -> Iterator[np.ndarray]:
     kind: tuple[Any, ...] | None = None
     begin, heard, skip = stream.start_time or 0, 0, 0
     try:
-        for frame in container.decode(stream):
+        for frame in decodable(container, stream):
             if frame.pts is not None:
                 early = float((frame.pts - begin) * stream.time_base) - heard / SAMPLE_RATE
-                missing = round(early * SAMPLE_RATE) if abs(early) > _UNEVEN else 0
-                if missing > _LONGEST_GAP * SAMPLE_RATE:
+                missing = round(early * SAMPLE_RATE) if abs(early) > UNEVEN else 0
+                if missing > LONGEST_GAP * SAMPLE_RATE:
                     return
                 for start in range(0, missing, _AT_ONCE):
                     yield np.zeros(min(_AT_ONCE, missing - start), np.float32)

@@ -17,8 +17,8 @@ from anytalker.curation.report import write_report
 from anytalker.curation.work import FOLDER, FileWork
 from anytalker.errors import InputError
 from anytalker.files import exclusive, write_json_atomic
+from anytalker.media.containers import VIDEO_SUFFIXES
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv")
 _MARK = "curation.json"
 """Says in a folder that it is a dataset of ours, and how it was made."""
 

@@ -16,9 +16,9 @@ import numpy as np
 from anytalker.conventions import Box
 from anytalker.errors import InputError
 from anytalker.evaluation.eye_motion.tracks import find_tracks
-from anytalker.media.containers import open_media
+from anytalker.media.containers import VIDEO_SUFFIXES, open_media
+from anytalker.media.shown_frames import ShownFrames
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 SPANS_FILE = "speaker_duration.json"
 Spans = list[tuple[float, float]]
 
@@ -211,10 +211,8 @@ class VideoFrames:
             InputError: if the file is missing or no video, a playlist, or it breaks off.
         """
         import av
-        from av.video.reformatter import VideoReformatter
 
         self.times = []
-        to_rgb = VideoReformatter()  # one for all frames: making one takes longer than decoding a small frame
         try:
             with open_media(self.path) as container:
                 if not container.streams.video:
@@ -222,11 +220,12 @@ class VideoFrames:
                 stream = container.streams.video[0]
                 stream.thread_type = "AUTO" if self.threaded else "NONE"
                 self.fps = float(stream.average_rate or 0)
-                promised = stream.frames
+                promised, shown = stream.frames, ShownFrames(stream)
                 for frame in container.decode(stream):
                     self.times.append(float(frame.time if frame.time is not None else len(self.times)))
-                    self.size = (frame.width, frame.height)
-                    yield to_rgb.reformat(frame, format="rgb24").to_ndarray()
+                    pixels = shown.of(frame)
+                    self.size = (pixels.shape[1], pixels.shape[0])
+                    yield pixels
         except (av.FFmpegError, OSError) as error:
             raise InputError(f"{self.path.name} can't be decoded: it is no video, or damaged ({error}).") from error
         if promised and len(self.times) < 0.9 * promised:

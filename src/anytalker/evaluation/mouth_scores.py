@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from anytalker.evaluation.clips import ClipSource
 from anytalker.evaluation.lip_sync.binding import binding
 from anytalker.evaluation.lip_sync.scores import LipSync, SyncTracks, embed_tracks, lip_sync_of, sync_c_star
 from anytalker.evaluation.lip_sync.silence import mouth_motions, silence
+from anytalker.media.containers import open_media, video_streams
 from anytalker.media.recordings import SAMPLE_RATE, load_audio
 
 Spans = Sequence[tuple[float, float]]
@@ -117,7 +119,7 @@ def voices_of(clip: ClipSource, people: int, seconds: float) -> list[np.ndarray 
             raise NoScoreError(f"There are {len(clip.voices)} recordings for {people} people.")
         return [None if path is None else load_audio(path) for path in clip.voices]
     try:
-        mixed = load_audio(clip.video)
+        mixed = _beginning_with_pictures(clip.video, load_audio(clip.video))
     except InputError as error:
         raise NoScoreError(f"The video's sound can't be used: {error}") from error
     if people == 1:
@@ -127,6 +129,15 @@ def voices_of(clip: ClipSource, people: int, seconds: float) -> list[np.ndarray 
     if len(clip.speaking) != people:
         raise NoScoreError(f"The spans are of {len(clip.speaking)} people, but {people} were found.")
     return [_within(mixed, spans) if spans else None for spans in clip.speaking]
+
+
+def _beginning_with_pictures(video: Path, sound: np.ndarray) -> np.ndarray:
+    """The sound from the first picture on, wherever the file lets it begin."""
+    with open_media(video) as container:
+        heard, seen = container.streams.audio[0], video_streams(container)[0]
+        late = float((heard.start_time or 0) * heard.time_base - (seen.start_time or 0) * seen.time_base)
+    shift = round(late * SAMPLE_RATE)
+    return np.pad(sound, (shift, 0)) if shift > 0 else sound[-shift:]
 
 
 def _within(waveform: np.ndarray, spans: Spans) -> np.ndarray:

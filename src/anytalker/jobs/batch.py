@@ -118,7 +118,7 @@ def finished_jobs(output: Path, prints: Mapping[str, str]) -> set[str]:
     """Names of the jobs whose videos are there, made from the same files and settings."""
     known: dict[str, bool] = {}
     path = output / RESULTS
-    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
         with suppress(ValueError, KeyError, TypeError):
             line = json.loads(text)
             known[line["name"]] = line["reason"] is None and prints.get(line["name"]) == line["fingerprint"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,23 @@ def model_files(model: str) -> list[Path]:
         return []
 
 
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The names and values of an object in JSON, of which Python would keep the last where a name comes twice."""
+    names = Counter(name for name, _ in pairs)
+    for name, times in names.items():
+        if times > 1:
+            raise InputError(f"the name {name!r} is there {times} times. Give each its own.")
+    return dict(pairs)
+
+
+def _is_file_name(name: str) -> bool:
+    """Whether videos can be called so; suffixes of five characters follow."""
+    try:
+        return 0 < len(name.encode()) <= 250 and Path(name).name == name and name[0] != "." and "\0" not in name
+    except UnicodeEncodeError:
+        return False
+
+
 def read_jobs(path: Path) -> dict[str, Job]:
     """Jobs by name from a JSON file, name → job; relative paths are taken from the file's folder.
 
@@ -110,10 +128,13 @@ def read_jobs(path: Path) -> dict[str, Job]:
         InputError: if it can't be read, or a job is of another form, naming it.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))  # editors of Windows mark what they write
+        text = path.read_text(encoding="utf-8-sig")  # editors of Windows mark what they write
+        values = json.loads(text, object_pairs_hook=_distinct)
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror}.") from error
-    except ValueError as error:
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}") from error
     theirs = dict(peers_jobs(values, path.stem))
     values = theirs or values
@@ -121,7 +142,7 @@ def read_jobs(path: Path) -> dict[str, Job]:
         raise InputError(f"{path} must map names of videos to jobs, and hold one at least.")
     jobs = {}
     for name, value in values.items():
-        if not name or Path(name).name != name or name.startswith("."):
+        if not _is_file_name(name):
             raise InputError(f"{path}: {name!r} can't be the name of a video file.")
         try:
             job = from_peers(value, path.absolute().parent) if name in theirs else value

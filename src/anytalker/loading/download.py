@@ -6,6 +6,7 @@ interrupted file has received: a checkpoint of tens of gigabytes would begin aga
 
 from __future__ import annotations
 
+import glob
 import re
 import shutil
 from collections.abc import Callable, Iterable
@@ -185,7 +186,7 @@ def _whole(entry: Download) -> bool:
 
 
 def _check_space(missing: Iterable[Download], converted: int, home: Path) -> None:
-    needed = sum(entry.file.size for entry in missing) + converted + _MARGIN
+    needed = sum(entry.file.size - _begun(entry.file, home) for entry in missing) + converted + _MARGIN
     existing = home
     while not existing.exists():
         existing = existing.parent
@@ -195,6 +196,13 @@ def _check_space(missing: Iterable[Download], converted: int, home: Path) -> Non
             f"{home} needs {needed / 2**30:.1f} GiB of free disk, and has {free / 2**30:.1f}. Free some, or set "
             "ANYTALKER_HOME to a folder on another disk."
         )
+
+
+def _begun(file: HubFile, home: Path) -> int:
+    """Bytes of a file that an interrupted download has left, which `Hub.fetch` goes on with."""
+    target = home / ".downloads" / file.repository.replace("/", "--") / file.path
+    parts = target.parent.glob(f"{glob.escape(target.name)}.*.partial")
+    return min(file.size, max((part.stat().st_size for part in parts), default=0))
 
 
 def _fetch(entry: Download, hub: Hub, unfinished: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -220,8 +221,17 @@ def _check_weights_folder(folder: Path) -> None:
             f"{folder} is not complete: it lacks its weights, model.safetensors or "
             f"diffusion_pytorch_model.safetensors{other}.{unfinished_downloads(folder)}"
         )
+    if not indexes and any(re.search(r"-\d{5}-of-\d{5}\.safetensors$", path.name) for path in files):
+        raise InputError(
+            f"{folder} is not complete: it lacks the index of {files[0].name} ({_index_of(files[0])}); download it "
+            f"again.{unfinished_downloads(folder)}"
+        )
     for path in files:
         check_whole(path)
+
+
+def _index_of(shard: Path) -> str:
+    return re.sub(r"-\d{5}-of-\d{5}\.safetensors$", INDEX_SUFFIX, shard.name)
 
 
 def check_audio_encoder(folder: Path, width: int | None = None) -> None:

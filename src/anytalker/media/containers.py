@@ -21,6 +21,15 @@ Playlists and stream descriptions (HLS, DASH, concat, SDP and their like) are le
 that would be opened, too.
 """
 
+VIDEO_SUFFIXES = (
+    *(".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv"),
+    *(".m2ts", ".m2t", ".mxf", ".3gp", ".vob", ".ogv"),
+)
+"""Endings of the names of videos, by which folders are searched for them."""
+LONGEST_GAP = 3600.0
+"""Seconds that a frame may stay on screen, or that sound may be missing; a larger gap means broken time stamps."""
+UNEVEN = 0.08
+"""Seconds by which time stamps of sound may be off before they count; less is the rounding of containers."""
 _BACK = (0.5, 3.0, 15.0)
 """Seconds before a moment at which its key frame is looked for, one after another: most files have one in two."""
 _UNSETTLED = 1.0
@@ -74,6 +83,31 @@ def video_streams(container: Any) -> list[Any]:
 
 def _is_cover(stream: Any) -> bool:
     return "attached_pic" in str(getattr(stream.disposition, "name", None) or stream.disposition)
+
+
+def decodable(container: Any, stream: Any, most_bad: int | None = None) -> Iterator[Any]:
+    """All frames of a stream but those of packets that can't be decoded: bad reception, or tags at the end of an MP3.
+
+    Args:
+        container: the file.
+        stream: of it.
+        most_bad: packets that may be bad; None: any number.
+
+    Raises:
+        av.FFmpegError: at one bad packet more.
+    """
+    import av
+
+    bad = 0
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            bad += 1
+            if most_bad is not None and bad > most_bad:
+                raise
+            continue
+        yield from frames
 
 
 def frames_from(container: Any, stream: Any, seconds: float) -> Iterator[Any]:

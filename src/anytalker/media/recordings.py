@@ -16,7 +16,7 @@ from anytalker.conventions import SAMPLE_RATE
 from anytalker.errors import InputError
 from anytalker.files import atomic_path
 from anytalker.media.channels import Envelopes, split_channel
-from anytalker.media.containers import check_readable, open_media
+from anytalker.media.containers import LONGEST_GAP, UNEVEN, check_readable, decodable, open_media
 from anytalker.media.sound import Mixture, Sound
 
 MAX_SECONDS = 6 * 3600
@@ -24,6 +24,8 @@ _FRAMES_AT_ONCE = 2**10
 _LEAST_RATE = 1000
 _UNSAID = {"aac", "ac3", "amr", "dts", "eac3", "gsm", "loas", "mpeg", "mpegts", "sbc", "truehd", "mlp"}
 """Containers of bare frames, whose length is guessed from the first ones."""
+_MOST_BAD = 20
+"""Packets of a recording that may be bad; more is damage."""
 _CANCELLED = 0.01
 """Share of a channel's power below which the mean of all channels is not a mix of them, but what is left of them."""
 
@@ -97,8 +99,9 @@ def _mixed_down(path: Path, sample_rate: int, channel: int | None = None) -> tup
     try:
         with open_media(path) as container:
             _check_stream(container, path, channel)
-            expected = _promised_seconds(container, path)
-            for frame in chain(container.decode(audio=0), [None]):
+            stream, expected = container.streams.audio[0], _promised_seconds(container, path)
+            for frame in chain(decodable(container, stream, _MOST_BAD), [None]):
+                samples += bytes(4 * _missing(frame, stream, len(samples) // 4, sample_rate))
                 for part in resampler.resample(frame):
                     channels = part.to_ndarray().reshape(-1, part.layout.nb_channels).T
                     mean = channels.mean(axis=0) if channel is None else channels[channel]
@@ -120,6 +123,14 @@ def _mixed_down(path: Path, sample_rate: int, channel: int | None = None) -> tup
             "Export it again."
         )
     return np.frombuffer(samples, dtype=np.float32), power, envelopes
+
+
+def _missing(frame: Any, stream: Any, heard: int, sample_rate: int) -> int:
+    """Samples before a frame of which nothing was stored, as in the pauses of calls."""
+    if frame is None or frame.pts is None:
+        return 0
+    late = float((frame.pts - (stream.start_time or 0)) * stream.time_base) - heard / sample_rate
+    return round(late * sample_rate) if UNEVEN < late < LONGEST_GAP else 0
 
 
 def _check_stream(container: Any, path: Path, channel: int | None) -> None:
@@ -155,10 +166,11 @@ def _promised_seconds(container: Any, path: Path) -> float | None:
     name = container.format.name
     if name in _UNSAID or (name == "mp3" and not _says_length(path)):
         return None
+    begins = max(0.0, float((stream.start_time or 0) * stream.time_base))
     if stream.duration is not None:
-        return float(stream.duration * stream.time_base)
+        return float(stream.duration * stream.time_base) - (begins if name == "ogg" else 0.0)
     if len(container.streams) == 1 and container.duration:
-        return float(container.duration / 1e6)
+        return float(container.duration / 1e6) - begins
     hours, _, rest = stream.metadata.get("DURATION", "").partition(":")  # of Matroska: when the stream ends
     minutes, _, seconds = rest.partition(":")
     try:

@@ -12,6 +12,7 @@ from PIL import Image
 from anytalker.errors import InputError
 from anytalker.media.color import HLG, PQ, tone_mapped
 from anytalker.media.containers import frames_from, open_media, video_streams
+from anytalker.media.shown_frames import pixel_aspect
 
 _BLACK = 24
 """Brightness, of 255, that hardly anything of a black frame goes beyond."""
@@ -104,8 +105,8 @@ def _as_picture(frame: Any, stream: Any) -> Image.Image:
         image = Image.fromarray(tone_mapped(deep, transfer, int(frame.color_primaries)))
     else:
         image = Image.fromarray(frame.reformat(format="rgb24").to_ndarray())
-    aspect = float(stream.sample_aspect_ratio or 1) or 1.0
-    if not 0.99 < aspect < 1.01 and 0.1 < aspect < 10:
+    aspect = pixel_aspect(stream)
+    if aspect != 1:
         image = image.resize((round(image.width * aspect), image.height), Image.Resampling.LANCZOS)
     turn = round(frame.rotation / 90) % 4
     quarters = (None, Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)[turn]

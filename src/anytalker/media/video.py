@@ -18,6 +18,7 @@ from anytalker.errors import InputError
 from anytalker.files import atomic_path
 from anytalker.media.containers import check_readable, open_media, video_streams
 from anytalker.media.marks import add_settings, add_synthetic_mark
+from anytalker.media.shown_frames import ShownFrames
 from anytalker.media.sound import Samples
 from anytalker.media.threads import consume_apart
 
@@ -302,7 +303,6 @@ def read_video(path: str | Path, max_frames: int | None = None) -> tuple[np.ndar
         InputError: if the file is missing, or holds no video that can be decoded.
     """
     import av
-    from av.video.reformatter import VideoReformatter
 
     check_readable(Path(path), f"There is no video {path}. Check the path.")
     try:
@@ -311,9 +311,8 @@ def read_video(path: str | Path, max_frames: int | None = None) -> tuple[np.ndar
             if not streams:
                 raise InputError(f"{path} holds no video.")
             stream = streams[0]
-            to_rgb = VideoReformatter()
-            decoded = itertools.islice(container.decode(stream), max_frames)
-            frames = [to_rgb.reformat(frame, format="rgb24").to_ndarray() for frame in decoded]
+            shown = ShownFrames(stream)
+            frames = [shown.of(frame) for frame in itertools.islice(container.decode(stream), max_frames)]
             fps = float(stream.average_rate or 0)
     except (av.FFmpegError, ValueError) as error:
         if isinstance(error, InputError):

@@ -185,8 +185,10 @@ def _said_as(path: str, called: str, work: Callable[[Path], None]) -> None:
     try:
         work(Path(path))
     except InputError as error:
+        if str(error).startswith("There is no "):  # a path of the caller's own, and the only thing that helps
+            raise
         words = str(error).replace(path, called)
-        for article in ("The picture ", "The audio file ", "There is no picture ", "There is no audio file "):
+        for article in ("The picture ", "The audio file "):
             words = words.replace(f"{article}{called}", called)
         raise InputError(words) from None
 

@@ -205,7 +205,8 @@ class JobStore:
 
     def renew(self, claim: Claim, lease: float) -> bool:
         """Keep a claim for so many seconds more; whether it still holds."""
-        return self._if_held(claim, "lease = ?", self._clock() + lease)
+        now = self._clock()  # while the machine slept, nobody worked: that time doesn't count for the job
+        return self._if_held(claim, "claimed = claimed + MAX(0, ? - lease), lease = ?", now, now + lease)
 
     def report(
         self, claim: Claim, stage: str, done: int, total: int, progress: float, seconds_left: float | None
@@ -309,10 +310,18 @@ class JobStore:
                 )
         return self.get(job)
 
-    def delete(self, job: str) -> None:
-        """Forget a job."""
+    def delete(self, job: str, if_expired: bool = False) -> bool:
+        """Forget a job, or only if its time is over and it wasn't queued again; whether it was forgotten."""
+        over = " AND expires < ? AND state NOT IN ('queued', 'running')" if if_expired else ""
+        values = (job, self._clock()) if if_expired else (job,)
         with self._transaction() as database:
-            database.execute("DELETE FROM jobs WHERE id = ?", (job,))
+            return database.execute(f"DELETE FROM jobs WHERE id = ?{over}", values).rowcount == 1
+
+    def resize(self, job: str, size: int) -> None:
+        """Write down how many bytes the files of a job that is over take."""
+        change = "UPDATE jobs SET bytes = ? WHERE id = ? AND state NOT IN ('queued', 'running')"
+        with self._transaction() as database:
+            database.execute(change, (size, job))
 
     def expired(self) -> list[str]:
         """Ids of the jobs whose time is over."""

@@ -127,6 +127,7 @@ class Supervisor:
 
     def _tick(self) -> None:
         settings = self.queue.settings
+        self._recover(None, settings.crashes)  # first: what nobody makes any more goes on, however old it is
         for job, holder in self.queue.store.overdue(settings.job_seconds):
             message = f"It took more than {settings.job_seconds:g} s, which is all the time there is for a video."
             self.queue.store.give_up(job, Failure("timeout", message), settings.expires)
@@ -142,7 +143,6 @@ class Supervisor:
             if worker.due:
                 given = (self.queue.folder, settings, name, worker.device, self.loading, self.begin, self.cluster)
                 worker.start(given)
-        self._recover(None, settings.crashes)
 
     def _recover(self, worker: str | None, crashes: int | None) -> list[str]:
         jobs = self.queue.store.recover(worker, crashes, self.queue.settings.expires)

@@ -214,8 +214,7 @@ class VideoQueue:
             UnknownJob: see `get`.
         """
         self.cancel(job, owner)
-        self.store.delete(job)
-        self._remove_files(job)
+        self._forget(job)
 
     def folder_of(self, job: str) -> Path:
         """Where a job's files are.
@@ -249,9 +248,8 @@ class VideoQueue:
         """Delete jobs whose time is over, and folders that belong to none; ids of these jobs."""
         gone = []
         for job in self.store.expired():
-            self.store.delete(job)
-            self._remove_files(job)
-            gone.append(job)
+            if self._forget(job, if_expired=True):
+                gone.append(job)
         before = time.time() - _ORPHANED
         for folder in [*self._jobs.iterdir(), *self._incoming.iterdir()]:
             with suppress(OSError, UnknownJob):
@@ -265,6 +263,19 @@ class VideoQueue:
         except UnknownJob:
             return False
         return True
+
+    def _forget(self, job: str, if_expired: bool = False) -> bool:
+        """Delete a job and its files; on a full disk its files first, since forgetting takes room, too."""
+        try:
+            deleted = self.store.delete(job, if_expired)
+        except sqlite3.OperationalError as error:
+            if "full" not in str(error) or not self.store.get(job).state.over:
+                raise
+            self._remove_files(job)
+            deleted = self.store.delete(job, if_expired)
+        if deleted:
+            self._remove_files(job)
+        return deleted
 
     def _remove_files(self, job: str) -> None:
         shutil.rmtree(self.folder_of(job), ignore_errors=True)

@@ -184,6 +184,7 @@ class Worker:
                 settings.credentials.sign(made)
         except _NotOurs:
             log.info("dropped", extra={"job": claim.job.id})
+            store.resize(claim.job.id, size_of(folder))
             return
         except _Stopping:
             store.release(claim)

@@ -11,10 +11,11 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from anytalker import __version__
 from anytalker.errors import AnyTalkerError, InputError
-from anytalker.failures import explain
+from anytalker.failures import explain, storage_error
 from anytalker.queue.record import KeyConflict, QueueFull, UnknownJob
 from anytalker.queue.supervisor import Supervisor
 from anytalker.queue.video_queue import VideoQueue
@@ -92,10 +93,15 @@ def _answer_errors(app: FastAPI) -> None:
         return _refuse(429, error.reason, str(error), {"Retry-After": str(_RETRY[error.reason])})
 
     def on_ours(request: Request, error: AnyTalkerError) -> JSONResponse:
+        if str(error).startswith("The disk is full"):
+            return on_full(request, QueueFull("storage_full", "The disk of the service is full. Delete some videos."))
         log.error("failed", extra={"why": type(error).__name__})
         return _refuse(500, "internal_error", "The service could not do it.")
 
     def on_any(request: Request, error: Exception) -> JSONResponse:
+        known = storage_error(error)
+        if known is not None and not isinstance(known, InputError):
+            return on_ours(request, known)
         log.error(explain(error))
         return _refuse(500, "internal_error", "The service could not do it.")
 
@@ -105,6 +111,7 @@ def _answer_errors(app: FastAPI) -> None:
         InputError: on_input,
         QueueFull: on_full,
         UnknownJob: lambda request, error: _refuse(404, "not_found", str(error)),
+        ClientDisconnect: lambda request, error: _refuse(400, "bad_request", "The request ended before it was whole."),
         KeyConflict: lambda request, error: _refuse(409, "key_conflict", str(error)),
         AnyTalkerError: on_ours,
         Exception: on_any,

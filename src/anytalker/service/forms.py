@@ -120,6 +120,8 @@ def _single(name: str, given: list[str]) -> str:
     most = LONGEST_SCRIPT if name in ("script", "timeline", "people") else _LONGEST_TEXT
     if len(given[0]) > most:
         raise InputError(f"The field {name} has {len(given[0])} characters; at most {most} are possible.")
+    if not _is_text(given[0]):
+        raise InputError(f"The field {name} is no text. Send it as UTF-8.")
     if "\0" in given[0]:
         raise InputError(f"The field {name} holds a NUL character. Leave it out.")
     return given[0]
@@ -137,7 +139,7 @@ def _request(values: dict[str, str], audio: Sequence[UploadFile | None], models:
     if "timeline" in values:
         if "people" in values:
             raise InputError("A timeline has people of its own; leave people out.")
-        given["timeline"] = _timeline(_json("timeline", values["timeline"]), voices)
+        given["timeline"] = _timeline(_json("timeline", values["timeline"]), audio)
     elif "people" in values:
         given["people"] = _people(_json("people", values["people"]), audio, "script" in values)
     elif "script" not in values:
@@ -197,13 +199,13 @@ def _voice(given: Any, audio: Sequence[UploadFile | None], numbers: list[int | N
     )
 
 
-def _timeline(data: Any, voices: Sequence[UploadFile]) -> Timeline:
+def _timeline(data: Any, audio: Sequence[UploadFile | None]) -> Timeline:
     """A timeline whose sounds are numbers or file names of audio parts."""
     from anytalker.queue.decoding import voice_name
 
     if not isinstance(data, dict):
         raise InputError("timeline must be a JSON object with people and turns.")
-    names = [voice.filename for voice in voices]
+    names, numbers = [part.filename if part else None for part in audio], _numbers(audio)
     turns = data.get("turns")
     for turn in turns if isinstance(turns, list) else ():
         sound = turn.get("sound") if isinstance(turn, dict) else None
@@ -212,11 +214,14 @@ def _timeline(data: Any, voices: Sequence[UploadFile]) -> Timeline:
         if not isinstance(sound, dict):
             continue
         file = sound.get("file")
-        number = names.index(file) + 1 if names.count(file) == 1 else file
+        number = names.index(file) + 1 if file is not None and names.count(file) == 1 else file
         if isinstance(number, str) and number.isdecimal() and len(number) < 4:
             number = int(number)
         if isinstance(number, int) and not isinstance(number, bool):
-            sound["file"] = voice_name(number)
+            recording = numbers[number - 1] if 1 <= number <= len(audio) else None
+            if recording is None:
+                raise InputError(f"A sound is {number}; there is no recording in that audio part, of {len(audio)}.")
+            sound["file"] = voice_name(recording)
     return Timeline.checked(data)
 
 
@@ -225,9 +230,19 @@ def _json(name: str, text: str) -> Any:
         data = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise InputError(f"The field {name} isn't JSON.") from None
+    if not _is_text(data):
+        raise InputError(f"The JSON of {name} holds half of a character (a lone surrogate). Leave it out.")
     if _is_deep(data):
         raise InputError(f"The JSON of {name} is nested too deeply.")
     return data
+
+
+def _is_text(data: Any) -> bool:
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
+        return False
+    return True
 
 
 def _is_deep(data: Any, most: int = _DEEPEST) -> bool:
@@ -277,5 +292,5 @@ def _check_limits(request: VideoRequest, limits: Limits) -> None:
         raise InputError(f"num_inference_steps is {steps}; this service makes at most {limits.steps}.")
     if request.size is not None and request.size[0] * request.size[1] > limits.sides:
         raise InputError(f"size is {request.size[0]}x{request.size[1]}, which is more than this service makes.")
-    if request.scale is not None and request.scale > 4:
-        raise InputError(f"scale is {request.scale:g}; this service makes at most 4.")
+    if request.scale is not None and request.scale > limits.scale:
+        raise InputError(f"scale is {request.scale:g}; this service makes at most {limits.scale:g}.")

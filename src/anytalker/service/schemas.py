@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from anytalker.pipelines.options import RANGES
 from anytalker.queue.record import QueuedJob, State
 from anytalker.queue.request import LONGEST_SCRIPT, VideoRequest
+from anytalker.service.settings import Limits
 
 Status = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
 STATUSES: dict[State, Status] = {
@@ -132,7 +133,8 @@ def request_body() -> dict[str, Any]:
     """What `POST /v1/videos` takes, for OpenAPI."""
     options = VideoRequest.model_json_schema()["properties"]
     plain = {
-        name: {key: value for key, value in options[name].items() if key in _SAID} | _range(name) | {"type": kind}
+        name: _within_limits(name, {key: value for key, value in options[name].items() if key in _SAID})
+        | {"type": kind}
         for name, kind in _KINDS.items()
     }
     file = {"type": "string", "format": "binary"}
@@ -161,9 +163,14 @@ def request_body() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
-def _range(name: str) -> dict[str, float]:
-    low, high = RANGES.get(name, (None, None))
-    return {} if low is None or high is None else {"minimum": low, "maximum": high}
+def _within_limits(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """A field's schema with the smallest and the largest value that a service takes, also in its description."""
+    if name not in RANGES:
+        return schema
+    low, most = RANGES[name]
+    high = {"num_inference_steps": Limits.steps, "scale": Limits.scale}.get(name, most)
+    said = schema["description"].replace(f" to {most:g}", f" to {high:g}")
+    return schema | {"description": said, "minimum": low, "maximum": high}
 
 
 _SAID = ("description", "default", "enum", "minimum", "exclusiveMaximum")

@@ -25,6 +25,7 @@ class Limits:
         upload_seconds: that an upload may take.
         steps: denoising steps.
         sides: product of width and height of the video in pixels.
+        scale: larger sides than the picture's, see `GenerationOptions`.
         decoding: uploads that are decoded at a time.
         streams: event streams that are open at a time.
         per_minute: requests of one key or, without keys, of everybody together; None: any number.
@@ -35,6 +36,7 @@ class Limits:
     upload_seconds: float = 600.0
     steps: int = 100
     sides: int = 2048 * 2048
+    scale: float = 4.0
     decoding: int = 2
     streams: int = 200
     per_minute: int | None = None

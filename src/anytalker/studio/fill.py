@@ -35,7 +35,12 @@ def from_recording(desk: Desk, cast: Cast | None, upload: str) -> Cast:
     known = _with_people(cast)
     with desk.queue.incoming() as folder:
         decode(folder, Path(known.picture), [desk.checked(upload)], None, desk.queue.settings.decoding)
-        timeline = timeline_of_recording(folder / voice_name(1), faces=len(known.members))
+        path = folder / voice_name(1)
+        try:
+            timeline = timeline_of_recording(path, faces=len(known.members))
+        except InputError as error:  # the page has neither this file nor options of the command line
+            said = str(error).partition(", or --speakers")[0].rstrip(".").replace(str(path), "the recording")
+            raise InputError(f"{said[:1].upper()}{said[1:]}.") from error
         return _filled(desk, known, timeline, folder)
 
 

@@ -133,10 +133,17 @@ def submit(queue: VideoQueue, cast: Cast | None, rows: Sequence[Row], choices: C
         request, recordings, starts = _request(cast, rows, voices, choices)
     except ValidationError as error:
         raise InputError(f"{error.errors()[0]['msg'].removeprefix('Value error, ').rstrip('.')}.") from error
-    with queue.incoming() as folder:
-        if any(starts):
-            recordings = _delayed(queue, folder, cast.picture, recordings, starts)
-        return queue.submit(request, cast.picture, recordings)
+    people = [number for number, voice in enumerate(voices, start=1) if voice is not None]
+    try:
+        with queue.incoming() as folder:
+            if any(starts):
+                recordings = _delayed(queue, folder, cast.picture, recordings, starts)
+            return queue.submit(request, cast.picture, recordings)
+    except InputError as error:  # which counts recordings, and not the rows of people
+        said = str(error)
+        for number, person in reversed(list(enumerate(people, start=1))):
+            said = said.replace(f"Recording {number} ", f"{words.VOICE.format(number=person)} ")
+        raise InputError(said) from error
 
 
 def _request(

@@ -157,6 +157,7 @@ def _clip_part(line: Mapping[str, Any]) -> str:
         return f'{head}<p class="bad">{html.escape(line["failure"])}</p>'
     scores = " · ".join(f"{METRICS[m][0]} {_number(v)}" for m, v in line["scores"].items() if m in METRICS)
     reasons = "".join(f"<br>{METRICS[m][0]}: {html.escape(reason)}" for m, reason in line.get("problems", {}).items())
+    reasons += "".join(f"<br>{html.escape(note)}" for note in line.get("notes", ()))
     drawn = plots.timeline(line) if line.get("timeline") and line.get("people") else ""
     matrix = plots.binding_matrix(line["binding_matrix"]) if line.get("binding_matrix") else ""
     return f'{head}<p>{scores}<span class="soft">{reasons}</span></p><div class="row">{drawn}{matrix}</div>'
