@@ -93,9 +93,7 @@ def test_scripts_that_do_not_fit_are_refused(desk, example, script, said) -> Non
 
 def test_the_page_speaks_of_no_files_and_options(desk, example, monkeypatch) -> None:
     def refuse(path, faces):
-        raise InputError(
-            f"{path} has 3 voices, and there are 2 people. Draw them, or --speakers 2 if that is all."
-        )
+        raise InputError(f"{path} has 3 voices, and there are 2 people. Draw them, or --speakers 2 if that is all.")
 
     monkeypatch.setattr("anytalker.timeline.recording.timeline_of_recording", refuse)
     with pytest.raises(InputError, match=r"^The recording has 3 voices, and there are 2 people\. Draw them\.$"):

@@ -81,8 +81,9 @@ def _of_folder(folder: Path, name: str) -> FoundModel:
     if missing:
         again = f" Finish it with:  anytalker download {name}" if name in PRESETS else ""
         raise InputError(f"{folder} is not a complete model: it lacks {', '.join(missing)}.{again}")
-    for part in ("transformer", "vae", "text_encoder", "tokenizer", "image_encoder"):
-        check_part(part, parts[part])
+    for part in ("transformer", "vae", "text_encoder", "tokenizer", "image_encoder", "scheduler"):
+        if part in wanted:
+            check_part(part, parts[part])
     check_audio_encoder(parts["audio_features"])
     present = {part: path for part, path in parts.items() if path.exists()}
     return FoundModel(folder, present, None, folder / SETTINGS_FILE)

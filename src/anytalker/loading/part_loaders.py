@@ -92,7 +92,7 @@ def settings_of(found: FoundModel) -> PipelineSettings:
         OSError, ValueError: if the file can't be read, or is not JSON.
     """
     if found.settings.exists():
-        return PipelineSettings.from_dict(json.loads(found.settings.read_text(encoding="utf-8")))
+        return PipelineSettings.from_dict(json.loads(found.settings.read_text(encoding="utf-8-sig")))
     config = transformer_config(found)
     width = config.get("num_attention_heads", 12) * config.get("attention_head_dim", 128)
     preset = preset_for(width, config.get("audio_face_layout", "A"))

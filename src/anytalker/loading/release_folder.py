@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +173,8 @@ def _is_diffusers_base(folder: Path) -> bool:
     return not (folder / SETTINGS_FILE).exists() and class_in(folder / "vae") == "AutoencoderKLWan"
 
 
+_WEIGHTS = ("model.safetensors", "diffusion_pytorch_model.safetensors")
+_SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
 _TELLING = {"text_encoder": "Wan's text encoder", "image_encoder": "Wan's image encoder"}
 
 
@@ -180,7 +182,7 @@ def check_part(name: str, path: Path) -> None:
     """Make sure, without reading the weights, that a part is whole and what its name says.
 
     Args:
-        name: one of `PARTS`, but the scheduler.
+        name: one of `PARTS`, but the audio features, see `check_audio_encoder`.
         path: a file of Wan's, or a folder in Diffusers' or transformers' format.
 
     Raises:
@@ -188,6 +190,9 @@ def check_part(name: str, path: Path) -> None:
     """
     if name == "tokenizer":
         return _check_tokenizer(path)
+    if name == "scheduler":
+        _read_json(path / "scheduler_config.json")
+        return
     if path.is_dir():
         return _check_weights_folder(path)
     check_whole(path)
@@ -218,20 +223,26 @@ def _check_weights_folder(folder: Path) -> None:
     if not files:
         other = " (pytorch_model.bin is not read)" if any(folder.glob("*.bin")) else ""
         raise InputError(
-            f"{folder} is not complete: it lacks its weights, model.safetensors or "
-            f"diffusion_pytorch_model.safetensors{other}.{unfinished_downloads(folder)}"
+            f"{folder} is not complete: it lacks its weights, {' or '.join(_WEIGHTS)}"
+            f"{other}.{unfinished_downloads(folder)}"
         )
-    if not indexes and any(re.search(r"-\d{5}-of-\d{5}\.safetensors$", path.name) for path in files):
-        raise InputError(
-            f"{folder} is not complete: it lacks the index of {files[0].name} ({_index_of(files[0])}); download it "
-            f"again.{unfinished_downloads(folder)}"
-        )
+    if not indexes:
+        _check_names(folder, [path.name for path in files])
     for path in files:
         check_whole(path)
 
 
-def _index_of(shard: Path) -> str:
-    return re.sub(r"-\d{5}-of-\d{5}\.safetensors$", INDEX_SUFFIX, shard.name)
+def _check_names(folder: Path, names: Sequence[str]) -> None:
+    """Make sure that weights without an index have a name by which libraries find them."""
+    if set(names) & set(_WEIGHTS):
+        return
+    index, shards = _SHARD.subn(INDEX_SUFFIX, names[0])
+    if shards:
+        raise InputError(
+            f"{folder} is not complete: it lacks the index of {names[0]} ({index}); download it "
+            f"again.{unfinished_downloads(folder)}"
+        )
+    raise InputError(f"{folder} has {names[0]}, but its weights must be called {' or '.join(_WEIGHTS)}; rename it.")
 
 
 def check_audio_encoder(folder: Path, width: int | None = None) -> None:
@@ -260,7 +271,7 @@ def _read_json(path: Path) -> Mapping[str, Any]:
             f"{unfinished_downloads(path.parent)}"
         )
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise InputError(f"{path} is no JSON file ({error}); download it again.") from error
     return values if isinstance(values, dict) else {}

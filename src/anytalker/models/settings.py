@@ -116,7 +116,7 @@ class PipelineSettings:
             InputError: for a key that is not a setting.
             OSError, ValueError: if the file can't be read, or is not JSON.
         """
-        return cls.from_dict(json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8")))
+        return cls.from_dict(json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8-sig")))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PipelineSettings:
