@@ -192,7 +192,7 @@ class VideoFrames:
 
     Attributes:
         path: the file.
-        size: (width, height) in pixels.
+        size: (width, height) in pixels as shown.
         fps: mean frames a second.
         times: seconds at which the frames read so far are shown; uneven for a variable frame rate.
         threaded: decode on all cores; False where other processes use them.
@@ -205,7 +205,7 @@ class VideoFrames:
     threaded: bool = True
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """The frames, uint8 RGB (H, W, 3).
+        """The frames as players show them, uint8 RGB (H, W, 3).
 
         Raises:
             InputError: if the file is missing or no video, a playlist, or it breaks off.

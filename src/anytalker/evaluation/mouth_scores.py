@@ -132,7 +132,7 @@ def voices_of(clip: ClipSource, people: int, seconds: float) -> list[np.ndarray 
 
 
 def _beginning_with_pictures(video: Path, sound: np.ndarray) -> np.ndarray:
-    """The sound from the first picture on, wherever the file lets it begin."""
+    """A video's sound, 16 kHz (samples,), from its first picture on, wherever the file lets it begin."""
     with open_media(video) as container:
         heard, seen = container.streams.audio[0], video_streams(container)[0]
         late = float((heard.start_time or 0) * heard.time_base - (seen.start_time or 0) * seen.time_base)

@@ -296,8 +296,8 @@ def _eight_bit(frame: np.ndarray) -> np.ndarray:
 
 
 def read_video(path: str | Path, max_frames: int | None = None) -> tuple[np.ndarray, float]:
-    """Decode a video, at most its first `max_frames`: uint8 (T, H, W, 3), and frames a second; for its sound see
-    `load_audio`.
+    """Decode a video as players show it, at most its first `max_frames`: uint8 RGB (T, H, W, 3), and frames a second;
+    for its sound see `load_audio`.
 
     Raises:
         InputError: if the file is missing, or holds no video that can be decoded.

@@ -24,6 +24,7 @@ _LARGEST_SEARCH_SIDE = 720
 _YUNET_SIDES = (720, 2880)
 """Longer sides, in pixels, that pictures are searched with; YuNet knows faces of about 10 to 300 pixels."""
 _SAME_FACE = 0.3
+"""Overlap, intersection over union, from which two boxes are one face."""
 _SIDES = (1024, 724, 512, 362, 256, 181, 128)
 """Longer sides, in pixels, of the pictures that the network sees: it knows faces of 10 to 150 pixels best."""
 SURE, LENIENT = 0.65, 0.4
