@@ -140,6 +140,7 @@ def click_at(page, *shares: tuple[float, float]) -> None:
     """Click at shares of the picture's width and height, one right after another."""
     picture = page.locator("#people img")
     picture.scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('#people img').naturalWidth > 0")
     box = picture.bounding_box()
     for x, y in shares:
         page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])

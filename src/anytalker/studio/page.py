@@ -160,7 +160,6 @@ class Page:
         click, clicks = self.told(self._on_click), [self.mode, self.corner, *said]
         # Gradio drops what comes while an earlier click is answered, unless told otherwise.
         self.marked.select(click, clicks, people, trigger_mode="multiple", show_progress="hidden", **turn)
-        self.mode.change(lambda: None, None, self.corner, show_progress="hidden", **turn)
         self.box.submit(self.told(self._on_box), [self.box, *said], people, **turn)
         self.speak.click(self.told(self._on_script), [self.script, *said], people, **turn)
         self.tell_apart.click(self.told(self._on_recording), [self.recording, *said], people, **turn)
