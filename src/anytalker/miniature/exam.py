@@ -92,7 +92,9 @@ def examine(
         readers = [FaceReader(clip.scene, person, video.frames.shape[1]) for person in range(persons)]
         on_video(clip, video.frames, readers)
         _mark_lips(scores, clip, video.frames, readers)
-        _mark_faces(scores, clip, video.frames, video.inputs.boxes)
+        likeness, sharpness = score_faces(clip, video.frames, video.inputs.boxes)
+        scores.face += likeness
+        scores.sharpness += sharpness
         if persons > 1:
             _mark_eyes(scores, clip, video.frames, readers)
             if silence:
@@ -135,16 +137,29 @@ def _mark_lips(scores: Scores, clip: RenderedClip, frames: np.ndarray, readers: 
         scores.own_voice += [bool(0 < fits[person, person] == fits[person].max()) for person in speakers]
 
 
-def _mark_faces(scores: Scores, clip: RenderedClip, frames: np.ndarray, boxes: Sequence[Box]) -> None:
+def score_faces(clip: RenderedClip, frames: np.ndarray, boxes: Sequence[Box]) -> tuple[list[float], list[float]]:
+    """PSNR in dB and sharpness of faces, see `Scores`.
+
+    Args:
+        clip: the truth.
+        frames: float (T, H, W, 3) in [0, 1], to be scored.
+        boxes: of the faces, in pixels of these frames.
+
+    Returns:
+        Both of everybody, from left to right; no PSNR of whose head never rests.
+    """
     height, width = frames.shape[1:3]
     true = np.stack([_resized(frame, width, height) for frame in clip.scene.render(clip.states, height)]) / 255.0
+    likeness, sharpness = [], []
     for (left, top, wide, tall), states in zip(boxes, clip.states, strict=True):
         part = slice(None), slice(top, top + tall), slice(left, left + wide)
         made, wanted = frames[part], true[part]
-        scores.sharpness.append(float(_gradient(made) / _gradient(wanted)))
+        sharpness.append(float(_gradient(made) / _gradient(wanted)))
         still = [index for index, state in enumerate(states) if _head_rests(state, states[0])]
         if still:
-            scores.face.append(float(-10 * np.log10(np.square(made[still] - wanted[still]).mean())))
+            error = np.square(made[still] - wanted[still]).mean()
+            likeness.append(float(-10 * np.log10(max(error, 1e-12))))
+    return likeness, sharpness
 
 
 def _resized(frame: np.ndarray, width: int, height: int) -> np.ndarray:
