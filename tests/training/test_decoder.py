@@ -20,7 +20,7 @@ from anytalker.training.decoder import DecoderTraining, decoding_parameters, tra
 def lesson() -> tuple[MiniatureAutoencoder, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """A small autoencoder, and softened latents of clips, the true ones, and their pixels."""
     torch.manual_seed(0)
-    pixels = next(autoencoder_batches(0, frames=9, sizes=[(4, 64)]))
+    pixels = next(autoencoder_batches(0, frames=9, sizes=[(2, 64)]))
     vae = MiniatureAutoencoder(width=32, blocks=1, fine_width=16, fine_blocks=1)
     vae.start_from_components(pixels)
     true = encode_video(vae, pixels)
