@@ -43,7 +43,7 @@ from anytalker.training.parts import (
 )
 from anytalker.training.reader import Group, GroupReader, group_loader
 from anytalker.training.sharded import ShardedState
-from anytalker.training.sharded_model import clip_gradients, shard, sum_gradients
+from anytalker.training.sharded_model import ShardedAverage, clip_gradients, shard, sum_gradients
 from anytalker.training.state import WholeState
 from anytalker.training.validation import validate
 from anytalker.training.watch import Watch
@@ -96,7 +96,8 @@ class Trainer:
         if not self.sharded:
             self.wrapped, self.optimizer = accelerator.prepare(self.model, self.optimizer)
         self.trained = [value for value in self.wrapped.parameters() if value.requires_grad]
-        self.average = EMAModel(self.trained, decay=config.optimizer.average, foreach=not config.fsdp)
+        average = ShardedAverage if self.sharded else EMAModel
+        self.average = average(self.trained, decay=config.optimizer.average, foreach=not config.fsdp)
         self.state: ShardedState | WholeState
         if config.fsdp:
             self.state = ShardedState(self.model, getattr(self.optimizer, "optimizer", self.optimizer), self.average)
@@ -153,7 +154,8 @@ class Trainer:
             raise InputError(
                 f"The checkpoint {newest} is damaged ({reason}). Remove it, and the run {rest}."
             ) from error
-        self.average.to(self.accelerator.device)
+        if not self.sharded:  # else it was read into where it is
+            self.average.to(self.accelerator.device)
         self.log(f"going on from step {steps[-1]}")
         return steps[-1]
 
