@@ -135,8 +135,21 @@ def gathered(tensors: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str,
         yield name, whole.detach().cpu()
 
 
+class ShardedAdamW(torch.optim.AdamW):
+    """AdamW of sharded weights: each process steps with its own part, without a detour by DTensor for every operation.
+
+    Its state is sharded like the weights.
+    """
+
+    def _init_group(self, group: dict[str, Any], *lists: list[torch.Tensor]) -> Any:
+        found = super()._init_group(group, *lists)  # type: ignore[call-arg]
+        for values in lists:
+            values[:] = map(_own, values)
+        return found
+
+
 class ShardedAverage(EMAModel):
-    """The moving average of sharded weights: each process computes its own part, sparing itself a detour by DTensor."""
+    """The moving average of sharded weights; see `ShardedAdamW`."""
 
     def step(self, parameters: Iterable[torch.Tensor]) -> None:
         """Take in the weights, all of them trained."""
