@@ -15,7 +15,6 @@ from anytalker.models.latents import decode_video, encode_video
 from anytalker.training.adversarial import PatchDiscriminator
 from anytalker.training.decoder import DecoderTraining, decoding_parameters, train_decoder
 
-
 Lesson = tuple[MiniatureAutoencoder, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
 
 
