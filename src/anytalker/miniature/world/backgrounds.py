@@ -31,12 +31,8 @@ def _gradient(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
     angle = rng.uniform(0, 2 * np.pi)
     xs = np.arange(width, dtype=np.float32) / height
     ys = (np.arange(height, dtype=np.float32) / height)[:, None]
-    across, down = (xs - 0.5) * np.cos(angle), (ys - 0.5) * np.sin(angle)
-    canvas = np.empty((height, width, 3), dtype=np.uint8)
-    for row in range(height):  # all at once would not fit into the processor's cache
-        ramp = np.clip(0.5 + 0.5 * (across + down[row]), 0, 1)[:, None]
-        canvas[row] = first * (1 - ramp) + second * ramp
-    return canvas
+    ramp = np.clip(0.5 + 0.5 * ((xs - 0.5) * np.cos(angle) + (ys - 0.5) * np.sin(angle)), 0, 1)[..., None]
+    return np.ascontiguousarray((first * (1 - ramp) + second * ramp).astype(np.uint8))
 
 
 def _box(canvas: np.ndarray, left: float, top: float, right: float, bottom: float, color) -> None:
