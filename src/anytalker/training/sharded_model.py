@@ -151,6 +151,8 @@ class ShardedAdamW(torch.optim.AdamW):
 class ShardedAverage(EMAModel):
     """The moving average of sharded weights; see `ShardedAdamW`."""
 
+    shadow_params: list[torch.Tensor]
+
     def step(self, parameters: Iterable[torch.Tensor]) -> None:
         """Take in the weights, all of them trained."""
         shards = self.shadow_params
