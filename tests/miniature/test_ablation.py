@@ -62,7 +62,7 @@ def scenes():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exam, "exam_clip", functools.cache(exam.exam_clip))
         patch.setattr(exam, "FaceReader", reader)
-        patch.setattr(ablation, "examine", functools.partial(exam.examine, frames=61))
+        patch.setattr(ablation, "examine", functools.partial(exam.examine, frames=49))
         yield
 
 
@@ -138,7 +138,7 @@ def test_an_ablation_trains_measures_and_goes_on(tmp_path, monkeypatch) -> None:
 
     monkeypatch.setattr(ablation, "measure", measure)
     duo = write_shards(tmp_path / "duo", clips=4, persons=2)
-    base = make_config(tmp_path, steps=4, save_every=4)
+    base = make_config(tmp_path, steps=2)
     lines: list[str] = []
     results = run_ablation(base, [duo], tmp_path / "out", 3, lines.append)
     assert measured == [3] * 5
@@ -161,7 +161,7 @@ def test_an_ablation_trains_measures_and_goes_on(tmp_path, monkeypatch) -> None:
         run_ablation(base, [duo], tmp_path / "out", 3, lines.append)
     with pytest.raises(InputError, match=r"CM/result\.json was made with other settings: scenes was 3 and is 5\."):
         run_ablation(base, [duo], tmp_path / "out", 5, lines.append)
-    other = make_config(tmp_path, steps=4, save_every=4, optimizer={"learning_rate": 0.5})
+    other = make_config(tmp_path, steps=2, optimizer={"learning_rate": 0.5})
     with pytest.raises(InputError, match=r"settings\.optimizer\.learning_rate was 0\.001 and is 0\.5\."):
         run_ablation(other, [duo], tmp_path / "out", 3, lines.append)
     with pytest.raises(InputError, match=r"multi was .*duo.* and is .*single"):

@@ -110,8 +110,11 @@ def test_what_is_no_miniature_or_would_be_overwritten_is_refused(pipeline, tmp_p
         recipe.tune_decoder(tmp_path / "large", tmp_path, DecoderTraining(steps=2), few)
 
 
-def test_tuning_gives_a_model_that_differs_in_its_decoder_alone(tmp_path, monkeypatch) -> None:
+def test_tuning_gives_a_model_that_differs_in_its_decoder_alone(two, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(recipe, "FINE_BLOCKS", 5)
+    monkeypatch.setattr(recipe, "LESSONS", 1)
+    shutil.copytree(two, tmp_path / "guesses")
+    (tmp_path / "guesses" / "00040000.safetensors").unlink()  # it is made again
     lines: list[str] = []
     recipe.tune_decoder("tiny", tmp_path, DecoderTraining(steps=2), GuessSettings(clips=2, frames=13), lines.append)
     tuned, shipped = (AnyTalkerPipeline.from_pretrained(name) for name in (tmp_path / "model", "tiny"))
@@ -125,3 +128,4 @@ def test_tuning_gives_a_model_that_differs_in_its_decoder_alone(tmp_path, monkey
     assert changed == {"decoder", "decode_linear"}
     assert tuned.vae.config.fine_blocks == 5
     assert any("step 2/2" in line for line in lines)
+    assert len(list((tmp_path / "guesses").glob("*.safetensors"))) == 2

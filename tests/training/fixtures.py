@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -73,11 +76,19 @@ def damage(path: Path) -> None:
     path.write_bytes(contents[:3000] + b"damaged" * 500 + contents[6500:])
 
 
+@functools.cache
+def _made() -> TemporaryDirectory:
+    """A model and shards, made once, to be copied."""
+    made = TemporaryDirectory(prefix="made-")
+    write_model(Path(made.name) / "model")
+    write_shards(Path(made.name) / "single")
+    return made
+
+
 def make_config(folder: Path, **changes) -> TrainingConfig:
-    """A run of a few steps over a model and shards in `folder`, which are made where they are missing."""
+    """A run of a few steps over a model and shards in `folder`, which are put there where they are missing."""
     if not (folder / "model" / "anytalker.json").exists():
-        write_model(folder / "model")
-        write_shards(folder / "single")
+        shutil.copytree(_made().name, folder, dirs_exist_ok=True)
     values = {
         "output": folder / "run",
         "model": folder / "model",

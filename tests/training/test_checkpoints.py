@@ -21,9 +21,24 @@ from anytalker.training.trainer import Trainer
 from tests.training.fixtures import make_config, sample, train
 
 
-def test_a_full_disk_is_said_and_keeps_older_checkpoints(tmp_path, monkeypatch) -> None:
-    train(make_config(tmp_path, steps=2))
-    runner = Trainer(make_config(tmp_path, steps=4), lambda line: None)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A folder with a finished run of four steps, not to be changed."""
+    folder = tmp_path_factory.mktemp("trained")
+    train(make_config(folder))
+    return folder
+
+
+@pytest.fixture
+def finished(trained, tmp_path) -> Path:
+    """A copy of the finished run; its model and shards are read where they are."""
+    shutil.copytree(trained / "run", tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_a_full_disk_is_said_and_keeps_older_checkpoints(trained, finished, monkeypatch) -> None:
+    shutil.rmtree(finished / "checkpoints" / "step-00000004")
+    runner = Trainer(make_config(trained, output=finished), lambda line: None)
 
     def fails(error: Exception, remedy: str) -> None:
         def save(folder: str) -> None:
@@ -36,14 +51,14 @@ def test_a_full_disk_is_said_and_keeps_older_checkpoints(tmp_path, monkeypatch) 
             runner.run()
 
     fails(OSError(28, "No space left on device"), "free some space")
-    runner = Trainer(make_config(tmp_path, steps=4), lambda line: None)
+    runner = Trainer(make_config(trained, output=finished), lambda line: None)
     fails(torch.OutOfMemoryError("CUDA out of memory"), "run again with less in memory")
-    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["step-00000002"]
+    assert sorted(path.name for path in (finished / "checkpoints").iterdir()) == ["step-00000002"]
 
 
-def test_files_that_may_not_grow_are_said_as_well(tmp_path) -> None:
-    train(make_config(tmp_path, steps=2))
-    runner = Trainer(make_config(tmp_path, steps=4), lambda line: None)
+def test_files_that_may_not_grow_are_said_as_well(trained, finished) -> None:
+    shutil.rmtree(finished / "checkpoints" / "step-00000004")
+    runner = Trainer(make_config(trained, output=finished), lambda line: None)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
@@ -53,21 +68,19 @@ def test_files_that_may_not_grow_are_said_as_well(tmp_path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
-    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["step-00000002"]
+    assert sorted(path.name for path in (finished / "checkpoints").iterdir()) == ["step-00000002"]
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path) -> None:
-    train(make_config(tmp_path, steps=4))
-    newest = tmp_path / "run" / "checkpoints" / "step-00000004"
+def test_a_damaged_checkpoint_is_named(trained, finished) -> None:
+    newest = finished / "checkpoints" / "step-00000004"
     for name in ("optimizer.bin", "average.safetensors", "weights.safetensors"):
         (newest / name).write_bytes((newest / name).read_bytes()[:100])
         with pytest.raises(InputError, match=r"step-00000004 is damaged .*goes on from step 2"):
-            Trainer(make_config(tmp_path, steps=6), lambda line: None)
+            Trainer(make_config(trained, output=finished, steps=6), lambda line: None)
 
 
-def test_checkpoints_unpickle_nothing_of_ours(tmp_path) -> None:
-    train(make_config(tmp_path, steps=2))
-    names = {path.name for path in (tmp_path / "run" / "checkpoints" / "step-00000002").iterdir()}
+def test_checkpoints_unpickle_nothing_of_ours(trained) -> None:
+    names = {path.name for path in (trained / "run" / "checkpoints" / "step-00000002").iterdir()}
     assert "average.safetensors" in names
     assert not any(name.startswith("custom_checkpoint") for name in names)
 
@@ -119,34 +132,31 @@ def test_changed_shards_and_another_cosine_are_another_run(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("text", ['{"steps": ', "[]", "\x00"])
-def test_damaged_settings_of_a_run_are_named(tmp_path, text) -> None:
-    config = make_config(tmp_path)
-    train(config)
+def test_damaged_settings_of_a_run_are_named(trained, finished, text) -> None:
+    config = make_config(trained, output=finished)
     (config.output / "run.json").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"run\.json is damaged.* Choose another output"):
         Trainer(config, lambda line: None)
 
 
-def test_another_model_can_not_resume_a_run(tmp_path) -> None:
-    train(make_config(tmp_path))
+def test_another_model_can_not_resume_a_run(trained) -> None:
     with pytest.raises(InputError, match=r"begun with other settings: .*lora\.rank was None and is 2 .*run\.json\)"):
-        Trainer(make_config(tmp_path, lora={"rank": 2}), lambda line: None)
+        Trainer(make_config(trained, lora={"rank": 2}), lambda line: None)
     with pytest.raises(InputError, match=r"batch_size was 2 and is 3, optimizer\.average was 0\.999 and is 0\.5 "):
-        Trainer(make_config(tmp_path, batch_size=3, optimizer={"average": 0.5}), lambda line: None)
-    longer = make_config(tmp_path, steps=6, save_every=3, data={"workers": 1})
+        Trainer(make_config(trained, batch_size=3, optimizer={"average": 0.5}), lambda line: None)
+    longer = make_config(trained, steps=6, save_every=3, data={"workers": 1})
     assert Trainer(longer, lambda line: None).step == 4
 
 
-def test_a_run_goes_on_where_a_later_version_added_settings(tmp_path) -> None:
-    config = make_config(tmp_path)
-    train(config)
-    path = tmp_path / "run" / "run.json"
+def test_a_run_goes_on_where_a_later_version_added_settings(trained, finished) -> None:
+    config = make_config(trained, output=finished)
+    path = finished / "run.json"
     before = json.loads(path.read_text())
     del before["data"]["shares"], before["optimizer"]["schedule"]
     path.write_text(json.dumps(before))
     assert Trainer(config, lambda line: None).step == 4
     with pytest.raises(InputError, match=r"optimizer\.schedule was 'constant' and is 'cosine'"):
-        Trainer(make_config(tmp_path, optimizer={"schedule": "cosine"}), lambda line: None)
+        Trainer(make_config(trained, output=finished, optimizer={"schedule": "cosine"}), lambda line: None)
 
 
 def test_a_run_of_a_version_without_the_choice_goes_on_with_its_weights(tmp_path) -> None:
@@ -169,48 +179,44 @@ def test_a_run_of_a_version_without_the_choice_goes_on_with_its_weights(tmp_path
 @pytest.mark.parametrize("in_memory", [False, True])
 def test_a_run_of_a_version_that_drew_from_few_clips_says_once_that_the_order_changes(tmp_path, in_memory) -> None:
     config = make_config(tmp_path, data={"in_memory": in_memory})
-    losses = train(config.model_copy(update={"output": tmp_path / "whole", "steps": 8}))
-    train(config)
+    losses = train(config.model_copy(update={"output": tmp_path / "whole", "steps": 6}))
+    train(config.model_copy(update={"steps": 2}))
     path = tmp_path / "run" / "run.json"
     before = json.loads(path.read_text())
     assert before.pop("order") == "whole epochs"
     before["data"] |= {"shuffle": 500, "in_memory": in_memory}
     path.write_text(json.dumps(before))
     said: list[str] = []
-    runner = Trainer(config.model_copy(update={"steps": 6}), said.append)
+    runner = Trainer(config, said.append)
     assert any("clips come in another order" in line for line in said) != in_memory
-    assert runner.run() == losses[4:6]
+    assert runner.run() == losses[2:4]
     said.clear()
-    assert Trainer(config.model_copy(update={"steps": 8}), said.append).run() == losses[6:]
+    assert Trainer(config.model_copy(update={"steps": 6}), said.append).run() == losses[4:]
     assert not any("order" in line for line in said)
 
 
 def test_clips_in_memory_are_the_same_run(tmp_path) -> None:
-    losses = train(make_config(tmp_path, output=tmp_path / "stored", steps=8))
-    assert train(make_config(tmp_path, data={"in_memory": True})) == losses[:4]
-    assert train(make_config(tmp_path, steps=8, data={"in_memory": False})) == losses[4:]
+    losses = train(make_config(tmp_path, output=tmp_path / "stored"))
+    assert train(make_config(tmp_path, steps=2, data={"in_memory": True})) == losses[:2]
+    assert train(make_config(tmp_path, data={"in_memory": False})) == losses[2:]
 
 
 def test_a_new_run_takes_the_releases_weights_and_keeps_them(tmp_path) -> None:
-    train(make_config(tmp_path))
+    losses = train(make_config(tmp_path, steps=2))
     assert json.loads((tmp_path / "run" / "run.json").read_text())["loss_weighting"] == "release"
     with pytest.raises(InputError, match=r"loss_weighting was 'release' and is 'uniform_bump'"):
         Trainer(make_config(tmp_path, loss_weighting="uniform_bump"), lambda line: None)
-    assert train(make_config(tmp_path, output=tmp_path / "other", loss_weighting="uniform_bump")) != train(
-        make_config(tmp_path, output=tmp_path / "again")
-    )
+    other = make_config(tmp_path, output=tmp_path / "other", steps=2, loss_weighting="uniform_bump")
+    assert train(other) != losses
 
 
-def test_a_checkpoint_that_does_not_fit_into_memory_is_not_called_damaged(tmp_path, monkeypatch) -> None:
-    config = make_config(tmp_path)
-    train(config)
-
+def test_a_checkpoint_that_does_not_fit_into_memory_is_not_called_damaged(trained, monkeypatch) -> None:
     def full(*arguments) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(WholeState, "load", full)
     with pytest.raises(AnyTalkerError, match=r"step-00000004 can't be loaded now \(out of memory\)\. It is kept"):
-        Trainer(config, lambda line: None)
+        Trainer(make_config(trained), lambda line: None)
 
 
 def test_frozen_weights_that_were_changed_are_noticed(tmp_path) -> None:
@@ -226,9 +232,8 @@ def test_frozen_weights_that_were_changed_are_noticed(tmp_path) -> None:
         Trainer(make_config(tmp_path, **options), lambda line: None)
 
 
-def test_a_checkpoint_of_an_earlier_version_is_not_called_damaged(tmp_path) -> None:
-    train(make_config(tmp_path))
-    newest = tmp_path / "run" / "checkpoints" / "step-00000004"
+def test_a_checkpoint_of_an_earlier_version_is_not_called_damaged(trained, finished) -> None:
+    newest = finished / "checkpoints" / "step-00000004"
     (newest / "weights.safetensors").rename(newest / "model.safetensors")
     with pytest.raises(InputError, match="step-00000004 is of an earlier version"):
-        Trainer(make_config(tmp_path), lambda line: None)
+        Trainer(make_config(trained, output=finished), lambda line: None)

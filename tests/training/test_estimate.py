@@ -39,7 +39,7 @@ ATTENTION = {
 }
 """What the library's counter lacks: attention on the CPU."""
 KIND = BatchKind(scenes=2, people=2, frames=4, rows=12, columns=16, chance=1.0)
-SIZES = {"num_attention_heads": 4, "ffn_dim": 256, "num_layers": 5}
+SIZES = {"num_attention_heads": 4, "ffn_dim": 256, "num_layers": 3}
 
 
 def shape(**changes) -> TrainingShape:

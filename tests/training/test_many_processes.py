@@ -32,17 +32,17 @@ def layout_b(folder: Path, layers: int) -> None:
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_that_accumulates(tmp_path) -> None:
-    losses = train(make_config(tmp_path, output=tmp_path / "one", groups=2, steps=3))
-    config = make_config(tmp_path, output=tmp_path / "two", groups=2, steps=3)
+    losses = train(make_config(tmp_path, output=tmp_path / "one", groups=2, steps=2))
+    config = make_config(tmp_path, output=tmp_path / "two", groups=2, steps=2)
     assert train_together(config, tmp_path) == pytest.approx(losses, rel=1e-4)
     assert_same_weights(weights(tmp_path / "one"), weights(tmp_path / "two"))
 
 
 @pytest.mark.slow
 def test_a_run_of_one_process_goes_on_in_two(tmp_path) -> None:
-    whole = train(make_config(tmp_path, output=tmp_path / "whole", groups=2, steps=4))
-    assert train(make_config(tmp_path, groups=2, steps=2)) == whole[:2]
-    assert train_together(make_config(tmp_path, groups=2, steps=4), tmp_path) == pytest.approx(whole[2:], rel=1e-4)
+    whole = train(make_config(tmp_path, output=tmp_path / "whole", groups=2, steps=3))
+    assert train(make_config(tmp_path, groups=2, steps=1)) == whole[:1]
+    assert train_together(make_config(tmp_path, groups=2, steps=3), tmp_path) == pytest.approx(whole[1:], rel=1e-4)
     assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "run"))
 
 
@@ -85,7 +85,7 @@ open(sys.argv[2] + str(runner.watch.rank), "w").write(json.dumps(answer))
 
 @pytest.mark.slow
 def test_a_sharded_run_in_bfloat16_holds_float32_and_computes_in_both(tmp_path) -> None:
-    layout_b(tmp_path, layers=3)
+    layout_b(tmp_path, layers=2)
     plain = train(make_config(tmp_path, output=tmp_path / "plain", steps=2, groups=2))
     config = make_config(tmp_path, steps=2, groups=2, fsdp=True, precision="bf16")
     (tmp_path / "config.json").write_text(config.model_dump_json())
@@ -96,7 +96,7 @@ def test_a_sharded_run_in_bfloat16_holds_float32_and_computes_in_both(tmp_path) 
     assert answers[0]["held"] == ["torch.float32"]
     assert answers[0]["losses"] == pytest.approx(plain, rel=0.01)
     computed = answers[0]["computed"]
-    assert {"transformer.blocks.2.norm_people.weight", "transformer.blocks.0.scale_shift_table"} <= computed.keys()
+    assert {"transformer.blocks.1.norm_people.weight", "transformer.blocks.0.scale_shift_table"} <= computed.keys()
     for name, kind in computed.items():
         exact = name.startswith("image_encoder.") or stays_float32(name)
         assert kind == ("torch.float32" if exact else "torch.bfloat16"), name
@@ -108,3 +108,5 @@ def test_the_frozen_stays_out_of_sharded_checkpoints(tmp_path) -> None:
     names = stored.state_dict_metadata.keys()
     assert any(name.startswith("model.transformer") for name in names)
     assert not any(name.startswith("model.image_encoder") for name in names), "what is frozen is in the model already"
+    assert any(name.endswith(".exp_avg") for name in names)
+    assert not any("param_groups" in name for name in names), "the optimizer's settings are in the configuration"

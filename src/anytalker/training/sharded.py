@@ -35,9 +35,8 @@ class ShardedState:
         from torch.distributed.checkpoint import async_save
 
         place = str(folder / _FOLDER)
-        saving: Any = async_save(
-            self._state(), checkpoint_id=place, process_group=self._group, no_dist=self._group is None
-        )
+        state, _ = self._state()
+        saving: Any = async_save(state, checkpoint_id=place, process_group=self._group, no_dist=self._group is None)
         return saving
 
     def load(self, folder: Path) -> None:
@@ -45,22 +44,26 @@ class ShardedState:
         from torch.distributed.checkpoint import load
         from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
 
-        state = self._state()
+        state, settings = self._state()
         load(state, checkpoint_id=str(folder / _FOLDER), process_group=self._group, no_dist=self._group is None)
         options = StateDictOptions(ignore_frozen_params=True, strict=False, flatten_optimizer_state_dict=True)
-        values = {"model_state_dict": state["model"], "optim_state_dict": state["optimizer"]}
+        values = {"model_state_dict": state["model"], "optim_state_dict": state["optimizer"] | settings}
         set_state_dict(self.model, self.optimizer, **values, options=options)
         self.average.optimization_step = int(state["average_steps"])
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What is written, and beside it the optimizer's settings of every parameter, a dozen each."""
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
 
         # Flat, so that it does not matter how many groups of parameters the optimizer has.
         options = StateDictOptions(ignore_frozen_params=True, flatten_optimizer_state_dict=True)
         model, optimizer = get_state_dict(self.model, self.optimizer, options=options)
-        return {
+        # The configuration has the settings already; as so many small files in one they would take the longest.
+        settings = {name: value for name, value in optimizer.items() if name.startswith("param_groups.")}
+        state = {
             "model": model,
-            "optimizer": optimizer,
+            "optimizer": {name: value for name, value in optimizer.items() if name not in settings},
             "average": {str(index): value for index, value in enumerate(self.average.shadow_params)},
             "average_steps": torch.tensor(self.average.optimization_step),
         }
+        return state, settings

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
+from diffusers.training_utils import EMAModel
 from torch import distributed, nn
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -132,6 +133,37 @@ def gathered(tensors: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str,
     for name, value in tensors:
         whole = value.full_tensor() if isinstance(value, DTensor) else value
         yield name, whole.detach().cpu()
+
+
+class ShardedAdamW(torch.optim.AdamW):
+    """AdamW of sharded weights: each process steps with its own part, without a detour by DTensor for every operation.
+
+    Its state is sharded like the weights.
+    """
+
+    def _init_group(self, group: dict[str, Any], *lists: list[torch.Tensor]) -> Any:
+        found = super()._init_group(group, *lists)  # type: ignore[call-arg]
+        for values in lists:
+            values[:] = map(_own, values)
+        return found
+
+
+class ShardedAverage(EMAModel):
+    """The moving average of sharded weights; see `ShardedAdamW`."""
+
+    shadow_params: list[torch.Tensor]
+
+    def step(self, parameters: Iterable[torch.Tensor]) -> None:
+        """Take in the weights, all of them trained."""
+        shards = self.shadow_params
+        self.shadow_params = [_own(value) for value in shards]
+        super().step(_own(value).requires_grad_() for value in parameters)
+        self.shadow_params = shards
+
+
+def _own(value: torch.Tensor) -> torch.Tensor:
+    """What this process holds of a tensor, in the same memory."""
+    return (value.to_local() if isinstance(value, DTensor) else value).detach()
 
 
 def sum_gradients(parameters: Sequence[torch.Tensor]) -> None:

@@ -43,7 +43,7 @@ from anytalker.training.parts import (
 )
 from anytalker.training.reader import Group, GroupReader, group_loader
 from anytalker.training.sharded import ShardedState
-from anytalker.training.sharded_model import clip_gradients, shard, sum_gradients
+from anytalker.training.sharded_model import ShardedAdamW, ShardedAverage, clip_gradients, shard, sum_gradients
 from anytalker.training.state import WholeState
 from anytalker.training.validation import validate
 from anytalker.training.watch import Watch
@@ -91,12 +91,13 @@ class Trainer:
         common: Common = self.watch.share(found)
         self.text, self.null_text = common.text, common.null_text
         self.model = self._load(once)
-        self.optimizer: Any = make_optimizer(self.model, config.optimizer)
+        self.optimizer: Any = make_optimizer(self.model, config.optimizer, self.sharded)
         self.wrapped: Any = self.model
         if not self.sharded:
             self.wrapped, self.optimizer = accelerator.prepare(self.model, self.optimizer)
         self.trained = [value for value in self.wrapped.parameters() if value.requires_grad]
-        self.average = EMAModel(self.trained, decay=config.optimizer.average, foreach=not config.fsdp)
+        average = ShardedAverage if self.sharded else EMAModel
+        self.average = average(self.trained, decay=config.optimizer.average, foreach=not config.fsdp)
         self.state: ShardedState | WholeState
         if config.fsdp:
             self.state = ShardedState(self.model, getattr(self.optimizer, "optimizer", self.optimizer), self.average)
@@ -153,7 +154,8 @@ class Trainer:
             raise InputError(
                 f"The checkpoint {newest} is damaged ({reason}). Remove it, and the run {rest}."
             ) from error
-        self.average.to(self.accelerator.device)
+        if not self.sharded:  # else it was read into where it is
+            self.average.to(self.accelerator.device)
         self.log(f"going on from step {steps[-1]}")
         return steps[-1]
 
@@ -309,7 +311,7 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     )
 
 
-def make_optimizer(model: torch.nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+def make_optimizer(model: torch.nn.Module, config: OptimizerConfig, sharded: bool = False) -> torch.optim.Optimizer:
     """AdamW over what is trained of a model; it decays matrices only, no tables of shifts and scales."""
     trained = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
     decays = {name: value.ndim > 1 and not name.endswith("scale_shift_table") for name, value in trained}
@@ -317,7 +319,10 @@ def make_optimizer(model: torch.nn.Module, config: OptimizerConfig) -> torch.opt
         {"params": [value for name, value in trained if decays[name]], "weight_decay": config.weight_decay},
         {"params": [value for name, value in trained if not decays[name]], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], config.learning_rate, config.betas)
+    kept = [group for group in groups if group["params"]]
+    if sharded:  # one tensor after the other, which takes the least memory
+        return ShardedAdamW(kept, config.learning_rate, config.betas, foreach=False)
+    return torch.optim.AdamW(kept, config.learning_rate, config.betas)
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
