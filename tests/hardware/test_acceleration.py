@@ -13,7 +13,7 @@ from anytalker.hardware.acceleration import Acceleration, accelerate, ratios_for
 from anytalker.miniature.demo import demo_scene
 
 STEPS = 10
-AREA = 96 * 96
+AREA = 64 * 64
 """Pixels of a small video."""
 RATIOS = (1.0, *[0.93] * 15)
 """About what the miniature's blocks add at each of 16 steps, relative to the step before."""
