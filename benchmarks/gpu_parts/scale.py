@@ -53,7 +53,7 @@ class Scale:
 
 
 TRUE = Scale()
-SMALL = Scale(True, (96, 64), 9, {"max_area": 96 * 64, "size_multiple": 16, "image_size": 28, "text_len": 8})
+SMALL = Scale(True, (48, 32), 9, {"max_area": 48 * 32, "size_multiple": 16, "image_size": 28, "text_len": 8})
 _SMALL_TRANSFORMER = {
     "num_attention_heads": 2,
     "attention_head_dim": 24,

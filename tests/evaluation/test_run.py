@@ -54,7 +54,7 @@ def folder(tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("videos")
     for name, seed, persons in (("one", 11, 1), ("three", 11, 3), ("two", 11, 2)):
         write_clip(place, name, seed, persons)
-    noise = np.random.default_rng(0).integers(0, 255, (30, 64, 64, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 255, (4, 64, 64, 3), dtype=np.uint8)
     write_video(place / "bad-no-faces.mp4", noise // 8 + 100, FPS, np.zeros(SAMPLE_RATE, np.float32))
     write_video(place / "bad-one-frame.mp4", noise[:1], FPS)
     whole = (place / "two.mp4").read_bytes()
@@ -150,7 +150,7 @@ def test_two_videos_of_one_name_are_refused(tmp_path) -> None:
 
 
 def test_real_videos_stand_beside(folder, tmp_path) -> None:
-    clips = [clip for clip in find_clips(folder, Folders(real=folder)) if clip.name in ("one", "two")]
+    clips = [clip for clip in find_clips(folder, Folders(real=folder)) if clip.name == "two"]
     outcome = evaluate(clips, ScoringSettings(metrics=("interactivity", "psnr", "ssim")), tmp_path)
     found = {summary.metric: summary for summary in outcome.summaries}
     assert found["psnr"].mean == 100
@@ -169,7 +169,7 @@ def test_real_videos_of_another_rate_are_compared_moment_by_moment(real_fps, tmp
     film("made", FPS)
     film("real", real_fps)
     clips = find_clips(tmp_path / "made", Folders(real=tmp_path / "real"))
-    outcome = evaluate(clips, ScoringSettings(metrics=("psnr",)), tmp_path / "report")
+    outcome = evaluate(clips, ScoringSettings(metrics=("psnr",), detector="none"), tmp_path / "report")
     # Half a frame is at most 100 / 24 grey levels.
     assert outcome.lines[0]["scores"]["psnr"] > 20 * np.log10(255 / 6)
 

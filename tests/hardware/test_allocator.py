@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import platform
-import subprocess
-import sys
 
 import pytest
 
 from anytalker.hardware.allocator import keep_freed_memory
+from tests.processes import start
 
 BLOCKS = """
 import ctypes, sys
@@ -37,8 +36,9 @@ def test_freed_memory_is_taken_again_without_the_system() -> None:
     """A large tensor has a mapping of its own, given back when freed; after the call, a place in memory that stays."""
     seen = {}
     for kind in ("kept", "given back"):
-        run = subprocess.run([sys.executable, "-c", BLOCKS, kind], check=True, capture_output=True, text=True)
-        seen[kind] = run.stdout.split()
+        code, said, errors = start(BLOCKS, [kind]).end()
+        assert code == 0, errors
+        seen[kind] = said.split()
     assert seen == {"kept": ["0", "True"], "given back": ["1", "False"]}
 
 

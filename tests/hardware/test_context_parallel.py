@@ -62,7 +62,7 @@ def load(name: str) -> AnyTalkerPipeline:
     pipeline.set_progress_bar_config(disable=True)
     pipeline.settings = replace(pipeline.settings, size_multiple=32)  # what two processes take
     if pipeline.settings.window:
-        pipeline.settings = replace(pipeline.settings, window=4, window_overlap=2)
+        pipeline.settings = replace(pipeline.settings, window=4, window_overlap=2, max_area=64 * 96)
     return pipeline
 
 

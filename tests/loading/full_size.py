@@ -78,7 +78,7 @@ def save_small_model(folder: Path, layout: str = "A", depth: int = 2, **settings
     """Write a whole model of small parts to a folder."""
     parts = small_parts(layout, depth)
     parts["audio_features"] = Wav2Vec2Features(parts["audio_features"])
-    sizes = {"max_area": 64 * 96, "size_multiple": 16, "image_size": 28, "text_len": 8, "num_inference_steps": 2}
+    sizes = {"max_area": 32 * 48, "size_multiple": 16, "image_size": 28, "text_len": 8, "num_inference_steps": 2}
     chosen = PipelineSettings(**{"name": "small"} | sizes | settings)
     AnyTalkerPipeline(**parts, scheduler=make_scheduler(chosen.shift), settings=chosen).save_pretrained(folder)
     return folder

@@ -132,5 +132,5 @@ def write_tree(root: Path) -> Path:
 def make_quick(checkpoint: Path) -> None:
     """Settings beside a checkpoint for videos of a size that tests can make."""
     found = find_model(checkpoint)
-    settings = replace(settings_of(found), max_area=64 * 96, size_multiple=16, num_inference_steps=1)
+    settings = replace(settings_of(found), max_area=32 * 48, size_multiple=16, num_inference_steps=1)
     found.settings.write_text(json.dumps(asdict(settings)))

@@ -230,7 +230,7 @@ def test_what_is_short_leaves_nothing(prepare, tmp_path) -> None:
 
 def test_an_interruption_says_where_the_parts_are(prepare, tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt, match=r"goes on where it stopped.*talk\.parts"):
-        stop_at(prepare(), "denoise", 20, KeyboardInterrupt()).to_file(tmp_path / "talk.mp4", interval=0)
+        stop_at(prepare(), "denoise", 2, KeyboardInterrupt()).to_file(tmp_path / "talk.mp4", interval=0)
     assert [path.name for path in tmp_path.iterdir()] == ["talk.parts"]
 
 
@@ -248,7 +248,7 @@ def test_an_interruption_says_where_the_parts_are(prepare, tmp_path) -> None:
 def test_parts_of_another_video_are_not_used(prepare, tmp_path, changes, named) -> None:
     output, said = tmp_path / "talk.mp4", []
     with pytest.raises(Killed):
-        stop_at(prepare(), "denoise", 10, Killed()).to_file(output, interval=0)
+        stop_at(prepare(), "denoise", 2, Killed()).to_file(output, interval=0)
     with pytest.raises(Killed):
         stop_at(prepare(**changes), "denoise", 1, Killed()).to_file(output, said.append, interval=0)
     assert len(said) == 1
@@ -283,7 +283,7 @@ def test_a_state_that_was_read_no_longer_needs_its_file(tmp_path) -> None:
 def test_other_weights_are_another_video(prepare, pipeline, tmp_path) -> None:
     said = []
     with pytest.raises(Killed):
-        stop_at(prepare(), "denoise", 10, Killed()).to_file(tmp_path / "talk.mp4", interval=0)
+        stop_at(prepare(), "denoise", 2, Killed()).to_file(tmp_path / "talk.mp4", interval=0)
     weight = pipeline.transformer.proj_out.weight
     before = weight.detach().clone()
     with torch.no_grad():
@@ -367,7 +367,7 @@ def test_out_of_memory_says_what_to_do(prepare, tmp_path, error) -> None:
         with pytest.raises(RuntimeError) as raised:
             torch.empty(2**58)
         error = raised.value
-    prepared = stop_at(prepare(batch_guidance=True), "denoise", 20, error)
+    prepared = stop_at(prepare(batch_guidance=True), "denoise", 2, error)
     with pytest.raises(AnyTalkerError, match=r"Out of memory.*--batch-guidance.*parts are kept"):
         prepared.to_file(tmp_path / "talk.mp4", interval=0)
     with pytest.raises(AnyTalkerError, match=r"Out of memory.*smaller picture") as caught:
@@ -448,7 +448,7 @@ def test_decoding_in_chunks_is_decoding_the_whole() -> None:
     tiny = AnyTalkerPipeline.from_pretrained("tiny").vae
     assert tiny.config.deblocking > 0
     for vae, held in ((small_parts()["vae"], 0), (tiny, 2)):
-        latents = torch.randn(1, 16, 2 * CHUNK + 3, 4, 6)
+        latents = torch.randn(1, 16, 2 * CHUNK + 3, 2, 3)
         pieces = list(decode_chunks(vae, latents.split([1, 3, 9, 6], dim=2)))
         assert [piece.shape[2] for piece in pieces] == [4 * CHUNK - 3 - held, 4 * CHUNK, 12 + held]
         torch.testing.assert_close(torch.cat(pieces, dim=2), decode_video(vae, latents), atol=1e-5, rtol=0)

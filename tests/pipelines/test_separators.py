@@ -34,7 +34,9 @@ def network(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    return save_small_model(tmp_path_factory.mktemp("model") / "small", separator=NAME, num_inference_steps=1)
+    return save_small_model(
+        tmp_path_factory.mktemp("model") / "small", separator=NAME, num_inference_steps=1, max_area=64 * 96
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -67,7 +67,7 @@ def test_a_card_is_written_from_the_record(pipeline, tmp_path, monkeypatch) -> N
     video = make(pipeline, prompt="a secret")
     pipeline.push_to_hub(str(tmp_path / "local"), record=video.record(seed=7))
     card = (tmp_path / "local" / "README.md").read_text()
-    for line in ("library_name: anytalker", "| size | 96×64 |", "| seed | 7 |", "| people | 2 |", "| shift | 3.0 |"):
+    for line in ("library_name: anytalker", "| size | 48×32 |", "| seed | 7 |", "| people | 2 |", "| shift | 3.0 |"):
         assert line in card
     assert "secret" not in card
     assert AnyTalkerPipeline.from_pretrained(tmp_path / "local").settings == pipeline.settings

@@ -14,11 +14,17 @@ from tests.pipelines.waits import Waits
 GUIDANCE = Guidance(3.0, 2.0, strengths=(0.5, 1.5), interval=(0.0, 0.7))
 
 
-@pytest.mark.parametrize("layout", ["A", "B"])
 @pytest.mark.parametrize(
-    "changes",
-    [{}, {"keep_contexts": False}, {"context_budget": 0}, {"guidance": Guidance(2.0, batched=True)}],
-    ids=["kept", "streamed", "no room", "batched"],
+    ("layout", "changes"),
+    [
+        ("A", {}),
+        ("B", {}),
+        ("A", {"keep_contexts": False}),
+        ("B", {"context_budget": 0}),
+        ("A", {"guidance": Guidance(2.0, batched=True)}),
+        ("B", {"guidance": Guidance(2.0, batched=True)}),
+    ],
+    ids=["kept-A", "kept-B", "streamed-A", "no room-B", "batched-A", "batched-B"],
 )
 def test_no_step_waits_after_the_first(layout: str, changes: dict) -> None:
     whole = {name: value.to("meta") for name, value in small_inputs(2, 5, height=4, width=4).items()}

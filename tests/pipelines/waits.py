@@ -29,6 +29,8 @@ class Waits(TorchDispatchMode):
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Count, and run, an operation."""
         name, kwargs = function._schema.name, kwargs or {}
+        if name not in _READS + _COPIES:
+            return function(*args, **kwargs)
         given = [one for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
         on_gpu = [one for one in given if one.is_meta]
         target = kwargs.get("device", args[0].device if name == "aten::copy_" else None)

@@ -86,6 +86,7 @@ def test_a_line_cut_off_by_an_interruption_is_left_out(tmp_path) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 25])
 def test_any_number_of_clips(tmp_path, count: int) -> None:
-    summaries = write_report(tmp_path, [line(f"clip{i:02}", float(i)) for i in range(count)])
+    plain = {"people": 1, "speaking": None, "binding_matrix": None}
+    summaries = write_report(tmp_path, [line(f"clip{i:02}", float(i), **plain) for i in range(count)])
     assert len(summaries) == (3 if count else 0)
     assert ("scores.csv" in (tmp_path / PAGE_FILE).read_text()) == (count > 24)
