@@ -13,7 +13,8 @@ import torch
 from anytalker import AnyTalkerTransformer3DModel, cli
 from anytalker.doctor import memory, report
 from anytalker.doctor.advice import advice
-from anytalker.doctor.memory import AllocationCounter, simulate_decoding, simulate_step, transformer_bytes
+from anytalker.doctor.allocations import AllocationCounter
+from anytalker.doctor.memory import simulate_decoding, simulate_step, transformer_bytes
 from anytalker.doctor.report import Machine, model_shape, plan_video
 from anytalker.hardware.placement import Placement
 
