@@ -32,14 +32,14 @@ PICTURES = {"two.png": 2, "group.png": 3}
 
 
 def write_scene(folder: Path) -> None:
-    """Pictures without a record of their faces, and recordings of about a second."""
+    """Pictures without a record of their faces, and recordings of less than half a second."""
     folder.mkdir()
     for name, persons in PICTURES.items():
         write_picture(persons, 1_000_003, folder / name)
         (folder / name).with_suffix(".json").unlink()
     rng = np.random.default_rng(3)
     for name in VOICES:
-        samples = random_utterance(rng, 0.7, 1.0).waveform
+        samples = random_utterance(rng, 0.35, 0.45).waveform
         with wave.open(str(folder / name), "wb") as file:
             file.setnchannels(1)
             file.setsampwidth(2)
@@ -58,7 +58,7 @@ def add_jobs(folder: Path) -> None:
 
 def add_recordings(folder: Path) -> None:
     """A video of somebody who talks, and a recording with a voice on each side."""
-    voices = [load_audio(folder / name)[:11000] for name in ("anna.wav", "ben.wav")]
+    voices = [load_audio(folder / name) for name in ("anna.wav", "ben.wav")]
     length = max(map(len, voices))
     sides = np.stack([np.pad(voice, (0, length - len(voice))) for voice in voices], axis=1)
     with wave.open(str(folder / "talk.wav"), "wb") as file:
@@ -67,7 +67,7 @@ def add_recordings(folder: Path) -> None:
         file.setframerate(16000)
         file.writeframes((sides * 32767).astype("<i2").tobytes())
     pixels = np.asarray(load_image(folder / "two.png"), dtype=np.float32)[None] / 255
-    write_video(folder / "film.mp4", pixels.repeat(21, axis=0), 24.0, sides.mean(axis=1).astype(np.float32))
+    write_video(folder / "film.mp4", pixels.repeat(13, axis=0), 24.0, sides.mean(axis=1).astype(np.float32))
 
 
 def add_conversation(folder: Path) -> None:
@@ -94,13 +94,13 @@ def add_videos(folder: Path) -> None:
     """Generated videos, and the real ones of the same names with all that may be known of them."""
     for name in ("outputs", "real", "tracks", "voices"):
         (folder / name).mkdir()
-    write_clip(folder / "outputs", "talk", 11, 2)
+    write_clip(folder / "outputs", "talk", 11, 2, 49)
     for file in (folder / "outputs" / "voices").iterdir():
         file.rename(folder / "voices" / file.name)
     (folder / "outputs" / "voices").rmdir()
     shutil.copy(folder / "outputs" / "talk.mp4", folder / "real")
     (folder / "outputs" / "talk.tracks.safetensors").rename(folder / "tracks" / "talk.tracks.safetensors")
-    (folder / "speaker_duration.json").write_text('{"talk": [[[0.0, 1.5]], [[1.5, 3.0]]]}')
+    (folder / "speaker_duration.json").write_text('{"talk": [[[0.0, 1.0]], [[1.0, 2.0]]]}')
 
 
 def add_configurations(folder: Path) -> None:

@@ -16,6 +16,7 @@ from anytalker import AnyTalkerPipeline
 from anytalker.conditioning.face_detection.detectors import FullRangeFaceDetector
 from anytalker.miniature import recipe
 from anytalker.miniature.corpus import CorpusSettings, render_clip
+from anytalker.pipelines import inputs
 from anytalker.training import config
 from tests.docs.inputs import ADDED, write_scene
 from tests.docs.pages import PAGES, Block, all_commands, blocks, commands, spans
@@ -67,6 +68,8 @@ RUN_ONCE = {"anytalker demo": False, "anytalker doctor": False, GENERATE: False}
 SLOW_PAGES = {"README.md", "diffusers.md", "index.md", "memory_and_batches.md", "training.md"}
 SHORT_RUN = 100
 """A run of fewer steps only shows that it works, which a tenth of them shows too."""
+SHORT_VIDEO = 9
+"""Frames of a video, at most: how long a video is doesn't change whether a command works."""
 
 
 def reason(command: object) -> str | None:
@@ -96,6 +99,15 @@ def found_once():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FullRangeFaceDetector, "__call__", look)
+        yield
+
+
+@pytest.fixture(scope="module")
+def short_videos():
+    """Videos end after a few frames, however long the voices are."""
+    whole = inputs._frames
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inputs, "_frames", lambda *given: min(whole(*given), SHORT_VIDEO))
         yield
 
 
@@ -136,7 +148,7 @@ def short_runs(monkeypatch) -> None:
     monkeypatch.setattr(recipe, "QUICK_CORPORA", few)
 
 
-@pytest.mark.usefixtures("found_once", "short_runs", "quick_diarization")
+@pytest.mark.usefixtures("found_once", "short_runs", "short_videos", "quick_diarization")
 @pytest.mark.parametrize(
     "page",
     [pytest.param(page, marks=pytest.mark.slow if page.name in SLOW_PAGES else ()) for page in PAGES],

@@ -13,7 +13,8 @@ import torch
 from anytalker import AnyTalkerTransformer3DModel, cli
 from anytalker.doctor import memory, report
 from anytalker.doctor.advice import advice
-from anytalker.doctor.memory import AllocationCounter, simulate_decoding, simulate_step, transformer_bytes
+from anytalker.doctor.allocations import AllocationCounter
+from anytalker.doctor.memory import simulate_decoding, simulate_step, transformer_bytes
 from anytalker.doctor.report import Machine, model_shape, plan_video
 from anytalker.hardware.placement import Placement
 
@@ -144,3 +145,19 @@ def test_the_command_line(arguments, code, said, capsys, monkeypatch) -> None:
     assert int(ended.value.code or 0) == code
     shown = capsys.readouterr()
     assert said in shown.out + shown.err
+
+
+def counted(device: str) -> int:
+    """The peak of operations on tensors of one shape, each of them twice."""
+    kept = []
+    with AllocationCounter() as counter:
+        for _ in range(2):
+            for dtype in (torch.int16, torch.bfloat16, torch.float32, torch.float64):
+                square = torch.zeros(8, 8, dtype=dtype, device=device)
+                kept += [square, square + 1, square + 1.0, square + True, square.t().contiguous(), square.view(64)]
+                kept += [square.contiguous(), square.expand(3, 8, 8).clone(), square.add_(1), square.split(4)[0] * 1]
+    return counter.peak
+
+
+def test_operations_without_data_are_counted_like_those_with_data() -> None:
+    assert counted("meta") == counted("cpu") > 0

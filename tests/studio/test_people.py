@@ -101,6 +101,7 @@ def test_the_page_speaks_of_no_files_and_options(desk, example, monkeypatch) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_diarization")
 def test_one_recording_fills_the_rows_by_voice(desk, example) -> None:
     desk.uploads.mkdir(exist_ok=True)
     anna, ben = (load_audio(one.voice) for one in example.members)

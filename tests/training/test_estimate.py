@@ -11,7 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from anytalker import InputError
-from anytalker.doctor.memory import AllocationCounter, assumed_regions
+from anytalker.doctor.allocations import AllocationCounter
+from anytalker.doctor.memory import assumed_regions
 from anytalker.models.settings import PipelineSettings
 from anytalker.training import estimate
 from anytalker.training.batches import Batch

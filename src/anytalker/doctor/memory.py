@@ -8,18 +8,16 @@ from __future__ import annotations
 import functools
 import re
 import threading
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from anytalker.denoising.denoiser import CONTEXT_BUDGET
 from anytalker.denoising.windows import plan_windows
+from anytalker.doctor.allocations import AllocationCounter
 from anytalker.hardware.placement import STREAMED, Placement
 from anytalker.models.audio_face_attention import Streams
 from anytalker.models.face_regions import FaceRegions
@@ -281,41 +279,6 @@ def simulate_decoding(config: Mapping[str, Any], grid: tuple[int, int, int]) -> 
         added = (1 + _COPIES) * 4 * pixels[:, :, 0].nbytes + latents[:, :, 0].nbytes
         enlarged = SCALE**2 if getattr(vae, "upscaler", None) is not None else 1
         return counter.peak + _COPIES * pixels.nbytes * enlarged + further * added
-
-
-class AllocationCounter(TorchDispatchMode):
-    """Counts the bytes of tensors that are made, and let go, while it is active.
-
-    Attributes:
-        peak: most bytes that were alive at any moment.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.peak = self._alive = 0
-        self._known: dict[int, Any] = {}
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation and count what it made."""
-        given = {id(t.untyped_storage()) for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
-        made = function(*args, **(kwargs or {}))
-        for tensor in tree_leaves(made):
-            if isinstance(tensor, torch.Tensor):
-                storage = tensor.untyped_storage()
-                if id(storage) not in self._known and id(storage) not in given:
-                    self._count(storage)
-        return made
-
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        key, size = id(storage), storage.nbytes()
-
-        def forget(_: Any) -> None:
-            self._known.pop(key, None)
-            self._alive -= size
-
-        self._known[key] = weakref.ref(storage, forget)
-        self._alive += size
-        self.peak = max(self.peak, self._alive)
 
 
 @contextmanager

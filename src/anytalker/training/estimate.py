@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
-from anytalker.doctor.memory import AllocationCounter, assumed_regions, complete_config, without_data
+from anytalker.doctor.allocations import AllocationCounter
+from anytalker.doctor.memory import assumed_regions, complete_config, without_data
 from anytalker.doctor.report import GPU_REST
 from anytalker.errors import InputError
 from anytalker.models.audio_face_attention import Streams
