@@ -146,7 +146,7 @@ def score_faces(clip: RenderedClip, frames: np.ndarray, boxes: Sequence[Box]) ->
         boxes: of the faces, in pixels of these frames.
 
     Returns:
-        Both of everybody, from left to right; no PSNR of whose head never rests.
+        One PSNR a face whose true head rests at some moment, and one sharpness a face, both from left to right.
     """
     height, width = frames.shape[1:3]
     true = np.stack([_resized(frame, width, height) for frame in clip.scene.render(clip.states, height)]) / 255.0

@@ -58,7 +58,7 @@ class ShardedState:
         # Flat, so that it does not matter how many groups of parameters the optimizer has.
         options = StateDictOptions(ignore_frozen_params=True, flatten_optimizer_state_dict=True)
         model, optimizer = get_state_dict(self.model, self.optimizer, options=options)
-        # The configuration has the settings already; as so many small files in one they would take the longest.
+        # The configuration has the settings already, and so many small values would take longest to write.
         settings = {name: value for name, value in optimizer.items() if name.startswith("param_groups.")}
         state = {
             "model": model,
